@@ -1,0 +1,40 @@
+# The two commands are `make run` and `make test`; everything they need is set up first.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.setup
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint proto bench clean
+
+help: ## show this help
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with everything the other targets need
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: setup ## start Redis, relay, transceiver, backend and the console on http://127.0.0.1:8080
+	@$(BIN)/python -m launcher
+
+test: setup ## run every test (TESTS=path or ARGS='-k name' to choose)
+	$(BIN)/python -m pytest $(TESTS) $(ARGS)
+
+lint: setup ## formatting, lint rules and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+proto: setup ## regenerate the modules under proto/trunkline/v1
+	cd proto && ../$(BIN)/python -m grpc_tools.protoc -I. \
+		--plugin=protoc-gen-mypy=../$(BIN)/protoc-gen-mypy \
+		--python_out=. --grpc_python_out=. --mypy_out=quiet:. trunkline/v1/*.proto
+
+bench: setup ## measure: ten real calls through the whole path
+	$(BIN)/python -m loadtest call
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis artifacts

@@ -1,0 +1,1 @@
+"""What every process needs to be one fleet; knows no media."""

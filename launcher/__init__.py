@@ -1,0 +1,1 @@
+"""Starts a whole Trunkline on one machine, under one supervisor with one log."""

@@ -1,0 +1,1 @@
+"""The harness: scenarios that place real calls and measure them."""

@@ -1,0 +1,1 @@
+"""The public edge: routes packets by ICE username fragment, holds no session."""
