@@ -20,12 +20,12 @@ class KeyRing:
     keys: Mapping[int, bytes] = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Raise ValueError for an empty ring, an unknown current id or a key of the wrong length."""
+        """Raise ValueError for a ring without its current key, or a key of the wrong length."""
         if self.current not in self.keys:
             raise ValueError(f"the ring has no key with the current id {self.current}")
         for key_id, key in self.keys.items():
             if not 0 <= key_id <= 15:
-                raise ValueError(f"key id {key_id} is not within 0–15")
+                raise ValueError(f"key id {key_id} is not within 0 to 15")
             if len(key) != KEY_BYTES:
                 raise ValueError(f"key {key_id} has {len(key)} bytes, not {KEY_BYTES}")
 

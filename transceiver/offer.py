@@ -1,0 +1,47 @@
+"""What a caller's SDP offer says, reduced to what the session needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Digest of a certificate (RFC 8122): algorithm in lower case, value as colon-separated hex."""
+
+    algorithm: str
+    value: str
+
+
+@dataclass(frozen=True)
+class AudioOffer:
+    """The audio section: which Opus payload type to use, and which way sound may flow."""
+
+    mid: str
+    payload_type: int
+    ssrc: int | None  # the caller's, when the offer names it
+    receives: bool  # the caller wants to hear us
+    sends: bool  # the caller will speak
+
+
+@dataclass(frozen=True)
+class DataOffer:
+    """The data-channel section (RFC 8841)."""
+
+    mid: str
+    sctp_port: int
+    max_message_size: int  # bytes; 0 means no limit
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A whole offer, checked: BUNDLE, rtcp-mux, one ICE and one DTLS identity."""
+
+    ufrag: str
+    password: str
+    fingerprints: tuple[Fingerprint, ...]
+    dtls_role: Literal["client", "server"]  # ours, chosen from the caller's a=setup
+    audio: AudioOffer
+    data: DataOffer | None
+    mids: tuple[str, ...]  # of all sections, in order, also those we reject
