@@ -43,3 +43,8 @@ class KeyRing:
                 raise ValueError(f"key id {number} stands twice")
             keys[number] = key
         return cls(current=next(iter(keys)), keys=keys)
+
+    def export(self) -> str:
+        """The text `parse` reads: secret, for a channel that only we read."""
+        ids = [self.current, *(key_id for key_id in self.keys if key_id != self.current)]
+        return ",".join(f"{key_id}:{self.keys[key_id].hex()}" for key_id in ids)

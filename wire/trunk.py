@@ -27,9 +27,9 @@ authenticates itself end to end (STUN MESSAGE-INTEGRITY, DTLS, SRTP). Hashing pa
 cost five times as much (1400 bytes: 2.1 µs; table of 8: 0.6 µs) and protect nothing more.
 
 `sender` names the sending process: for a transceiver `node << 16 | epoch`, for a relay worker 32
-random bits; a restarted process gets a new one. `count` rises by one with every datagram of a sender
-and wraps; `time` is the sender's clock. So a receiver can refuse what it has seen (`wire.replay`) and,
-from a sender it does not know, what is too old to be fresh.
+random bits; a restarted process gets a new one. `count` rises by one with every datagram of a
+sender and wraps; `time` is the sender's clock. So a receiver can refuse what it has seen
+(`wire.replay`) and, from a sender it does not know, what is too old to be fresh.
 """
 
 from __future__ import annotations

@@ -1,0 +1,87 @@
+"""`python -m relay`: one relay. Wiring only."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+
+import structlog
+
+from fleet import admin, logs, process
+from fleet.directory import Directory, Node
+from fleet.directory_follower import DirectoryFollower
+from fleet.redis_store import RedisStore
+from fleet.settings import load
+from relay import metrics
+from relay.admin import SERVICE_NAME, RelayAdmin
+from relay.crew import Crew
+from relay.nodes import NodeTable
+from relay.settings import RelaySettings
+from relay.sockets import open_public, open_trunk
+from trunkline.v1.admin_pb2_grpc import add_RelayAdminServicer_to_server
+from wire.address import pack_address
+
+_READY_CHECK_INTERVAL_S = 0.05
+_log = structlog.get_logger()
+
+
+async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
+    """Run until `stop`. Raises StartupError when something it needs is not to be had."""
+    count = settings.relay_workers
+    public = open_public(settings.relay_host, settings.relay_port, count)
+    trunk = open_trunk(settings.relay_trunk_host, settings.relay_trunk_port, count)
+    store = RedisStore(settings.redis_url.get_secret_value(), settings.cluster)
+    directory = Directory()
+    crew = Crew(settings, public, trunk)
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        stack.push_async_callback(store.close)
+        follower = DirectoryFollower(store, directory)
+        directory.listen(partial(_tell_workers, crew.nodes))
+        await follower.load()
+        crew.start()
+        stack.push_async_callback(crew.stop)
+        scraper = metrics.serve(settings.relay_metrics, crew, directory)
+        stack.push_async_callback(asyncio.to_thread, scraper.shutdown)
+        add_admin = partial(add_RelayAdminServicer_to_server, RelayAdmin(crew, directory))
+        server = await admin.serve(settings.relay_admin, [add_admin], [SERVICE_NAME])
+        stack.push_async_callback(server.close)
+        running = [
+            tasks.create_task(follower.run()),
+            tasks.create_task(crew.watch()),
+            tasks.create_task(_report_health(crew, server)),
+        ]
+        _log.info("relay_started", port=settings.relay_port, workers=count, admin=server.port)
+        await stop.wait()
+        for task in running:
+            task.cancel()
+    _log.info("relay_stopped")
+
+
+def _tell_workers(table: NodeTable, changed: Sequence[Node]) -> None:
+    # Also a node without a lease stays: its calls go on as long as it answers (fleet.directory).
+    for node in changed:
+        table.put(node.index, node.epoch, pack_address(node.trunk.host, node.trunk.port))
+
+
+async def _report_health(crew: Crew, server: admin.AdminServer) -> None:
+    """Ready means: the data plane moves. It does not depend on Redis once there is a directory."""
+    said = False
+    while True:
+        if crew.up() != said:
+            said = not said
+            await server.set_serving(said)
+        await asyncio.sleep(_READY_CHECK_INTERVAL_S)
+
+
+def main() -> int:
+    """Entry point; returns the exit status."""
+    settings = load(RelaySettings, "python -m relay")
+    logs.configure(settings.log_level, settings.log_format, process="relay")
+    return process.run(partial(run, settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""First packets: who may make a flow.
+
+Whoever never got an answer over HTTPS knows no ufrag of ours, so no token's MAC; who saw a ufrag
+pass by still lacks the password, so no MESSAGE-INTEGRITY. Both are checked here from the packet
+and the key alone, with no state and no look-up (`wire.token`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wire import stun, token
+from wire.errors import WireError
+from wire.keys import KeyRing
+from wire.token import Route
+
+
+@dataclass(frozen=True)
+class Check:
+    """A STUN request whose token is ours: the route it names, and what proves it may."""
+
+    route: Route
+    ufrag: str
+    message: stun.Message
+    packet: bytes
+
+
+class Admission:
+    """Reads STUN requests with the fleet's token keys."""
+
+    def __init__(self, keys: KeyRing, cluster: int) -> None:
+        self._keys = keys
+        self._cluster = cluster
+
+    def read(self, packet: bytes) -> Check:
+        """The request's route.
+
+        Raises WireError: the reasons of `wire.stun.read`, `wire.stun.username` and
+        `wire.token.read`, or `foreign_cluster`.
+        """
+        message = stun.read(packet)
+        ufrag, _ = stun.username(message)
+        route = token.read(self._keys, ufrag)
+        if route.cluster != self._cluster:
+            raise WireError("foreign_cluster")
+        return Check(route, ufrag, message, packet)
+
+    def authenticate(self, check: Check) -> None:
+        """Raise WireError `stun_integrity` unless the sender holds the ufrag's password."""
+        password = token.password(self._keys, check.ufrag)
+        if not stun.has_integrity(check.message, check.packet, password):
+            raise WireError("stun_integrity")

@@ -1,0 +1,31 @@
+"""What supervisor and worker say to each other, over a SOCK_SEQPACKET pair.
+
+One JSON object a message, with descriptors beside it. Keys go this way and not through the
+environment, where other processes of the same user could read them.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+MAX_MESSAGE_BYTES = 64 * 1024
+_MAX_FDS = 4
+
+Message = dict[str, Any]
+
+
+def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
+    """Send one message; raises OSError (EAGAIN from a peer that does not read)."""
+    socket.send_fds(channel, [json.dumps(message).encode()], list(fds))
+
+
+def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
+    """The next message and its descriptors; None when the peer is gone."""
+    data, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE_BYTES, _MAX_FDS)
+    if not data:
+        return None
+    message: Message = json.loads(data)
+    return message, fds

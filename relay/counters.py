@@ -1,0 +1,86 @@
+"""What a worker counts: one number per fact, and one per reason to drop a packet.
+
+The numbers live in shared memory, written by the worker alone and read by the supervisor. Names
+are the metric labels and the keys of the admin API; they are only ever added to.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Counter(IntEnum):
+    """Index of each counter."""
+
+    # client → transceiver
+    UP_PACKETS = 0  # received from clients
+    UP_BYTES = 1
+    UP_BATCHES = 2  # receive calls that brought something
+    UP_FORWARDED = 3  # packets handed to a transceiver
+    UP_DATAGRAMS = 4  # trunk datagrams that carried them
+    # transceiver → client
+    DOWN_DATAGRAMS = 5
+    DOWN_BYTES = 6
+    DOWN_BATCHES = 7
+    DOWN_PACKETS = 8  # sent to clients
+    # flows
+    STUN_REQUESTS = 9
+    FLOWS_MADE = 10
+    FLOWS_MOVED = 11
+    FLOWS_EXPIRED = 12
+    FLOWS_EVICTED = 13
+    # a packet from a client that went no further
+    DROP_EMPTY = 20
+    DROP_OVERSIZE = 21  # does not fit into one trunk datagram
+    DROP_NOT_WEBRTC = 22  # first byte belongs to none of the protocols (RFC 7983)
+    DROP_UNKNOWN_ADDRESS = 23  # not STUN, and no flow
+    DROP_FLOW_TABLE_FULL = 24
+    DROP_UNKNOWN_NODE = 25  # the token's node is not in the directory
+    DROP_STALE_EPOCH = 26  # the node index has a new owner
+    DROP_FOREIGN_CLUSTER = 27
+    DROP_STUN_INTEGRITY = 28
+    DROP_STUN_SHORT = 29
+    DROP_STUN_TYPE = 30
+    DROP_STUN_COOKIE = 31
+    DROP_STUN_LENGTH = 32
+    DROP_STUN_ATTRIBUTE = 33
+    DROP_STUN_FINGERPRINT = 34
+    DROP_STUN_NO_USERNAME = 35
+    DROP_STUN_USERNAME = 36
+    DROP_TOKEN_LENGTH = 37
+    DROP_TOKEN_ALPHABET = 38
+    DROP_TOKEN_KEY = 39
+    DROP_TOKEN_MAC = 40
+    DROP_UP_SEND_BUFFER_FULL = 41
+    DROP_UP_SEND_REFUSED = 42
+    # a trunk datagram that went no further
+    DROP_TRUNK_SHORT = 50
+    DROP_TRUNK_VERSION = 51
+    DROP_TRUNK_KEY = 52
+    DROP_TRUNK_TAG = 53
+    DROP_TRUNK_EMPTY = 54
+    DROP_TRUNK_LENGTH = 55
+    DROP_TRUNK_FRAME_TYPE = 56
+    DROP_TRUNK_SENDER = 57  # not a node of the directory, or of an old epoch
+    DROP_TRUNK_REPLAY = 58
+    DROP_TRUNK_STALE = 59
+    DROP_DOWN_SEND_BUFFER_FULL = 60
+    DROP_DOWN_SEND_REFUSED = 61
+
+
+COUNTER_ROOM = 128  # how many fit the shared memory; the rest is for later
+
+Counts = npt.NDArray[np.uint64]
+
+
+def drop(reason: str) -> Counter:
+    """The counter of a drop reason, for instance a `wire.errors.WireError.reason`."""
+    return Counter[f"DROP_{reason.upper()}"]
+
+
+def named(counts: Counts) -> dict[str, int]:
+    """All counters by name, in lower case."""
+    return {counter.name.lower(): int(counts[counter]) for counter in Counter}

@@ -1,0 +1,150 @@
+"""Transceiver → client: a batch of trunk datagrams in, a batch of packets out.
+
+No I/O and no clock. Each datagram's tag, sender and count are checked one by one; its frames are
+then found by array steps over all datagrams together, thanks to the frame table. The frame names
+the client, so this direction needs no flow table, and any worker can do it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from datagram.mmsg import FAMILY, ReceiveBatch, SendBatch
+from relay.counters import Counter, Counts, drop
+from relay.nodes import NodeTable
+from wire.errors import WireError
+from wire.replay import ReplayWindow
+from wire.trunk import ENTRY_BYTES, HEADER_BYTES, MAX_FRAMES, FrameType, Tagger
+
+Indexes = npt.NDArray[np.int64]
+
+_WORDS = ENTRY_BYTES // 8
+_LOW_16 = np.uint64(0xFFFF)
+_TYPE_BITS = np.uint64(0xFF)
+
+
+def slot_bytes(mtu: int) -> int:
+    """Room for one datagram: past the MTU, and whole table rows, so that slots are rows too."""
+    return (mtu // ENTRY_BYTES + 2) * ENTRY_BYTES
+
+
+class Downlink:
+    """Unpacks one worker's received trunk batches. Counts everything it drops."""
+
+    def __init__(
+        self,
+        received: ReceiveBatch,
+        nodes: NodeTable,
+        tagger: Tagger,
+        replay: ReplayWindow,
+        counts: Counts,
+    ) -> None:
+        self.outgoing = SendBatch(
+            received.capacity * MAX_FRAMES, parts=received.capacity * MAX_FRAMES
+        )
+        self._received = received
+        self._nodes = nodes
+        self._tagger = tagger
+        self._replay = replay
+        self._counts = counts
+        self._octets = received.slots.data.cast("B")
+        self._rows = received.slots.reshape(-1).view(np.uint64).reshape(-1, _WORDS)
+        self._rows_per_slot = received.slot_bytes // ENTRY_BYTES
+
+    def unpack(self, count: int, unix_s: int) -> int:
+        """Unpack the first `count` trunk datagrams; returns how many packets to send."""
+        lengths = self._received.lengths[:count]
+        self._counts[Counter.DOWN_BATCHES] += 1
+        self._counts[Counter.DOWN_DATAGRAMS] += count
+        self._counts[Counter.DOWN_BYTES] += int(lengths.sum())
+        sound = [
+            slot
+            for slot, length in enumerate(lengths.tolist())
+            if self._is_sound(slot, length, unix_s)
+        ]
+        if not sound:
+            return 0
+        return self._lay_out(np.array(sound))
+
+    def _is_sound(self, slot: int, length: int, unix_s: int) -> bool:
+        start = slot * self._received.slot_bytes
+        datagram = self._octets[start : start + length]
+        try:
+            self._tagger.check(datagram)
+            if not datagram[2]:
+                raise WireError("trunk_empty")
+            sender = int.from_bytes(datagram[4:8])
+            if not self._nodes.knows_sender(sender):
+                raise WireError("trunk_sender")
+            self._replay.accept(
+                sender, int.from_bytes(datagram[8:12]), int.from_bytes(datagram[12:16]), unix_s
+            )
+        except WireError as error:
+            self._counts[drop(error.reason)] += 1
+            return False
+        return True
+
+    def _lay_out(self, slots: Indexes) -> int:
+        frame_counts = self._received.slots[slots, 2].astype(np.int64)
+        entries, of_datagram = self._entries(slots, frame_counts)
+        sizes = (entries[:, 2] >> np.uint64(16) & _LOW_16).astype(np.uint16)
+        lengths: Indexes = sizes.byteswap().astype(np.int64)
+        # Where each payload starts in its datagram: after the table and the payloads before it.
+        ends = lengths.cumsum()
+        firsts = frame_counts.cumsum() - frame_counts
+        before = ends[firsts] - lengths[firsts]
+        table_ends = HEADER_BYTES + ENTRY_BYTES * frame_counts
+        offsets = ends - lengths + (table_ends - before)[of_datagram]
+
+        whole = self._whole(slots, entries, lengths, offsets, of_datagram)
+        if not whole.all():
+            keep = whole[of_datagram]
+            entries, lengths, offsets = entries[keep], lengths[keep], offsets[keep]
+            of_datagram = of_datagram[keep]
+        return self._write(slots[of_datagram], entries, lengths, offsets)
+
+    def _entries(
+        self, slots: Indexes, frame_counts: Indexes
+    ) -> tuple[npt.NDArray[np.uint64], Indexes]:
+        """The table rows of all datagrams, and the position of the datagram each belongs to."""
+        of_datagram = np.repeat(np.arange(slots.size), frame_counts)
+        firsts = frame_counts.cumsum() - frame_counts
+        in_datagram = np.arange(of_datagram.size) - firsts[of_datagram]
+        rows = slots[of_datagram] * self._rows_per_slot + 1 + in_datagram
+        return self._rows[rows], of_datagram
+
+    def _whole(
+        self,
+        slots: Indexes,
+        entries: npt.NDArray[np.uint64],
+        lengths: Indexes,
+        offsets: Indexes,
+        of_datagram: Indexes,
+    ) -> npt.NDArray[np.bool_]:
+        """Which datagrams are as long as their table says and hold only frames we know."""
+        lasts = np.flatnonzero(np.diff(of_datagram, append=-1))
+        fits: npt.NDArray[np.bool_] = (
+            offsets[lasts] + lengths[lasts] == self._received.lengths[slots]
+        )
+        strange = (entries[:, 2] >> np.uint64(32) & _TYPE_BITS) != FrameType.DATAGRAM
+        known = np.ones(slots.size, np.bool_)
+        known[of_datagram[strange]] = False
+        self._counts[Counter.DROP_TRUNK_LENGTH] += np.count_nonzero(~fits)
+        self._counts[Counter.DROP_TRUNK_FRAME_TYPE] += np.count_nonzero(fits & ~known)
+        return fits & known
+
+    def _write(
+        self,
+        slots: Indexes,
+        entries: npt.NDArray[np.uint64],
+        lengths: Indexes,
+        offsets: Indexes,
+    ) -> int:
+        count, out, received = slots.size, self.outgoing, self._received
+        out.names[:count, 0] = FAMILY | (entries[:, 2] & _LOW_16) << np.uint64(16)
+        out.names[:count, 1:3] = entries[:, 0:2]
+        out.part_bases[:count] = received.address + slots * received.slot_bytes + offsets
+        out.part_lengths[:count] = lengths
+        self._counts[Counter.DOWN_PACKETS] += count
+        return count

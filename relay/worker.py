@@ -1,0 +1,174 @@
+"""One data-plane worker: a plain loop over epoll on three descriptors.
+
+It starts with nothing but a control channel and waits, so that a spare can have done its imports
+before it is needed; the one message makes it a worker and brings the public socket, the trunk
+socket and the shared memory. From then on it moves packets until the channel closes. It never
+touches Redis, gRPC or a log, and the clock once a batch.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+
+from datagram.mmsg import ReceiveBatch, SendBatch
+from relay import control, downlink, memory, uplink
+from relay.admission import Admission
+from relay.counters import Counter
+from relay.memory import WorkerMemory
+from wire.keys import KeyRing
+from wire.replay import ReplayWindow
+from wire.trunk import Tagger
+
+POLL_S = 0.05  # how late a heartbeat or an expiry slice can be
+BATCHES_A_WAKE = 4  # of one direction before the other gets its turn
+SWEEP_ROTA_S = 10  # one round of the whole flow table takes this long
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What makes a process worker number `worker`. Travels as JSON over the control channel."""
+
+    worker: int
+    cpu: int
+    flow_capacity: int
+    flow_idle_s: float
+    batch: int
+    mtu: int
+    cluster: int
+    token_keys: str  # as wire.keys.KeyRing.parse reads them
+    trunk_keys: str
+
+
+class Worker:
+    """The loop and its sockets; the work is Uplink's and Downlink's."""
+
+    def __init__(self, assignment: Assignment, fds: list[int], channel: socket.socket) -> None:
+        self._public_fd, self._trunk_fd, memory_fd, nodes_fd = fds
+        self._channel = channel
+        self._memory = WorkerMemory(memory_fd, assignment.flow_capacity)
+        self._counts = self._memory.counts
+        self._flow_idle_ms = int(assignment.flow_idle_s * 1000)
+        nodes = memory.shared_nodes(nodes_fd)
+        tagger = Tagger(KeyRing.parse(assignment.trunk_keys))
+        self._from_clients = ReceiveBatch(assignment.batch, uplink.SLOT_BYTES)
+        self._uplink = uplink.Uplink(
+            received=self._from_clients,
+            flows=self._memory.flows,
+            nodes=nodes,
+            admission=Admission(KeyRing.parse(assignment.token_keys), assignment.cluster),
+            tagger=tagger,
+            sender=int.from_bytes(os.urandom(4)),
+            counts=self._counts,
+            mtu=assignment.mtu,
+        )
+        self._from_nodes = ReceiveBatch(assignment.batch, downlink.slot_bytes(assignment.mtu))
+        self._downlink = downlink.Downlink(
+            received=self._from_nodes,
+            nodes=nodes,
+            tagger=tagger,
+            replay=ReplayWindow(),
+            counts=self._counts,
+        )
+        self._sweep_slots = int(self._memory.flows.slot_count * POLL_S / SWEEP_ROTA_S) + 1
+        self._next_sweep_s = 0.0
+
+    def run(self) -> None:
+        """Move packets until the supervisor closes the channel."""
+        poll = select.epoll()
+        for fd in (self._public_fd, self._trunk_fd, self._channel.fileno()):
+            poll.register(fd, select.EPOLLIN)
+        while True:
+            ready = poll.poll(POLL_S)
+            self._housekeep(time.monotonic())
+            for fd, _ in ready:
+                if fd == self._public_fd:
+                    self._take_from_clients()
+                elif fd == self._trunk_fd:
+                    self._take_from_nodes()
+                else:
+                    return  # the supervisor has nothing more to say: it closed the channel
+
+    def _take_from_clients(self) -> None:
+        received, counts = self._from_clients, self._counts
+        for _ in range(BATCHES_A_WAKE):
+            count = received.receive(self._public_fd)
+            if not count:
+                return
+            now_s = time.monotonic()
+            datagrams = self._uplink.route(count, int(now_s * 1000), int(time.time()))
+            lost, refused = _send(self._uplink.outgoing, self._trunk_fd, datagrams)
+            counts[Counter.DROP_UP_SEND_BUFFER_FULL] += lost
+            counts[Counter.DROP_UP_SEND_REFUSED] += refused
+            if count < received.capacity:
+                return
+
+    def _take_from_nodes(self) -> None:
+        received, counts = self._from_nodes, self._counts
+        for _ in range(BATCHES_A_WAKE):
+            count = received.receive(self._trunk_fd)
+            if not count:
+                return
+            packets = self._downlink.unpack(count, int(time.time()))
+            lost, refused = _send(self._downlink.outgoing, self._public_fd, packets)
+            counts[Counter.DROP_DOWN_SEND_BUFFER_FULL] += lost
+            counts[Counter.DROP_DOWN_SEND_REFUSED] += refused
+            if count < received.capacity:
+                return
+
+    def _housekeep(self, now_s: float) -> None:
+        if now_s < self._next_sweep_s:
+            return
+        self._next_sweep_s = now_s + POLL_S
+        now_ms = int(now_s * 1000)
+        self._memory.beat(now_ms)
+        expired = self._memory.flows.expire(now_ms, self._flow_idle_ms, self._sweep_slots)
+        self._counts[Counter.FLOWS_EXPIRED] += expired
+
+
+def _send(batch: SendBatch, fd: int, count: int) -> tuple[int, int]:
+    """Send, and return how many were lost to a full buffer and how many were refused."""
+    if not count:
+        return 0, 0
+    sent, refused = batch.send(fd, count)
+    return count - sent - refused, refused
+
+
+def await_assignment(channel: socket.socket) -> tuple[Assignment, list[int]] | None:
+    """Wait to be needed; None when the supervisor went away first."""
+    try:
+        received = control.receive(channel)
+    except ConnectionError:
+        return None
+    if received is None:
+        return None
+    message, fds = received
+    return Assignment(**message), fds
+
+
+def main() -> int:
+    """Entry point of `python -m relay.worker FD`, which only the supervisor calls."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor, which ends us
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    assigned = await_assignment(channel)
+    if assigned is None:
+        return 0
+    assignment, fds = assigned
+    os.sched_setaffinity(0, {assignment.cpu})
+    worker = Worker(assignment, fds, channel)
+    # Nothing made from here on is worth a collection pause.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    worker.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
