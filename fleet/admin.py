@@ -1,0 +1,103 @@
+"""The gRPC server every process has: its own services, health and reflection on one port.
+
+grpcurl -plaintext 127.0.0.1:9201 list
+grpcurl -plaintext 127.0.0.1:9201 grpc.health.v1.Health/Check
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from fleet.address import Address
+from fleet.errors import AddressInUse
+from fleet.listen import check_free
+
+CLOSE_GRACE_S = 0.5
+MAX_CONCURRENT_STREAMS = 1024  # per connection
+
+_OPTIONS = (
+    # gRPC shares ports by default: two servers would each get some of the calls, silently.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
+)
+
+
+class _Health(Protocol):
+    """The part of grpc_health's aio servicer used here; its stubs leave it out."""
+
+    async def set(self, service: str, status: int) -> None: ...
+
+    async def enter_graceful_shutdown(self) -> None: ...
+
+
+class AdminServer:
+    """A running server; made by `serve`. `port` is the one it is bound to."""
+
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        port: int,
+        health_servicer: _Health,
+        service_names: Sequence[str],
+    ) -> None:
+        self._server = server
+        self._health = health_servicer
+        self._service_names = ("", *service_names)
+        self.port = port
+
+    async def set_serving(self, serving: bool) -> None:
+        """Set the health of the process (service "") and of each of its services."""
+        status = health_pb2.HealthCheckResponse
+        for name in self._service_names:
+            await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
+
+    async def close(self, grace_s: float = CLOSE_GRACE_S) -> None:
+        """Report NOT_SERVING, let running calls end for `grace_s`, then cancel them."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+
+async def serve(
+    address: Address,
+    add_services: Sequence[Callable[[grpc.aio.Server], None]],
+    service_names: Sequence[str],
+) -> AdminServer:
+    """Start a server with `add_services`, e.g. `partial(add_RelayAdminServicer_to_server, it)`.
+
+    `service_names` are the full names for reflection and health, which starts as NOT_SERVING. Port
+    0 takes any free port. Raises AddressInUse and AddressUnusable.
+    """
+    await check_free(address)
+    server = grpc.aio.server(options=_OPTIONS)
+    for add in add_services:
+        add(server)
+    health_servicer = _add_health(server)
+    own = (health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection((*service_names, *own), server)
+    port = _bind(server, address)
+    admin = AdminServer(server, port, health_servicer, service_names)
+    await admin.set_serving(False)
+    await server.start()
+    return admin
+
+
+def _add_health(server: grpc.aio.Server) -> _Health:
+    servicer: _Health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    return servicer
+
+
+def _bind(server: grpc.aio.Server, address: Address) -> int:
+    try:
+        port = server.add_insecure_port(str(address))
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        # It was free a moment ago, so somebody was quicker.
+        raise AddressInUse(f"{address} is in use by another process")
+    return port

@@ -1,0 +1,133 @@
+"""Which transceiver holds which node index: the relay's map from a route token to a trunk address.
+
+Theory of operation. News comes in two kinds, and `apply` takes both:
+
+- a `Snapshot` is everything that holds a lease. It is believed as it stands, also when an epoch
+  in it is lower than the known one: a store that lost its data counts anew.
+- a `Node` is one change, and may arrive late. One of an older epoch than the known one is dropped
+  (serial arithmetic, mod 2^16); the next snapshot heals whatever that gets wrong.
+
+A node that is no longer in a snapshot is not forgotten but marked `live=False`, until its index
+gets a new owner. So an empty store, or a transceiver cut off from it, costs no call: its packets
+still reach it, and if it is dead they reach nobody, as they should.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from fleet.address import Address
+from wire.token import MAX_EPOCH, MAX_NODE
+
+MAX_NAME_LENGTH = 253
+_EPOCHS = MAX_EPOCH + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One transceiver. `index` and `epoch` are those of its route tokens, 0–65535.
+
+    `trunk` is where relays send; `draining` nodes take no new calls; `live` says whether a lease
+    was held at the last news.
+    """
+
+    index: int
+    epoch: int
+    trunk: Address
+    name: str
+    draining: bool = False
+    live: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what no relay could use."""
+        if not (0 <= self.index <= MAX_NODE and 0 <= self.epoch <= MAX_EPOCH):
+            raise ValueError("node index and epoch are within 0 to 65535")
+        check_claim(self.name, self.trunk)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every node that holds a lease, at one moment."""
+
+    nodes: tuple[Node, ...]
+
+
+Listener = Callable[[Sequence[Node]], None]
+
+
+class Directory:
+    """All known nodes by index. Bounded by the index space; survives any outage of the store."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[int, Node] = {}
+        self._listeners: list[Listener] = []
+
+    def find(self, index: int) -> Node | None:
+        """The node that has or last had `index`; the caller compares the epoch."""
+        return self._nodes.get(index)
+
+    def __iter__(self) -> Iterator[Node]:
+        """Every known node, also those no longer live, by index."""
+        return iter(sorted(self._nodes.values(), key=lambda node: node.index))
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    @property
+    def live_count(self) -> int:
+        """How many nodes hold a lease."""
+        return sum(node.live for node in self._nodes.values())
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with the changed nodes after each `apply` that changed any.
+
+        Returns the function that takes the listener off again. A change is always a whole node to
+        put in the place of the one with its index; nothing is ever removed.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def apply(self, news: Snapshot | Node) -> tuple[Node, ...]:
+        """Take in news; returns the nodes that changed, after telling the listeners."""
+        wanted = (
+            self._from_snapshot(news) if isinstance(news, Snapshot) else self._from_change(news)
+        )
+        changed = tuple(node for node in wanted if self._nodes.get(node.index) != node)
+        self._nodes.update((node.index, node) for node in changed)
+        if changed:
+            for listener in tuple(self._listeners):
+                listener(changed)
+        return changed
+
+    def _from_snapshot(self, snapshot: Snapshot) -> list[Node]:
+        held = {node.index for node in snapshot.nodes}
+        gone = [replace(n, live=False) for n in self._nodes.values() if n.index not in held]
+        return [*snapshot.nodes, *gone]
+
+    def _from_change(self, node: Node) -> list[Node]:
+        known = self._nodes.get(node.index)
+        return [] if known and is_older(node.epoch, than=known.epoch) else [node]
+
+
+def next_epoch(epoch: int) -> int:
+    """The epoch of the next owner; 65535 is followed by 0."""
+    return (epoch + 1) % _EPOCHS
+
+
+def is_older(epoch: int, than: int) -> bool:
+    """Whether `epoch` precedes `than` in serial arithmetic (RFC 1982 §3.2, 16 bits)."""
+    return 0 < (than - epoch) % _EPOCHS < _EPOCHS // 2
+
+
+def check_claim(name: str, trunk: Address) -> None:
+    """Raise ValueError for a name or trunk address that must not enter a directory.
+
+    A host name there would make relays resolve on the packet path; a wildcard or port 0 leads
+    nowhere.
+    """
+    if not (name.isprintable() and 1 <= len(name) <= MAX_NAME_LENGTH):
+        raise ValueError(f"a node name is 1 to {MAX_NAME_LENGTH} printable characters")
+    wildcard = trunk.host in {"0.0.0.0", "::"}
+    if not trunk.numeric or wildcard or trunk.port == 0:
+        raise ValueError(f"{trunk} is not an address that relays can send to")

@@ -1,0 +1,39 @@
+# ruff: noqa: N818  (the names say what happened; `except LeaseLost` needs no more)
+"""The errors of this package.
+
+    Exception
+    ├── StartupError          a process cannot start or go on; its text is one line for an operator
+    │   ├── AddressInUse      another process listens there
+    │   ├── AddressUnusable   not an address of this machine, or not ours to bind
+    │   ├── StoreUnavailable  the store does not answer, or refuses us
+    │   └── DirectoryFull     every node index is held
+    └── LeaseLost             another process owns the node index now
+
+No text carries a password: store errors name host and port only.
+"""
+
+from __future__ import annotations
+
+
+class StartupError(Exception):
+    """What keeps a process from running, in one line fit for stderr."""
+
+
+class AddressInUse(StartupError):
+    """Another process listens on the address (EADDRINUSE)."""
+
+
+class AddressUnusable(StartupError):
+    """The address cannot be bound here: unknown host, not local, or a privileged port."""
+
+
+class StoreUnavailable(StartupError):
+    """The store cannot be reached, does not answer in time, or refuses the credentials."""
+
+
+class DirectoryFull(StartupError):
+    """No node index is free in this cluster."""
+
+
+class LeaseLost(Exception):
+    """The lease belongs to another owner, or its index had one since; stop using it."""

@@ -1,0 +1,213 @@
+"""The store of a real fleet: leases in Redis, changes by pub/sub.
+
+Every key begins `trunkline:{cluster}:`. The braces are literal: they put all keys of a cluster in
+one slot of a Redis Cluster, as scripts over several keys need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from fleet import redis_scripts
+from fleet.address import Address
+from fleet.directory import Node, Snapshot, check_claim
+from fleet.errors import DirectoryFull, LeaseLost, StoreUnavailable
+from fleet.store import LEASE_S, SNAPSHOT_INTERVAL_S, TOKEN_BYTES, Lease
+from wire.token import MAX_NODE
+
+ANSWER_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S = 2.0
+# Repeats of one command; longer outages are for the caller, who knows what can wait.
+RETRIES = 2
+RETRY_BASE_S = 0.05
+RETRY_CAP_S = 0.5
+MAX_CONNECTIONS = 8
+
+_REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM", "invalid username-password", "invalid password")
+
+
+class RedisStore:
+    """A `Store` in the Redis at `url`, for one cluster (0 to 4095).
+
+    The connection is made by the first call. `unreadable` counts directory entries that this
+    version cannot read; they are left out.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        cluster: int,
+        *,
+        lease_s: float = LEASE_S,
+        snapshot_interval_s: float = SNAPSHOT_INTERVAL_S,
+        max_nodes: int = MAX_NODE + 1,
+    ) -> None:
+        """Raise ValueError for a URL that redis-py cannot read; its text never quotes the URL."""
+        self._redis = _client(url)
+        self._place = _place(self._redis)
+        prefix = f"trunkline:{{{cluster}}}:directory:"
+        self._keys = [prefix + name for name in ("holders", "records", "epochs", "expiry")]
+        self._channel = prefix + "changes"
+        self._lease_ms = round(lease_s * 1000)
+        self._snapshot_interval_s = snapshot_interval_s
+        self._max_nodes = max_nodes
+        self._claim = self._redis.register_script(redis_scripts.CLAIM)
+        self._renew = self._redis.register_script(redis_scripts.RENEW)
+        self._release = self._redis.register_script(redis_scripts.RELEASE)
+        self._snapshot = self._redis.register_script(redis_scripts.SNAPSHOT)
+        self.unreadable = 0
+
+    async def claim(self, name: str, trunk: Address) -> Lease:
+        """As `Store.claim`."""
+        check_claim(name, trunk)
+        token = secrets.token_hex(TOKEN_BYTES)
+        index, epoch = await self._run(
+            self._claim,
+            token,
+            _record(name, trunk, draining=False),
+            self._lease_ms,
+            self._max_nodes,
+            secrets.randbits(16),
+        )
+        if index < 0:
+            raise DirectoryFull(f"all {self._max_nodes} node indexes are held")
+        return Lease(index, epoch, name, trunk, token)
+
+    async def renew(self, lease: Lease, *, draining: bool = False) -> None:
+        """As `Store.renew`."""
+        record = _record(lease.name, lease.trunk, draining)
+        held = await self._run(
+            self._renew, lease.token, record, self._lease_ms, lease.index, lease.epoch
+        )
+        if not held:
+            raise LeaseLost(f"node {lease.index} has a new owner")
+
+    async def release(self, lease: Lease) -> None:
+        """As `Store.release`."""
+        record = _record(lease.name, lease.trunk, draining=False)
+        await self._run(self._release, lease.token, record, lease.index, lease.epoch)
+
+    async def snapshot(self) -> Snapshot:
+        """As `Store.snapshot`."""
+        flat = await self._run(self._snapshot)
+        rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        nodes = [node for row in rows if (node := self._node(*row))]
+        return Snapshot(tuple(sorted(nodes, key=lambda node: node.index)))
+
+    async def watch(self) -> AsyncGenerator[Snapshot | Node, None]:
+        """As `Store.watch`."""
+        pubsub = self._redis.pubsub()
+        try:
+            with self._failures_named():
+                await self._subscribe(pubsub)
+            while True:
+                yield await self.snapshot()
+                async with aclosing(self._changes(pubsub)) as changes:
+                    async for change in changes:
+                        yield change
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def close(self) -> None:
+        """As `Store.close`."""
+        await self._redis.aclose()
+
+    async def _run(self, script: Any, *arguments: str | int) -> Any:
+        with self._failures_named():
+            return await script(keys=self._keys, args=[self._channel, *arguments])
+
+    async def _subscribe(self, pubsub: PubSub) -> None:
+        # Not before Redis confirms it may a snapshot be read, or changes between them are lost.
+        await pubsub.subscribe(self._channel)
+        if await pubsub.get_message(timeout=ANSWER_TIMEOUT_S) is None:
+            raise RedisTimeoutError("no answer to SUBSCRIBE")
+
+    async def _changes(self, pubsub: PubSub) -> AsyncGenerator[Node, None]:
+        """What is published until the next snapshot is due."""
+        clock = asyncio.get_running_loop()
+        snapshot_at = clock.time() + self._snapshot_interval_s
+        while (left_s := snapshot_at - clock.time()) > 0:
+            with self._failures_named():
+                message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=left_s)
+            if message and (node := self._change(message["data"])):
+                yield node
+
+    def _change(self, data: str) -> Node | None:
+        try:
+            index, epoch, live, record = json.loads(data)
+        except (ValueError, TypeError):
+            self.unreadable += 1
+            return None
+        return self._node(index, epoch, record, live=live)
+
+    def _node(self, index: Any, epoch: Any, record: Any, live: Any = True) -> Node | None:
+        try:
+            entry = json.loads(record)
+            trunk = Address.parse(entry["trunk"])
+            draining = bool(entry["draining"])
+            return Node(int(index), int(epoch), trunk, str(entry["name"]), draining, bool(live))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            self.unreadable += 1
+            return None
+
+    @contextmanager
+    def _failures_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            # Without the cause: its text may repeat what was sent, and that may be a password.
+            raise StoreUnavailable(f"Redis at {self._place} {_reason(error)}") from None
+
+
+def _client(url: str) -> redis.asyncio.Redis:
+    try:
+        return redis.asyncio.Redis.from_url(
+            url,
+            decode_responses=True,
+            encoding_errors="replace",
+            socket_timeout=ANSWER_TIMEOUT_S,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            retry=Retry(ExponentialWithJitterBackoff(RETRY_CAP_S, RETRY_BASE_S), RETRIES),
+            max_connections=MAX_CONNECTIONS,
+            client_name="trunkline",
+        )
+    except ValueError:
+        raise ValueError("not a Redis URL (redis://host:port/0)") from None
+
+
+def _place(client: redis.asyncio.Redis) -> str:
+    options = client.connection_pool.connection_kwargs
+    return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+
+
+def _record(name: str, trunk: Address, draining: bool) -> str:
+    # Sorted, because Redis compares records as text to see whether anything changed.
+    return json.dumps({"name": name, "trunk": str(trunk), "draining": draining}, sort_keys=True)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, AuthenticationError) or any(word in text for word in _REFUSALS):
+        return "refused the user or password"
+    if isinstance(error, RedisTimeoutError | TimeoutError):
+        return f"did not answer within {ANSWER_TIMEOUT_S:g} s"
+    if isinstance(error, ResponseError):
+        return f"answered with an error ({text.split(' ', 1)[0]})"
+    cause = error.__cause__ or error.__context__ or error
+    errno = getattr(cause, "errno", None)
+    if isinstance(errno, int) and errno > 0:
+        return f"cannot be reached ({os.strerror(errno).lower()})"
+    return "cannot be reached"

@@ -1,0 +1,124 @@
+# ruff: noqa: RUF001  (ranges are written with an en dash, as in the documentation)
+"""Settings come from `TRUNKLINE_*` environment variables; each process derives its class from here.
+
+    ProcessSettings   how to log                          the echo backend
+    └── FleetSettings cluster, keys, Redis                relay, transceiver
+
+A field `relay_port` is the variable TRUNKLINE_RELAY_PORT. Its description is printed by `--help`
+and, for a required one, in the error when it is missing; so it is written for an operator. An
+empty variable counts as unset, since that is how charts and compose files write "no value".
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Literal, NoReturn, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fleet.address import Address
+from fleet.fields import (
+    AddressList,
+    AnyCase,
+    Cluster,
+    Keys,
+    NumericHost,
+    Port,
+    RedisUrl,
+    SecretList,
+    within,
+)
+from fleet.usage import complaints, help_text
+
+__all__ = [
+    "Address",
+    "AddressList",
+    "AnyCase",
+    "Cluster",
+    "FleetSettings",
+    "Keys",
+    "LogFormat",
+    "LogLevel",
+    "NumericHost",
+    "Port",
+    "ProcessSettings",
+    "RedisUrl",
+    "SecretList",
+    "load",
+    "within",
+]
+
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], AnyCase]
+LogFormat = Annotated[Literal["json", "console"], AnyCase]
+
+
+def _log_format() -> Literal["json", "console"]:
+    return "console" if sys.stderr.isatty() else "json"
+
+
+class ProcessSettings(BaseSettings):
+    """What every process can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRUNKLINE_",
+        env_ignore_empty=True,
+        # Lists and key rings have a notation of their own; without this they would have to be JSON.
+        enable_decoding=False,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        # A traceback must not print a key that was mistyped.
+        hide_input_in_errors=True,
+    )
+
+    log_level: LogLevel = Field("info", description="debug, info, warning or error")
+    log_format: LogFormat = Field(
+        default_factory=_log_format,
+        description="json (one object a line) or console (for reading)",
+        json_schema_extra={"default": "console on a terminal, json otherwise"},
+    )
+
+
+class FleetSettings(ProcessSettings):
+    """What relay and transceiver have in common."""
+
+    cluster: Cluster = Field(0, description="number of this cluster, 0–4095; part of every token")
+    token_keys: Keys = Field(
+        description="keys that sign route tokens, 1:HEX64,2:HEX64; the first is current"
+    )
+    trunk_keys: Keys = Field(
+        description="keys that sign trunk datagrams, 1:HEX64,2:HEX64; the first is current"
+    )
+    redis_url: RedisUrl = Field(
+        description="the Redis both relay and transceiver use, redis://host:port/0"
+    )
+
+
+Settings = TypeVar("Settings", bound=ProcessSettings)
+
+
+def load(
+    settings_class: type[Settings], program: str, argv: Sequence[str] | None = None
+) -> Settings:
+    """Settings from the environment; `argv` (the process's own by default) may only ask for help.
+
+    Raises SystemExit: 0 after `--help` on stdout, 2 after one line per bad variable on stderr.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if {"--help", "-h"} & set(arguments):
+        sys.stdout.write(help_text(settings_class, program))
+        raise SystemExit(0)
+    if arguments:
+        _refuse([f"{program}: takes no arguments, only environment variables; see --help"])
+    try:
+        return settings_class()
+    except ValidationError as error:
+        lines = complaints(settings_class, error)
+    _refuse(lines)
+
+
+def _refuse(lines: Sequence[str]) -> NoReturn:
+    sys.stderr.write("\n".join(lines) + "\n")
+    raise SystemExit(2)
