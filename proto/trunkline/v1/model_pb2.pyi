@@ -356,6 +356,7 @@ class Playout(_message.Message):
     ACKED_FRAMES_FIELD_NUMBER: _builtins.int
     CLEARED_FRAMES_FIELD_NUMBER: _builtins.int
     QUEUED_FRAMES_FIELD_NUMBER: _builtins.int
+    CLEARS_FIELD_NUMBER: _builtins.int
     sent_frames: _builtins.int
     """left the transceiver"""
     acked_frames: _builtins.int
@@ -364,6 +365,8 @@ class Playout(_message.Message):
     """discarded unsent by Clear, in total"""
     queued_frames: _builtins.int
     """waiting to be paced out now"""
+    clears: _builtins.int
+    """Clear events of this call carried out so far: tells the answer to a Clear from older news"""
     def __init__(
         self,
         *,
@@ -371,10 +374,11 @@ class Playout(_message.Message):
         acked_frames: _builtins.int = ...,
         cleared_frames: _builtins.int = ...,
         queued_frames: _builtins.int = ...,
+        clears: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acked_frames", b"acked_frames", "cleared_frames", b"cleared_frames", "queued_frames", b"queued_frames", "sent_frames", b"sent_frames"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acked_frames", b"acked_frames", "cleared_frames", b"cleared_frames", "clears", b"clears", "queued_frames", b"queued_frames", "sent_frames", b"sent_frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

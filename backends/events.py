@@ -1,0 +1,66 @@
+"""What a handler hears of its call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from trunkline.v1 import model_pb2
+
+
+class AudioFormat(IntEnum):
+    """How `Audio.payload` is written, both ways; numbered as in model.proto."""
+
+    OPUS = model_pb2.AUDIO_FORMAT_OPUS  # the caller's own packets, untouched
+    PCM16_8000 = model_pb2.AUDIO_FORMAT_PCM16_8000  # signed 16-bit little-endian mono
+    PCM16_16000 = model_pb2.AUDIO_FORMAT_PCM16_16000
+    PCM16_24000 = model_pb2.AUDIO_FORMAT_PCM16_24000
+    PCM16_48000 = model_pb2.AUDIO_FORMAT_PCM16_48000
+
+
+@dataclass(slots=True)
+class Audio:
+    """One frame of the caller's speech.
+
+    `rtp_time` and `duration` count 48 kHz ticks (`rtp_time` wraps at 2³²); a gap between frames is
+    sound that never arrived, and `lost` says how many packets it was.
+    """
+
+    payload: bytes
+    rtp_time: int
+    duration: int
+    lost: int
+
+
+@dataclass(slots=True)
+class Text:
+    """A text message from the caller's data channel `label`."""
+
+    label: str
+    text: str
+
+
+@dataclass(slots=True)
+class Binary:
+    """A binary message from the caller's data channel `label`."""
+
+    label: str
+    content: bytes
+
+
+@dataclass(slots=True)
+class Playout:
+    """How far the caller's ear is, in frames that this call's handler sent since it began.
+
+    `sent` left for the caller, `acked` were reported received, `cleared` were forgotten by `clear`,
+    `queued` still wait to be played; `clears` counts the clears carried out.
+    """
+
+    sent: int = 0
+    acked: int = 0
+    cleared: int = 0
+    queued: int = 0
+    clears: int = 0
+
+
+Event = Audio | Text | Binary | Playout

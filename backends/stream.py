@@ -1,0 +1,169 @@
+"""One transceiver's stream: greets it, hands every call to a handler, and ends them together.
+
+The handlers of a stream are its tasks; nothing else is made per call, and nothing per event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+import structlog
+
+from backends.call import Call, CallOver
+from backends.events import AudioFormat
+from backends.outbox import Outbox
+from trunkline.v1 import model_pb2
+
+PROTOCOL = 1
+HELLO_TIMEOUT_S = 5.0
+CANCEL_PATIENCE_S = 5.0  # for handlers that clean up; the stream does not wait longer for them
+
+Handler = Callable[[Call], Awaitable[None]]
+Context = grpc.aio.ServicerContext[model_pb2.ToBackend, model_pb2.ToTransceiver]
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a backend tells every transceiver: its name, formats (best first), calls a stream."""
+
+    name: str
+    accepts: tuple[AudioFormat, ...]
+    max_calls: int  # 0: no limit
+
+    def welcome(self) -> model_pb2.ToTransceiver:
+        """The first message of a stream."""
+        return model_pb2.ToTransceiver(
+            welcome=model_pb2.Welcome(
+                protocol=PROTOCOL,
+                backend=self.name,
+                accepts=[model_pb2.AudioFormat.ValueType(audio) for audio in self.accepts],
+                max_calls=self.max_calls,
+            )
+        )
+
+
+class Stream:
+    """The calls of one transceiver process, from its Hello to the end of its stream."""
+
+    def __init__(self, handler: Handler, offer: Offer, context: Context) -> None:
+        self._handler = handler
+        self._offer = offer
+        self._context = context
+        self._outbox = Outbox()
+        self._calls: dict[int, Call] = {}
+        # A call that ended still counts here until its handler has cleaned up.
+        self._handlers: dict[Call, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Serve until the transceiver or the server ends the stream."""
+        hello = await self._greet()
+        log.info("transceiver_connected", transceiver=hello.transceiver)
+        writer = asyncio.create_task(self._write(), name="backend-writer")
+        try:
+            while isinstance(batch := await _read(self._context), model_pb2.ToBackend):
+                self._take_in(batch.events)
+        finally:
+            writer.cancel()
+            await self._end_all([writer])
+            log.info("transceiver_gone", transceiver=hello.transceiver)
+
+    async def _greet(self) -> model_pb2.Hello:
+        first = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                first = await _read(self._context)
+        if first is None or not first.HasField("hello"):
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            await self._context.abort(code, "a stream begins with a Hello")
+        if first.hello.protocol != PROTOCOL:
+            theirs = first.hello.protocol
+            code = grpc.StatusCode.UNIMPLEMENTED
+            await self._context.abort(
+                code, f"this backend speaks protocol {PROTOCOL}, not {theirs}"
+            )
+        await self._context.write(self._offer.welcome())
+        return first.hello
+
+    def _take_in(self, events: Iterable[model_pb2.CallEvent]) -> None:
+        calls = self._calls
+        for event in events:
+            call = calls.get(event.call)
+            if event.HasField("started"):
+                self._start(event.call, event.started)
+            elif call is None:
+                continue  # sent before the transceiver had heard that the call is over
+            elif event.HasField("ended"):
+                self._end(call)
+            else:
+                call.hear(event)
+
+    def _start(self, number: int, started: model_pb2.CallStarted) -> None:
+        reason = self._objection(number, started)
+        if reason:
+            self._outbox.add(number, len(reason)).refused.reason = reason
+            return
+        call = Call(number, started, self._outbox, on_hang_up=self._end)
+        self._outbox.add(number).accepted.SetInParent()
+        self._calls[number] = call
+        handler = asyncio.create_task(self._host(call), name=f"call {call.id}")
+        self._handlers[call] = handler
+        # Not left to `_host`: a task cancelled before its first step never enters its `finally`.
+        handler.add_done_callback(lambda _: self._handlers.pop(call, None))
+
+    def _objection(self, number: int, started: model_pb2.CallStarted) -> str:
+        limit = self._offer.max_calls
+        if number in self._calls:
+            return "call number in use"
+        if int(started.format) not in self._offer.accepts:
+            return "audio format not accepted"
+        if limit and len(self._handlers) >= limit:
+            return f"at the limit of {limit} calls"
+        return ""
+
+    async def _host(self, call: Call) -> None:
+        reason = "failed"
+        try:
+            await self._handler(call)
+            reason = "hangup"
+        except CallOver:
+            pass  # the call ended under the handler's hands
+        except Exception:
+            log.exception("handler_failed", call_id=call.id)
+        finally:
+            self._handlers.pop(call, None)
+            call.hang_up(reason)
+
+    def _end(self, call: Call) -> None:
+        self._calls.pop(call.number, None)
+        call.end()
+        handler = self._handlers.get(call)
+        if handler is not None:
+            handler.cancel()
+
+    async def _end_all(self, tasks: list[asyncio.Task[None]]) -> None:
+        for call in list(self._calls.values()):
+            self._end(call)
+        self._outbox.take()  # wakes who waits for room
+        tasks += self._handlers.values()
+        _, stubborn = await asyncio.wait(tasks, timeout=CANCEL_PATIENCE_S)
+        if stubborn:
+            log.warning("handlers_ignore_cancellation", handlers=len(stubborn))
+
+    async def _write(self) -> None:
+        # A failed write ends the stream, which the reader sees as well.
+        with contextlib.suppress(grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
+            while True:
+                await self._outbox.wait()
+                for batch in self._outbox.take():
+                    await self._context.write(batch)
+
+
+async def _read(context: Context) -> model_pb2.ToBackend | None:
+    message: object = await context.read()
+    return message if isinstance(message, model_pb2.ToBackend) else None

@@ -1,0 +1,99 @@
+"""`python -m backends.echo` as an operator meets it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.backends.kit import TIMEOUT_S, audio, linked, open_call, raw_transceiver
+from tests.conftest import free_port
+
+
+def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "backends.echo", *arguments],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def test_help_lists_the_variables() -> None:
+    """--help names every variable with its default."""
+    result = _run("--help")
+    assert result.returncode == 0
+    assert "TRUNKLINE_BACKEND_LISTEN (default 127.0.0.1:9301)" in result.stdout
+    assert "TRUNKLINE_LOG_LEVEL" in result.stdout
+
+
+def test_a_bad_setting() -> None:
+    """One line that names the variable, and exit status 2."""
+    result = _run(TRUNKLINE_BACKEND_LISTEN="nonsense")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "TRUNKLINE_BACKEND_LISTEN" in result.stderr
+
+
+def test_a_port_already_taken() -> None:
+    """One line that names the address, and exit status 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = _run(TRUNKLINE_BACKEND_LISTEN=address)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert address in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
+    """With a call on the line it still exits 0, and prints no traceback."""
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "backends.echo"),
+        env={**os.environ, "TRUNKLINE_BACKEND_LISTEN": f"127.0.0.1:{port}"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with linked(port) as link:
+            handle, sink = await open_call(link)
+            handle.send_audio(b"x", 0, 960)
+            await sink.until(lambda: sink.audio)
+            process.send_signal(number)
+            await sink.until(lambda: sink.losses)
+            _, stderr = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0
+    assert b"Traceback" not in stderr
+    assert b"backend_ready" in stderr
+
+
+async def test_a_transceiver_that_dies_leaves_the_backend_serving() -> None:
+    """After an abrupt end of one stream the next one is served by the same process."""
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "backends.echo"),
+        env={**os.environ, "TRUNKLINE_BACKEND_LISTEN": f"127.0.0.1:{port}"},
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with linked(port):
+            pass
+        async with raw_transceiver(port) as transceiver:
+            await transceiver.greet()
+            await transceiver.start()
+            await transceiver.send(audio(1))
+            assert await transceiver.hear_kinds(2) == [(1, "accepted"), (1, "audio")]
+    finally:
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), TIMEOUT_S) == 0
