@@ -15,7 +15,7 @@ from relay.counters import Counter, Counts, drop
 from relay.nodes import NodeTable
 from wire.errors import WireError
 from wire.replay import ReplayWindow
-from wire.trunk import ENTRY_BYTES, HEADER_BYTES, MAX_FRAMES, FrameType, Tagger
+from wire.trunk import ENTRY_BYTES, HEADER_BYTES, MAX_FRAMES, FrameType, Tagger, origin
 
 Indexes = npt.NDArray[np.int64]
 
@@ -74,12 +74,10 @@ class Downlink:
             self._tagger.check(datagram)
             if not datagram[2]:
                 raise WireError("trunk_empty")
-            sender = int.from_bytes(datagram[4:8])
+            sender, time_s, number = origin(datagram)
             if not self._nodes.knows_sender(sender):
                 raise WireError("trunk_sender")
-            self._replay.accept(
-                sender, int.from_bytes(datagram[8:12]), int.from_bytes(datagram[12:16]), unix_s
-            )
+            self._replay.accept(sender, time_s, number, unix_s)
         except WireError as error:
             self._counts[drop(error.reason)] += 1
             return False

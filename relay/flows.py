@@ -73,7 +73,7 @@ class FlowTable:
             words[:4] = np.frombuffer(os.urandom(32), np.uint64) | np.uint64(1)
         self._keys = words[:4].copy()
         self._live = words[4:5]
-        self._addresses = addresses.view(np.uint64).reshape(slots, 2)
+        self._high, self._low = addresses.view(np.uint64).reshape(2, slots)
         self._tags = tags.view(np.uint32)  # 0: the slot is free
         self._seen = seen.view(np.uint32)
         self._ports = ports.view(np.uint16)
@@ -107,15 +107,18 @@ class FlowTable:
         """Slots of n addresses, -1 where there is none."""
         tags, first, second = self._places(hashes)
         slots = self._find_in(first, tags)
-        missed = np.flatnonzero(slots < 0)
+        missed = (slots < 0).nonzero()[0]
         if missed.size:
             slots[missed] = self._find_in(second[missed], tags[missed])
         # A tag is 32 bits: the whole address decides.
-        wrong = (
-            (self._addresses[slots] != addresses).any(axis=1) | (self._ports[slots] != ports)
-        ) & (slots >= 0)
-        for index in np.flatnonzero(wrong):
-            slots[index] = self._find_exactly(hashes[index], addresses[index], ports[index])
+        right = (
+            (self._high[slots] == addresses[:, 0])
+            & (self._low[slots] == addresses[:, 1])
+            & (self._ports[slots] == ports)
+        )
+        if not right.all():
+            for index in (~right & (slots >= 0)).nonzero()[0].tolist():
+                slots[index] = self._find_exactly(hashes[index], addresses[index], ports[index])
         return slots
 
     def touch(self, slots: Slots, now_ms: int) -> None:
@@ -140,7 +143,7 @@ class FlowTable:
             slot, evicted = self._make_room(hashed, now_ms)
             outcome = Put.EVICTED if evicted else Put.MADE
             self._live[0] += np.uint64(not evicted)
-            self._addresses[slot] = address
+            self._high[slot], self._low[slot] = address
             self._ports[slot] = port
         self._nodes[slot], self._epochs[slot] = node, epoch
         self._seen[slot] = now_ms & 0xFFFFFFFF
@@ -173,7 +176,7 @@ class FlowTable:
         ages = self._age(self._seen[slots], now_ms)
         rows = [
             FlowRow(
-                address=self._addresses[slot].tobytes() + self._ports[slot].tobytes(),
+                address=b"".join(c[slot].tobytes() for c in (self._high, self._low, self._ports)),
                 node=int(self._nodes[slot]),
                 epoch=int(self._epochs[slot]),
                 idle_ms=max(0, int(age)),
@@ -189,10 +192,11 @@ class FlowTable:
         return tags, first, second
 
     def _find_in(self, buckets: U64, tags: npt.NDArray[np.uint32]) -> Slots:
+        """Slots with these tags in these buckets; -1 where none matches."""
         matches = self._buckets[buckets] == tags[:, None]
-        ways = matches.argmax(axis=1)
-        slots: Slots = buckets.astype(np.int64) * WAYS + ways
-        slots[~matches[np.arange(ways.size), ways]] = _MISSING
+        slots: Slots = buckets.astype(np.int64) * WAYS + matches.argmax(axis=1)
+        # argmax of a row without a match is 0: look at the tag found.
+        slots[self._tags[slots] != tags] = _MISSING
         return slots
 
     def _find_exactly(self, hashed: np.uint64, address: U64, port: np.uint64) -> int:
@@ -202,7 +206,8 @@ class FlowTable:
                 if (
                     self._tags[slot] == tags[0]
                     and self._ports[slot] == port
-                    and (self._addresses[slot] == address).all()
+                    and self._high[slot] == address[0]
+                    and self._low[slot] == address[1]
                 ):
                     return slot
         return _MISSING

@@ -22,9 +22,10 @@ from relay import control, downlink, memory, uplink
 from relay.admission import Admission
 from relay.counters import Counter
 from relay.memory import WorkerMemory
+from relay.trunk_writer import TrunkWriter
 from wire.keys import KeyRing
 from wire.replay import ReplayWindow
-from wire.trunk import Tagger
+from wire.trunk import Tagger, max_payload
 
 POLL_S = 0.05  # how late a heartbeat or an expiry slice can be
 BATCHES_A_WAKE = 4  # of one direction before the other gets its turn
@@ -58,15 +59,17 @@ class Worker:
         nodes = memory.shared_nodes(nodes_fd)
         tagger = Tagger(KeyRing.parse(assignment.trunk_keys))
         self._from_clients = ReceiveBatch(assignment.batch, uplink.SLOT_BYTES)
+        self._trunk_writer = TrunkWriter(
+            self._from_clients, nodes, tagger, int.from_bytes(os.urandom(4)), assignment.mtu
+        )
         self._uplink = uplink.Uplink(
             received=self._from_clients,
             flows=self._memory.flows,
             nodes=nodes,
             admission=Admission(KeyRing.parse(assignment.token_keys), assignment.cluster),
-            tagger=tagger,
-            sender=int.from_bytes(os.urandom(4)),
+            writer=self._trunk_writer,
             counts=self._counts,
-            mtu=assignment.mtu,
+            max_payload=max_payload(assignment.mtu),
         )
         self._from_nodes = ReceiveBatch(assignment.batch, downlink.slot_bytes(assignment.mtu))
         self._downlink = downlink.Downlink(
@@ -103,7 +106,7 @@ class Worker:
                 return
             now_s = time.monotonic()
             datagrams = self._uplink.route(count, int(now_s * 1000), int(time.time()))
-            lost, refused = _send(self._uplink.outgoing, self._trunk_fd, datagrams)
+            lost, refused = _send(self._trunk_writer.outgoing, self._trunk_fd, datagrams)
             counts[Counter.DROP_UP_SEND_BUFFER_FULL] += lost
             counts[Counter.DROP_UP_SEND_REFUSED] += refused
             if count < received.capacity:

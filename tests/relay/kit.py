@@ -13,6 +13,7 @@ from relay.admission import Admission
 from relay.counters import COUNTER_ROOM, Counter, named
 from relay.flows import FlowTable
 from relay.nodes import SIZE_BYTES, NodeTable
+from relay.trunk_writer import TrunkWriter
 from wire import stun, token, trunk
 from wire.address import pack_address
 from wire.keys import KeyRing
@@ -46,15 +47,15 @@ class Plane:
         self.nodes.put(NODE, EPOCH, NODE_ADDRESS)
         self.tagger = Tagger(TRUNK_KEYS)
         self.from_clients = ReceiveBatch(self.batch, uplink.SLOT_BYTES)
+        self.writer = TrunkWriter(self.from_clients, self.nodes, self.tagger, SENDER, self.mtu)
         self.uplink = uplink.Uplink(
             self.from_clients,
             self.flows,
             self.nodes,
             Admission(TOKEN_KEYS, CLUSTER),
-            self.tagger,
-            SENDER,
+            self.writer,
             self.counts,
-            self.mtu,
+            trunk.max_payload(self.mtu),
         )
         self.from_nodes = ReceiveBatch(self.batch, downlink.slot_bytes(self.mtu))
         self.downlink = downlink.Downlink(
@@ -67,7 +68,7 @@ class Plane:
         """Route (client address, packet) pairs; returns (node address, trunk datagram) pairs."""
         load(self.from_clients, packets)
         count = self.uplink.route(len(packets), now_ms, NOW_S)
-        sent = unload(self.uplink.outgoing, count)
+        sent = unload(self.writer.outgoing, count)
         assert all(len(data) <= self.mtu for _, data in sent)
         return [(address, trunk.read(self.tagger, data)) for address, data in sent]
 

@@ -42,7 +42,8 @@ GOOD = from_node((client(1), media()), (client(2), media(30)))
         (b"\x02" + GOOD[1:], "trunk_version"),
         (GOOD[:1] + b"\x09" + GOOD[2:], "trunk_key"),
         (GOOD[:30] + b"\xff" + GOOD[31:], "trunk_tag"),
-        (GOOD[:5] + b"\xff" + GOOD[6:], "trunk_tag"),
+        (GOOD[:5] + bytes([GOOD[5] ^ 1]) + GOOD[6:], "trunk_tag"),
+        (GOOD[:3] + b"\x01" + GOOD[4:], "trunk_version"),
         (GOOD[:-1], "trunk_length"),
         (GOOD + b"!", "trunk_length"),
         (from_node(), "trunk_empty"),
@@ -62,12 +63,12 @@ def test_a_bad_datagram_sends_nothing(datagram: bytes, reason: str) -> None:
 
 def test_an_unknown_frame_type_sends_nothing() -> None:
     """A frame type of a later version is counted, not guessed at."""
-    from wire.trunk import ENTRY_BYTES, HEADER_BYTES, TAG_OFFSET, Tagger
+    from wire.trunk import ENTRY_BYTES, HEADER_BYTES, TAG_OFFSET, TAGGED_FROM, Tagger
 
     data = bytearray(GOOD)
     data[HEADER_BYTES + 20] = 9
-    table = bytes(data[HEADER_BYTES : HEADER_BYTES + 2 * ENTRY_BYTES])
-    data[TAG_OFFSET:HEADER_BYTES] = Tagger(kit.TRUNK_KEYS).tag(bytes(data[:TAG_OFFSET]), table)
+    tagged = bytes(data[TAGGED_FROM : HEADER_BYTES + 2 * ENTRY_BYTES])
+    data[TAG_OFFSET:TAGGED_FROM] = Tagger(kit.TRUNK_KEYS).tag(tagged)
     plane = Plane()
     assert plane.down([bytes(data)]) == []
     assert plane.drops() == {"trunk_frame_type": 1}

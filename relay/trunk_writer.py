@@ -1,0 +1,134 @@
+"""Lays out trunk datagrams for received packets, as rows and iovecs; copies no payload.
+
+The 24 bytes of a header and of a table entry are rows of three words. Row r and iovec r belong
+together: for each datagram one header row, whose iovec also covers the entries behind it, then
+one row for each frame, whose iovec points at the payload where the kernel put it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from bisect import bisect_right
+
+import numpy as np
+import numpy.typing as npt
+
+from datagram.mmsg import ReceiveBatch, SendBatch
+from relay.nodes import NodeTable
+from wire.trunk import (
+    ENTRY_BYTES,
+    HEADER_BYTES,
+    MAX_FRAMES,
+    TAG_BYTES,
+    TAG_OFFSET,
+    TAGGED_FROM,
+    VERSION,
+    FrameType,
+    Tagger,
+)
+
+if sys.byteorder != "little":  # the word layouts below are written for it
+    raise ImportError("the relay's packet path needs a little-endian machine")
+
+Indexes = npt.NDArray[np.int64]
+
+_WORDS = ENTRY_BYTES // 8
+_16, _32 = np.uint64(16), np.uint64(32)
+_PORT = np.uint64(0xFFFF)
+_TYPE_WORD = np.uint64(FrameType.DATAGRAM << 32)
+
+
+class TrunkWriter:
+    """Fills `outgoing` from packets of `received`."""
+
+    def __init__(
+        self,
+        received: ReceiveBatch,
+        nodes: NodeTable,
+        tagger: Tagger,
+        sender: int,
+        mtu: int,
+    ) -> None:
+        capacity = received.capacity
+        rows = 2 * capacity  # at worst a datagram for every packet
+        self.outgoing = SendBatch(capacity, parts=rows)
+        self._received = received
+        self._nodes = nodes
+        self._tagger = tagger
+        self._room = mtu - HEADER_BYTES
+        self._sent_count = 0
+        self._lead_word = np.uint64(VERSION | tagger.key_id << 8)
+        self._sender_word = np.uint64(int.from_bytes(sender.to_bytes(4), "little") << 32)
+        self._rows = np.zeros((rows, _WORDS), np.uint64)
+        self._octets = self._rows.data.cast("B")
+        self._address = self._rows.ctypes.data
+        self._numbers = np.arange(rows)
+
+    def write(self, packets: Indexes, nodes: Indexes, lengths: Indexes, unix_s: int) -> int:
+        """Datagrams for `packets` (indexes into the batch, sorted by node); returns how many."""
+        starts = self._cut(nodes, lengths)
+        count = starts.size
+        frame_counts = np.empty(count, np.int64)
+        frame_counts[:-1] = starts[1:] - starts[:-1]
+        frame_counts[-1] = packets.size - starts[-1]
+        header_rows = starts + self._numbers[:count]
+        frame_rows = self._numbers[: packets.size] + self._numbers[1 : count + 1].repeat(
+            frame_counts
+        )
+        self._write_table(frame_rows, packets, lengths)
+        self._write_headers(header_rows, frame_counts, unix_s)
+
+        out, received = self.outgoing, self._received
+        out.part_bases[header_rows] = header_rows * ENTRY_BYTES + self._address
+        out.part_lengths[header_rows] = frame_counts * ENTRY_BYTES + HEADER_BYTES
+        out.part_bases[frame_rows] = packets * received.slot_bytes + received.address
+        out.part_lengths[frame_rows] = lengths
+        out.gather(header_rows.astype(np.uint64), (frame_counts + 1).astype(np.uint64))
+        out.names[:count] = self._nodes.names[nodes[starts]]
+        return count
+
+    def _cut(self, nodes: Indexes, lengths: Indexes) -> Indexes:
+        """Index of the first packet of each datagram: a new one per node, MTU and MAX_FRAMES."""
+        ends = (lengths + ENTRY_BYTES).cumsum().tolist()
+        starts: list[int] = []
+        for first, stop in self._runs(nodes):
+            at = first
+            while at < stop:
+                starts.append(at)
+                limit = (ends[at - 1] if at else 0) + self._room
+                # A single packet always fits: larger ones were dropped as oversize.
+                at = min(bisect_right(ends, limit, at + 1, stop), at + MAX_FRAMES)
+        return np.array(starts)
+
+    @staticmethod
+    def _runs(nodes: Indexes) -> list[tuple[int, int]]:
+        """First and last + 1 of each run of one node."""
+        if nodes[0] == nodes[-1]:  # sorted
+            return [(0, nodes.size)]
+        edges = [0, *((nodes[1:] != nodes[:-1]).nonzero()[0] + 1).tolist(), nodes.size]
+        return list(itertools.pairwise(edges))
+
+    def _write_table(self, rows: Indexes, packets: Indexes, lengths: Indexes) -> None:
+        names = self._received.names[packets]
+        sizes = lengths.astype(np.uint16).byteswap().astype(np.uint64)
+        entries = np.empty((packets.size, _WORDS), np.uint64)
+        entries[:, 0:2] = names[:, 1:3]
+        entries[:, 2] = (names[:, 0] >> _16 & _PORT) | sizes << _16 | _TYPE_WORD
+        self._rows[rows] = entries
+
+    def _write_headers(self, rows: Indexes, frame_counts: Indexes, unix_s: int) -> None:
+        count = rows.size
+        numbers = np.arange(self._sent_count, self._sent_count + count, dtype=np.uint32)
+        self._sent_count = (self._sent_count + count) & 0xFFFFFFFF
+        time_word = np.uint64(int.from_bytes((unix_s & 0xFFFFFFFF).to_bytes(4), "little"))
+        headers = np.empty((count, _WORDS), np.uint64)
+        headers[:, 0] = frame_counts.astype(np.uint64) << _16 | self._lead_word
+        headers[:, 1] = self._sender_word
+        headers[:, 2] = numbers.byteswap().astype(np.uint64) << _32 | time_word
+        self._rows[rows] = headers
+        octets, tag = self._octets, self._tagger.tag
+        for row, frames in zip(rows.tolist(), frame_counts.tolist(), strict=True):
+            start = row * ENTRY_BYTES
+            tagged = octets[start + TAGGED_FROM : start + HEADER_BYTES + frames * ENTRY_BYTES]
+            octets[start + TAG_OFFSET : start + TAG_OFFSET + TAG_BYTES] = tag(tagged)
