@@ -1,0 +1,181 @@
+"""The HTTP application on a free port, with an engine that has no media behind it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import ClientResponse, ClientSession
+
+from fleet.address import Address
+from transceiver.offer import Offer
+from transceiver.signaling.access import ApiKeys
+from transceiver.signaling.app import Status, make_app
+from transceiver.signaling.console_page import ConsolePage
+from transceiver.signaling.http_listener import HttpListener, listen
+from transceiver.signaling.intake import Intake
+from transceiver.snapshot import CallSnapshot
+
+KEY = "key-one"
+AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
+FINGERPRINT = ":".join(["AB"] * 32)
+RELAYS = (Address("203.0.113.10", 3478), Address("2001:db8::1", 3478))
+
+
+class FakeSession:
+    """A call that holds its credentials and does nothing."""
+
+    def __init__(self, number: int, offer: Offer, surface: str, refusal: Exception | None) -> None:
+        self.call_id = f"rtc_{number}"
+        self.offer = offer
+        self.surface = surface
+        self.restarts = 0
+        self.local_ufrag = f"ufrag{number}x0"
+        self.local_password = f"password{number}x0" + "p" * 20
+        self.ssrc = 1000 + number
+        self.cname = self.call_id
+        self.started_unix_ms = 1_700_000_000_000 + number // 2
+        self._refusal = refusal
+
+    async def accepted(self, timeout_s: float) -> None:
+        """Taken, or refused as told."""
+        assert timeout_s > 0
+        if self._refusal:
+            raise self._refusal
+
+    def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str]:
+        """The next pair."""
+        assert remote_ufrag
+        assert remote_password
+        self.restarts += 1
+        self.local_ufrag = self.local_ufrag[:-1] + str(self.restarts)
+        self.local_password = self.local_password[:-1] + str(self.restarts)
+        return self.local_ufrag, self.local_password
+
+    def snapshot(self) -> CallSnapshot:
+        """Some values in every field."""
+        return CallSnapshot(
+            self.call_id, "new", self.started_unix_ms, "echo", self.surface, 1, 2, 3, 4.5, 6.5, 7,
+            8, 9, "203.0.113.0/24",
+        )  # fmt: skip
+
+
+class FakeEngine:
+    """The engine's interface over a dictionary. `full` and `refusal` make it say no."""
+
+    def __init__(self) -> None:
+        self.counters: Counter[str] = Counter()
+        self.full: Exception | None = None
+        self.refusal: Exception | None = None
+        self.session_jsons: list[str] = []
+        self.ended: list[tuple[str, str]] = []
+        self._live: dict[str, FakeSession] = {}
+        self._made = 0
+
+    def create_call(self, offer: Offer, surface: str, session_json: str) -> FakeSession:
+        """A new call, or the refusal of `full`."""
+        if self.full:
+            raise self.full
+        self._made += 1
+        session = FakeSession(self._made, offer, surface, self.refusal)
+        self.session_jsons.append(session_json)
+        self._live[session.call_id] = session
+        return session
+
+    def find(self, call_id: str) -> FakeSession | None:
+        """The live call."""
+        return self._live.get(call_id)
+
+    def end(self, call_id: str, reason: str) -> bool:
+        """End it and note why."""
+        if self._live.pop(call_id, None) is None:
+            return False
+        self.ended.append((call_id, reason))
+        return True
+
+    def calls(self) -> list[FakeSession]:
+        """Live calls, oldest first."""
+        return list(self._live.values())
+
+
+class FrontDoor:
+    """A running application and a client of it; paths are relative to it."""
+
+    def __init__(self, engine: FakeEngine, listener: HttpListener, client: ClientSession) -> None:
+        self.engine = engine
+        self.port = listener.port
+        self.ready = True
+        self._client = client
+
+    async def ask(self, method: str, path: str, **options: Any) -> ClientResponse:
+        """One request, its response read to the end; sends the good key unless told otherwise."""
+        options.setdefault("headers", {})
+        options["headers"] = {
+            name: value
+            for name, value in {**AUTHORIZED, **options["headers"]}.items()
+            if value is not None
+        }
+        url = f"http://127.0.0.1:{self.port}{path}"
+        async with self._client.request(method, url, **options) as response:
+            await response.read()
+            return response
+
+    async def post_sdp(self, path: str, sdp: str | bytes, **headers: str) -> ClientResponse:
+        """POST an offer."""
+        return await self.ask(
+            "POST", path, data=sdp, headers={"Content-Type": "application/sdp", **headers}
+        )
+
+
+@asynccontextmanager
+async def front_door(
+    *,
+    keys: Sequence[str] = (KEY, "key-two"),
+    origins: Sequence[str] = ("*",),
+    console: ConsolePage | None = None,
+    body_timeout_s: float = 10.0,
+    idle_timeout_s: float = 20.0,
+    max_connections: int = 100,
+) -> AsyncIterator[FrontDoor]:
+    """An application on a free loopback port, closed at the end."""
+    engine = FakeEngine()
+    door: list[FrontDoor] = []
+    status = Status(
+        ready=lambda: door[0].ready,
+        counters=lambda: engine.counters,
+        calls=lambda: len(engine.calls()),
+    )
+    app = make_app(
+        Intake(engine, FINGERPRINT, RELAYS),
+        ApiKeys(keys),
+        status,
+        cors_origins=origins,
+        console=console,
+        body_timeout_s=body_timeout_s,
+    )
+    listener = await listen(
+        app,
+        Address("127.0.0.1", 0),
+        idle_timeout_s=idle_timeout_s,
+        max_connections=max_connections,
+    )
+    try:
+        async with ClientSession() as client:
+            door.append(FrontDoor(engine, listener, client))
+            yield door[0]
+    finally:
+        await listener.close()
+
+
+async def problem(response: ClientResponse) -> dict[str, Any]:
+    """The problem in a response, checked to be one and to fit the status."""
+    assert response.content_type == "application/problem+json"
+    members: dict[str, Any] = json.loads(await response.text())
+    assert members["status"] == response.status
+    assert members["type"] == f"urn:trunkline:problem:{members['code']}"
+    assert members["title"]
+    assert members["detail"]
+    return members

@@ -1,0 +1,224 @@
+"""The operator's API over a real gRPC connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+from functools import partial
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from structlog.testing import capture_logs
+
+from fleet.address import Address
+from fleet.admin import serve
+from fleet.errors import LeaseLost
+from fleet.memory_store import MemoryStore
+from tests.transceiver.front_door import FakeEngine
+from tests.transceiver.offers import real_offer
+from transceiver.admin import SERVICE_NAME, TransceiverAdmin
+from transceiver.node import NodeKeeper
+from transceiver.signaling.offer_policy import read_offer
+from trunkline.v1 import admin_pb2, admin_pb2_grpc
+from wire.token import Route
+
+OFFER = read_offer(real_offer()).offer
+
+
+class Operator:
+    """A client of the API, the engine behind it, and the drains it asked for."""
+
+    def __init__(self) -> None:
+        self.engine = FakeEngine()
+        self.drains: list[float | None] = []
+        self.stub: Any  # the generated stubs have no types for asyncio
+
+    async def drain(self, deadline_s: float | None) -> None:
+        """Note a drain."""
+        self.drains.append(deadline_s)
+
+    def call_up(self, count: int) -> None:
+        """Make live calls."""
+        for _ in range(count):
+            self.engine.create_call(OFFER, "whip", "")
+
+
+@pytest.fixture
+async def operator() -> AsyncIterator[Operator]:
+    """A served API on a free port."""
+    it = Operator()
+    servicer = TransceiverAdmin(it.engine, it.drain)
+    add = partial(admin_pb2_grpc.add_TransceiverAdminServicer_to_server, servicer)
+    server = await serve(Address("127.0.0.1", 0), [add], [SERVICE_NAME])
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        it.stub = admin_pb2_grpc.TransceiverAdminStub(channel)  # type: ignore[no-untyped-call]
+        yield it
+    await server.close(grace_s=0)
+
+
+async def status_of(call: Awaitable[object]) -> grpc.StatusCode:
+    """The status a call fails with."""
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await call
+    return failed.value.code()
+
+
+async def test_list_calls_pages_through_all(operator: Operator) -> None:
+    """Pages of two list five calls, oldest first, each once, and the last has no token."""
+    operator.call_up(5)
+    seen: list[str] = []
+    sizes: list[int] = []
+    token = ""
+    while not sizes or token:
+        request = admin_pb2.ListCallsRequest(page_size=2, page_token=token)
+        page = await operator.stub.ListCalls(request)
+        assert page.total == 5
+        seen += [call.call_id for call in page.calls]
+        sizes.append(len(page.calls))
+        token = page.next_page_token
+    assert seen == [f"rtc_{n}" for n in range(1, 6)]
+    assert sizes == [2, 2, 1]
+
+
+async def test_calls_that_end_between_pages_hide_no_other(operator: Operator) -> None:
+    """A page begins after the last call of the page before, though that call has ended."""
+    operator.call_up(4)
+    first = await operator.stub.ListCalls(admin_pb2.ListCallsRequest(page_size=2))
+    for call in first.calls:
+        operator.engine.end(call.call_id, "hangup")
+    request = admin_pb2.ListCallsRequest(page_size=2, page_token=first.next_page_token)
+    second = await operator.stub.ListCalls(request)
+    assert [call.call_id for call in second.calls] == ["rtc_3", "rtc_4"]
+    assert not second.next_page_token
+
+
+async def test_a_page_has_a_hundred_calls_unless_told(operator: Operator) -> None:
+    """page_size 0 means 100, and 1000 is allowed."""
+    operator.call_up(101)
+    assert len((await operator.stub.ListCalls(admin_pb2.ListCallsRequest())).calls) == 100
+    all_of_them = await operator.stub.ListCalls(admin_pb2.ListCallsRequest(page_size=1000))
+    assert len(all_of_them.calls) == 101
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        admin_pb2.ListCallsRequest(page_size=1001),
+        admin_pb2.ListCallsRequest(page_token="x"),
+        admin_pb2.ListCallsRequest(page_token="1."),
+        admin_pb2.ListCallsRequest(page_token="-1.rtc_1"),
+        admin_pb2.ListCallsRequest(page_token="1." + "x" * 200),
+    ],
+)
+async def test_list_calls_refuses(operator: Operator, request_: admin_pb2.ListCallsRequest) -> None:
+    """A page size out of range or a made-up token is INVALID_ARGUMENT."""
+    status = await status_of(operator.stub.ListCalls(request_))
+    assert status is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_get_call(operator: Operator) -> None:
+    """One call has every field of its snapshot; another id is NOT_FOUND."""
+    operator.call_up(1)
+    call = await operator.stub.GetCall(admin_pb2.GetCallRequest(call_id="rtc_1"))
+    assert (call.state, call.backend, call.surface) == ("new", "echo", "whip")
+    assert (call.packets_received, call.packets_sent, call.packets_lost) == (1, 2, 3)
+    assert (call.jitter_ms, call.round_trip_ms, call.queued_frames) == (4.5, 6.5, 7)
+    assert (call.messages_received, call.messages_sent) == (8, 9)
+    assert call.client_network == "203.0.113.0/24"
+    missing = operator.stub.GetCall(admin_pb2.GetCallRequest(call_id="rtc_2"))
+    assert await status_of(missing) is grpc.StatusCode.NOT_FOUND
+
+
+async def test_end_call_keeps_why_in_the_log(operator: Operator) -> None:
+    """A call is ended once with the operator's reason; a second time it is NOT_FOUND."""
+    operator.call_up(1)
+    request = admin_pb2.EndCallRequest(call_id="rtc_1", why="asked by phone")
+    with capture_logs() as logged:
+        await operator.stub.EndCall(request)
+    assert operator.engine.ended == [("rtc_1", "operator")]
+    (entry,) = [entry for entry in logged if entry["event"] == "call_ended_by_operator"]
+    assert (entry["call_id"], entry["why"]) == ("rtc_1", "asked by phone")
+    assert await status_of(operator.stub.EndCall(request)) is grpc.StatusCode.NOT_FOUND
+
+
+async def test_end_call_refuses_a_long_why(operator: Operator) -> None:
+    """The log takes 200 characters of why; more ends nothing."""
+    operator.call_up(1)
+    request = admin_pb2.EndCallRequest(call_id="rtc_1", why="x" * 201)
+    status = await status_of(operator.stub.EndCall(request))
+    assert status is grpc.StatusCode.INVALID_ARGUMENT
+    assert len(operator.engine.calls()) == 1
+
+
+async def test_drain_answers_at_once(operator: Operator) -> None:
+    """Drain says how many calls are live; 0 seconds means no deadline, a year is refused."""
+    operator.call_up(3)
+    assert (await operator.stub.Drain(admin_pb2.DrainRequest(deadline_s=60))).calls == 3
+    await operator.stub.Drain(admin_pb2.DrainRequest())
+    assert operator.drains == [60.0, None]
+    year = operator.stub.Drain(admin_pb2.DrainRequest(deadline_s=365 * 86400))
+    assert await status_of(year) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+class Routed:
+    """What of the engine follows the lease."""
+
+    def __init__(self) -> None:
+        self.route = Route(5, 0, 0)
+        self.draining = False
+        self.deadlines: list[float] = []
+
+    def drain(self, deadline_s: float = 0) -> int:
+        """Note it."""
+        self.draining = True
+        self.deadlines.append(deadline_s)
+        return 0
+
+
+class Losing(MemoryStore):
+    """A store in which somebody else has the index as soon as `lost` is set."""
+
+    lost = False
+
+    async def renew(self, lease: object, *, draining: bool = False) -> None:
+        """Renew, or say that it is lost."""
+        if self.lost:
+            self.lost = False
+            raise LeaseLost
+
+
+async def beats(store: Losing, engine: Routed) -> tuple[NodeKeeper, list[bool]]:
+    """A keeper and the engine's `draining` seen at each of three heartbeats after a loss."""
+    seen: list[bool] = []
+    keeper = NodeKeeper(store, "node-a", Address("127.0.0.1", 4000), engine, cluster=5)
+    await keeper.claim()
+    store.lost = True
+    for _ in range(3):
+        await keeper.set_draining(keeper.draining)  # one heartbeat
+        seen.append(engine.draining)
+    return keeper, seen
+
+
+async def test_a_lost_lease_stops_calls_until_the_next() -> None:
+    """Without a lease no call is taken; the next one brings a route of its own and calls again."""
+    store, engine = Losing(), Routed()
+    keeper, seen = await beats(store, engine)
+    assert seen == [True, False, False]
+    assert keeper.lease is not None
+    assert engine.route == Route(5, keeper.lease.index, keeper.lease.epoch)
+    assert keeper.ready
+    await keeper.close()
+
+
+async def test_a_drain_outlives_a_lost_lease() -> None:
+    """A process that drains takes no calls after a new lease either."""
+    engine = Routed()
+    keeper = NodeKeeper(Losing(), "node-a", Address("127.0.0.1", 4000), engine, cluster=5)
+    await keeper.claim()
+    await keeper.drain(60)
+    await keeper.claim()
+    assert engine.draining
+    assert engine.deadlines == [60]
+    assert not keeper.ready
+    await keeper.close()

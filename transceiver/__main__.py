@@ -1,0 +1,156 @@
+"""`python -m transceiver`: one transceiver. Wiring only.
+
+store ─▶ NodeKeeper ─ route ─▶ Engine ◀─ Intake ◀─ HTTP application
+                               Engine ◀─ TransceiverAdmin ◀─ gRPC
+backend ◀─ ModelLink ◀──────── Engine
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+import structlog
+from aiohttp import web
+
+from fleet import admin, logs, process
+from fleet.address import Address
+from fleet.listen import check_free
+from fleet.redis_store import RedisStore
+from fleet.settings import load
+from transceiver.admin import SERVICE_NAME, TransceiverAdmin
+from transceiver.certificate import LocalCertificate
+from transceiver.engine import Engine
+from transceiver.model_link import ModelLink
+from transceiver.node import NodeKeeper
+from transceiver.settings import TransceiverSettings
+from transceiver.signaling.access import ApiKeys
+from transceiver.signaling.app import Status, make_app
+from transceiver.signaling.console_page import ConsolePage, console_files
+from transceiver.signaling.http_listener import listen
+from transceiver.signaling.intake import Intake
+from trunkline.v1.admin_pb2_grpc import add_TransceiverAdminServicer_to_server
+from wire.token import Route
+
+_READY_CHECK_INTERVAL_S = 0.1
+_log = structlog.get_logger()
+
+
+async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
+    """Run until `stop`. Raises StartupError when something it needs is not to be had.
+
+    What is closed last is entered first: callers lose the HTTP port, then their calls end, then the
+    node index is given back, then the backend sees the stream end.
+    """
+    # A port somebody else has is found out before other processes hear of this one.
+    await check_free(settings.transceiver_http)
+    await check_free(settings.transceiver_admin)
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    certificate = LocalCertificate()
+    async with asyncio.TaskGroup() as tasks:
+        async with AsyncExitStack() as stack:
+            store = RedisStore(settings.redis_url.get_secret_value(), settings.cluster)
+            stack.push_async_callback(store.close)
+            link = ModelLink(str(settings.transceiver_backend), name)
+            stack.push_async_callback(link.close)
+            engine = _engine(settings, certificate, link)
+            bound = await engine.start(settings.transceiver_trunk)
+            node = NodeKeeper(store, name, _advertised(settings, bound), engine, settings.cluster)
+            stack.push_async_callback(node.close)
+            stack.push_async_callback(engine.close)
+            await node.claim()
+            running = [tasks.create_task(node.run()), tasks.create_task(link.run())]
+            http = await listen(
+                _app(settings, certificate, engine, node, link), settings.transceiver_http
+            )
+            stack.push_async_callback(http.close)
+            servicer = TransceiverAdmin(engine, node.drain)
+            add_admin = partial(add_TransceiverAdminServicer_to_server, servicer)
+            server = await admin.serve(settings.transceiver_admin, [add_admin], [SERVICE_NAME])
+            stack.push_async_callback(server.close)
+            running.append(tasks.create_task(_report_health(node, server)))
+            _log.info("transceiver_started", http=http.port, trunk=bound.port, admin=server.port)
+            await stop.wait()
+        for task in running:
+            task.cancel()
+    _log.info("transceiver_stopped")
+
+
+def _engine(
+    settings: TransceiverSettings, certificate: LocalCertificate, link: ModelLink
+) -> Engine:
+    return Engine(
+        settings.token_keys,
+        settings.trunk_keys,
+        Route(settings.cluster, 0, 0),  # until there is a lease; no call is made before
+        certificate,
+        link,
+        max_calls=settings.transceiver_max_calls,
+        mtu=settings.transceiver_trunk_mtu,
+    )
+
+
+def _advertised(settings: TransceiverSettings, bound: Address) -> Address:
+    """Where relays send to; port 0 stands for the one that was bound."""
+    chosen = settings.transceiver_trunk_advertise or bound
+    return Address(chosen.host, chosen.port or bound.port)
+
+
+def _app(
+    settings: TransceiverSettings,
+    certificate: LocalCertificate,
+    engine: Engine,
+    node: NodeKeeper,
+    link: ModelLink,
+) -> web.Application:
+    keys = [key.get_secret_value() for key in settings.transceiver_api_keys]
+    intake = Intake(engine, certificate.fingerprint.value, settings.transceiver_relays)
+    status = Status(
+        ready=lambda: node.ready,
+        counters=lambda: {**engine.counters, **asdict(link.counters)},
+        calls=lambda: len(engine.calls()),
+    )
+    console = None
+    if settings.transceiver_console:
+        console = ConsolePage(keys[0], _version(), lambda: link.backend, console_files())
+    return make_app(
+        intake,
+        ApiKeys(keys),
+        status,
+        cors_origins=settings.transceiver_cors_origins,
+        console=console,
+    )
+
+
+def _version() -> str:
+    try:
+        return version("trunkline")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "unknown"
+
+
+async def _report_health(node: NodeKeeper, server: admin.AdminServer) -> None:
+    """Ready means: calls can be routed here. An absent backend is told to each caller instead."""
+    said = False
+    while True:
+        if node.ready != said:
+            said = node.ready
+            await server.set_serving(said)
+        await asyncio.sleep(_READY_CHECK_INTERVAL_S)
+
+
+def main() -> int:
+    """Entry point; returns the exit status."""
+    settings = load(TransceiverSettings, "python -m transceiver")
+    logs.configure(settings.log_level, settings.log_format, process="transceiver")
+    return process.run(partial(run, settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

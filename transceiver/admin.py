@@ -1,0 +1,146 @@
+"""The operator's API of a transceiver (`TransceiverAdmin` in admin.proto)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import Any, NoReturn, Protocol
+
+import grpc
+import grpc.aio
+import structlog
+
+from transceiver.snapshot import CallSnapshot
+from trunkline.v1 import admin_pb2, admin_pb2_grpc
+
+SERVICE_NAME = "trunkline.v1.TransceiverAdmin"
+DEFAULT_PAGE = 100
+LARGEST_PAGE = 1000
+LONGEST_DEADLINE_S = 24 * 3600
+MAX_WHY_CHARS = 200
+MAX_TOKEN_CHARS = 100
+
+log = structlog.get_logger()
+
+# The context's type has the request and the response as parameters, which nothing here depends on.
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class AdminSession(Protocol):
+    """What the admin API needs of a live call."""
+
+    def snapshot(self) -> CallSnapshot:
+        """The call at this moment."""
+
+
+class AdminEngine(Protocol):
+    """What the admin API needs of the engine."""
+
+    def calls(self) -> Sequence[AdminSession]:
+        """Live calls, oldest first."""
+
+    def find(self, call_id: str) -> AdminSession | None:
+        """The live call of that id."""
+
+    def end(self, call_id: str, reason: str) -> bool:
+        """End a call; False when there is none."""
+
+
+class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
+    """The servicer. `drain(deadline_s)` starts a drain and returns; None means no deadline."""
+
+    def __init__(
+        self, engine: AdminEngine, drain: Callable[[float | None], Awaitable[None]]
+    ) -> None:
+        self._engine = engine
+        self._drain = drain
+
+    async def ListCalls(  # noqa: N802 - gRPC's name
+        self, request: admin_pb2.ListCallsRequest, context: Context
+    ) -> admin_pb2.ListCallsResponse:
+        """Live calls, oldest first. INVALID_ARGUMENT for a bad page size or token."""
+        if request.page_size > LARGEST_PAGE:
+            await _refuse(context, f"page_size may be at most {LARGEST_PAGE}")
+        after = _read_token(request.page_token)
+        if after is None:
+            await _refuse(context, "page_token is not a next_page_token of ListCalls")
+        snapshots = [session.snapshot() for session in self._engine.calls()]
+        return _page(snapshots, after, request.page_size or DEFAULT_PAGE)
+
+    async def GetCall(  # noqa: N802
+        self, request: admin_pb2.GetCallRequest, context: Context
+    ) -> admin_pb2.Call:
+        """One call. NOT_FOUND when it is not live."""
+        session = self._engine.find(request.call_id)
+        if session is None:
+            await _not_found(context)
+        return _call(session.snapshot())
+
+    async def EndCall(  # noqa: N802
+        self, request: admin_pb2.EndCallRequest, context: Context
+    ) -> admin_pb2.EndCallResponse:
+        """End one call and log why. NOT_FOUND when it is not live."""
+        if len(request.why) > MAX_WHY_CHARS:
+            await _refuse(context, f"why may have at most {MAX_WHY_CHARS} characters")
+        if not self._engine.end(request.call_id, "operator"):
+            await _not_found(context)
+        log.info("call_ended_by_operator", call_id=request.call_id, why=request.why)
+        return admin_pb2.EndCallResponse()
+
+    async def Drain(  # noqa: N802
+        self, request: admin_pb2.DrainRequest, context: Context
+    ) -> admin_pb2.DrainResponse:
+        """Take no new calls from now on; answers at once with the number of live ones."""
+        if request.deadline_s > LONGEST_DEADLINE_S:
+            await _refuse(context, f"deadline_s may be at most {LONGEST_DEADLINE_S}")
+        calls = len(self._engine.calls())
+        log.info("drain_asked", calls=calls, deadline_s=request.deadline_s)
+        await self._drain(float(request.deadline_s) or None)
+        return admin_pb2.DrainResponse(calls=calls)
+
+
+def _page(
+    snapshots: Sequence[CallSnapshot], after: tuple[int, str], size: int
+) -> admin_pb2.ListCallsResponse:
+    """The calls behind `after`. A place in time and not a number of calls, so that calls which end
+    between two pages make no other call vanish or come twice."""
+    ordered = sorted(snapshots, key=_place)
+    rest = [snapshot for snapshot in ordered if _place(snapshot) > after]
+    page = rest[:size]
+    more = len(rest) > size
+    return admin_pb2.ListCallsResponse(
+        calls=map(_call, page),
+        next_page_token=_write_token(page[-1]) if more else "",
+        total=len(ordered),
+    )
+
+
+def _place(snapshot: CallSnapshot) -> tuple[int, str]:
+    return snapshot.started_unix_ms, snapshot.call_id
+
+
+def _write_token(last: CallSnapshot) -> str:
+    return f"{last.started_unix_ms}.{last.call_id}"
+
+
+def _read_token(token: str) -> tuple[int, str] | None:
+    if not token:
+        return -1, ""
+    started, dot, call_id = token.partition(".")
+    if not dot or not started.isdecimal() or not call_id or len(token) > MAX_TOKEN_CHARS:
+        return None
+    return int(started), call_id
+
+
+def _call(snapshot: CallSnapshot) -> admin_pb2.Call:
+    return admin_pb2.Call(**asdict(snapshot))
+
+
+async def _refuse(context: Context, rule: str) -> NoReturn:
+    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, rule)
+    raise AssertionError("abort raises")
+
+
+async def _not_found(context: Context) -> NoReturn:
+    await context.abort(grpc.StatusCode.NOT_FOUND, "no live call has that id")
+    raise AssertionError("abort raises")

@@ -1,0 +1,369 @@
+"""All calls of one transceiver process on one event loop: trunk datagrams in, batches out.
+
+    trunk socket ─▶ tag, replay ─▶ frames ─▶ STUN:  by ufrag ──┐
+                                          └▶ other: by address ┴─▶ Session
+    trunk socket ◀─ packed per relay ◀─ what one wake-up produced ◀─┘   ▲
+                                              Wheel: one loop timer for every deadline
+
+No packet costs a task, a future or a timer. A wake-up (readable socket, wheel, a batch of the
+model link) lets the sessions write into `_out`, which is packed and sent once at its end.
+
+    Exception
+    └── EngineRefusal
+        ├── TooManyCalls    `max_calls` are live
+        └── Draining        the process takes no new calls
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import structlog
+
+from fleet.address import Address
+from transceiver.certificate import LocalCertificate
+from transceiver.model_link import ModelLink
+from transceiver.offer import Offer
+from transceiver.session import Session
+from transceiver.trunk_socket import TrunkSocket
+from transceiver.wheel import Wheel
+from wire import stun, token, trunk
+from wire.errors import WireError
+from wire.keys import KeyRing
+from wire.replay import ReplayWindow
+from wire.token import Route
+
+MAX_CALLS = 1000
+MAX_STUN_BYTE = 3  # RFC 7983 §7: first bytes 0–3 are STUN
+RELEASE_TIMEOUT_S = 5.0  # for the goodbyes of all calls when the engine closes
+
+log = structlog.get_logger(__name__)
+
+
+class EngineRefusal(Exception):  # noqa: N818 - a state of the process, not a mistake
+    """The process will not take a call now."""
+
+
+class TooManyCalls(EngineRefusal):
+    """As many calls are live as the process takes."""
+
+
+class Draining(EngineRefusal):
+    """The process is about to leave."""
+
+
+class _Path:
+    """An address of a caller: whose it is, and the relay worker that hears it."""
+
+    __slots__ = ("relay", "session")
+
+    def __init__(self, session: Session, relay: bytes) -> None:
+        self.session = session
+        self.relay = relay
+
+
+class Engine:
+    """The calls of this process. `route` is what their ufrags say; it may change (a new lease).
+
+    `counters` has what was dropped and why, by fixed words, and totals of ended calls.
+    """
+
+    def __init__(
+        self,
+        token_keys: KeyRing,
+        trunk_keys: KeyRing,
+        route: Route,
+        certificate: LocalCertificate,
+        link: ModelLink,
+        max_calls: int = MAX_CALLS,
+        mtu: int = trunk.DEFAULT_MTU,
+    ) -> None:
+        self.route = route
+        self.draining = False
+        self.counters: Counter[str] = Counter()
+        self._token_keys = token_keys
+        self._tagger = trunk.Tagger(trunk_keys)
+        self._replay = ReplayWindow()
+        self._certificate = certificate
+        self._link = link
+        self._max_calls = max_calls
+        self._mtu = mtu
+        self._max_payload = trunk.max_payload(mtu)
+        self._loop = asyncio.get_running_loop()
+        self._socket: TrunkSocket | None = None
+        self._sent_datagrams = secrets.randbelow(1 << 32)
+        self._calls: dict[str, Session] = {}
+        self._releasing: set[Session] = set()
+        self._ufrags: dict[str, Session] = {}
+        self._paths: dict[bytes, _Path] = {}
+        self._source = b""  # of the trunk datagram being read
+        self._out: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        self._flush_handle: asyncio.Handle | None = None
+        self._wheel: Wheel[Session] = Wheel()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = math.inf
+        self._drain_timer: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    # The process: start, drain, close.
+
+    async def start(self, trunk_address: Address) -> Address:
+        """Bind the trunk socket; where it is bound. Raises AddressInUse, AddressUnusable."""
+        self._socket = TrunkSocket(trunk_address)
+        self._loop.add_reader(self._socket.fileno(), self._on_readable)
+        return self._socket.address
+
+    def drain(self, deadline_s: float = 0) -> int:
+        """Take no new calls; end what is left after `deadline_s` (0: never). Live calls now."""
+        self.draining = True
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+            self._drain_timer = None
+        if deadline_s:
+            self._drain_timer = self._loop.call_later(deadline_s, self._end_all, "drained")
+        return len(self._calls)
+
+    async def idle(self) -> None:
+        """Return when no call is live."""
+        await self._idle.wait()
+
+    async def close(self, reason: str = "drained") -> None:
+        """End all calls, send their goodbyes, let the port go."""
+        self.draining = True
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+        self._end_all(reason)
+        leaving = [asyncio.ensure_future(session.released()) for session in self._releasing]
+        if leaving:
+            _, stuck = await asyncio.wait(leaving, timeout=RELEASE_TIMEOUT_S)
+            for task in stuck:
+                task.cancel()
+        self._flush()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    # Calls.
+
+    def create_call(self, offer: Offer, surface: str, session_json: str) -> Session:
+        """A new call. Raises TooManyCalls, Draining, BackendAbsent, CallLimit."""
+        if self.draining:
+            raise Draining("the process takes no new calls")
+        if len(self._calls) + len(self._releasing) >= self._max_calls:
+            raise TooManyCalls(f"{self._max_calls} calls are live")
+        call_id = "rtc_" + secrets.token_urlsafe(18)
+        session = Session(call_id, offer, surface, self._certificate, self, time.time())
+        self._calls[call_id] = session
+        self._idle.clear()
+        try:
+            session.open(self._link, session_json)
+        except BaseException:
+            session.end("refused")
+            raise
+        log.info("call_created", call_id=call_id, surface=surface)
+        return session
+
+    def find(self, call_id: str) -> Session | None:
+        """The live call of that id."""
+        return self._calls.get(call_id)
+
+    def end(self, call_id: str, reason: str) -> bool:
+        """End a call; False when no live call has that id."""
+        session = self._calls.get(call_id)
+        if session is not None:
+            session.end(reason)
+        return session is not None
+
+    def calls(self) -> list[Session]:
+        """Live calls, oldest first."""
+        return list(self._calls.values())
+
+    def _end_all(self, reason: str) -> None:
+        for session in self.calls():
+            session.end(reason)
+
+    # What sessions ask for: transceiver.host.Host.
+
+    def now(self) -> float:
+        """The loop's clock."""
+        return self._loop.time()
+
+    def transmit(self, address: bytes, packet: bytes) -> None:
+        """Put a datagram to a caller into this wake-up's batch."""
+        path = self._paths.get(address)
+        relay = self._source if path is None else path.relay
+        if not relay:
+            self.counters["out_no_path"] += 1
+            return
+        if len(packet) > self._max_payload:
+            self.counters["out_oversize"] += 1
+            return
+        frames = self._out.get(relay)
+        if frames is None:
+            frames = self._out[relay] = []
+        frames.append((address, packet))
+        if self._flush_handle is None:
+            self._flush_handle = self._loop.call_soon(self._flush)
+
+    def wake_at(self, session: Session, when_s: float) -> None:
+        """Put the session on the wheel."""
+        self._wheel.schedule(session, when_s)
+        if when_s < self._timer_s:
+            self._arm()
+
+    def mint(self) -> tuple[str, str]:
+        """ICE credentials that lead to this process."""
+        ufrag = token.mint(self._token_keys, self.route, secrets.token_bytes(4))
+        while ufrag in self._ufrags:  # 32 random bits: two of 1,000 calls meet once in 8,600 years
+            ufrag = token.mint(self._token_keys, self.route, secrets.token_bytes(4))
+        return ufrag, token.password(self._token_keys, ufrag)
+
+    def answers_to(self, session: Session, ufrag: str) -> None:
+        """Route STUN by `ufrag`."""
+        self._ufrags[ufrag] = session
+
+    def ufrag_ended(self, ufrag: str) -> None:
+        """Stop that."""
+        self._ufrags.pop(ufrag, None)
+
+    def address_learned(self, session: Session, address: bytes) -> None:
+        """Route an address; a valid check takes it from whoever had it."""
+        path = self._paths.get(address)
+        if path is not None and path.session is not session:
+            path.session.forget_address(address)
+            self.count("address_taken_over")
+        self._paths[address] = _Path(session, self._source)
+
+    def address_forgotten(self, session: Session, address: bytes) -> None:
+        """Stop that, unless it is another session's by now."""
+        path = self._paths.get(address)
+        if path is not None and path.session is session:
+            del self._paths[address]
+
+    def ended(self, session: Session) -> None:
+        """The call is no longer live; its last packets may still go out."""
+        self._calls.pop(session.call_id, None)
+        for ufrag in session.ufrags:
+            self._ufrags.pop(ufrag, None)
+        self._wheel.cancel(session)
+        self._releasing.add(session)
+        self.counters[f"call_ended_{session.end_reason}"] += 1
+        if not self._calls:
+            self._idle.set()
+
+    def released(self, session: Session) -> None:
+        """Nothing of the call is left."""
+        for address in session.addresses:
+            self.address_forgotten(session, address)
+        self._wheel.cancel(session)
+        self._releasing.discard(session)
+
+    def count(self, reason: str, amount: int = 1) -> None:
+        """Add to a counter."""
+        self.counters[reason] += amount
+
+    # A wake-up by the socket.
+
+    def _on_readable(self) -> None:
+        if self._socket is None:
+            return
+        now, unix_s = self._loop.time(), int(time.time())
+        for datagram, source in self._socket.receive():
+            try:
+                frames = self._open(datagram, unix_s)
+            except WireError as error:
+                self.counters[error.reason] += 1
+                continue
+            self._source = source
+            for address, packet in frames:
+                self._dispatch(address, packet, now)
+        self._source = b""
+        self._flush()
+
+    def _open(self, datagram: bytes, unix_s: int) -> tuple[tuple[bytes, bytes], ...]:
+        read = trunk.read(self._tagger, datagram)
+        self._replay.accept(read.sender, read.time_s, read.count, unix_s)
+        return read.frames
+
+    def _dispatch(self, address: bytes, packet: bytes, now: float) -> None:
+        path = self._paths.get(address)
+        if path is not None:
+            path.relay = self._source
+        if packet and packet[0] <= MAX_STUN_BYTE:
+            self._dispatch_stun(address, packet, now)
+        elif path is None:
+            self.counters["unknown_address"] += 1
+        else:
+            path.session.handle_datagram(address, packet, now)
+
+    def _dispatch_stun(self, address: bytes, packet: bytes, now: float) -> None:
+        try:
+            message = stun.read(packet)
+            ufrag, _ = stun.username(message)
+        except WireError as error:
+            self.counters[error.reason] += 1
+            return
+        session = self._ufrags.get(ufrag)
+        if session is None:
+            self.counters["unknown_ufrag"] += 1
+        else:
+            session.handle_stun(message, packet, address, now)
+
+    # A wake-up by the wheel.
+
+    def _arm(self) -> None:
+        next_s = self._wheel.next_s()
+        if next_s == self._timer_s:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_s = math.inf if next_s is None else next_s
+        if next_s is not None:
+            self._timer = self._loop.call_at(next_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        # Loops round: a timer may fire a little early, and must not find its slot not yet due.
+        now = max(self._loop.time(), self._timer_s)
+        self._timer, self._timer_s = None, -math.inf  # what is scheduled meanwhile must not arm
+        for session in self._wheel.expire(now):
+            session.tick(now)
+        self._timer_s = math.inf
+        self._arm()
+        self._flush()
+
+    # The end of a wake-up.
+
+    def _flush(self) -> None:
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+            self._flush_handle = None
+        if not self._out:
+            return
+        out, self._out = self._out, {}
+        datagrams = [
+            (self._pack(run), relay)
+            for relay, frames in out.items()
+            for run in trunk.fill(frames, self._mtu)
+        ]
+        if self._socket is None:
+            return
+        self.counters["out_datagrams"] += len(datagrams)
+        lost = self._socket.send(datagrams)
+        if lost:
+            self.counters["out_lost"] += lost
+
+    def _pack(self, frames: Sequence[tuple[bytes, bytes]]) -> bytes:
+        self._sent_datagrams = (self._sent_datagrams + 1) & 0xFFFF_FFFF
+        sender = self.route.node << 16 | self.route.epoch
+        return trunk.pack(self._tagger, sender, int(time.time()), self._sent_datagrams, frames)

@@ -1,0 +1,55 @@
+"""This process as a node of its cluster: what its route tokens say follows the lease it holds."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fleet.address import Address
+from fleet.lease_keeper import LeaseKeeper
+from fleet.store import Lease, Store
+from wire.token import Route
+
+
+class Routed(Protocol):
+    """What follows the lease: the engine."""
+
+    route: Route
+    draining: bool
+
+    def drain(self, deadline_s: float = 0) -> int:
+        """Take no new calls."""
+
+
+class NodeKeeper(LeaseKeeper):
+    """A lease keeper that tells the engine its route.
+
+    While no lease is held the engine takes no calls, since nobody could route to them; calls that
+    are there go on with the route of the lease before.
+    """
+
+    def __init__(
+        self, store: Store, name: str, trunk: Address, engine: Routed, cluster: int
+    ) -> None:
+        super().__init__(store, name, trunk, on_loss=self._stop_taking_calls)
+        self._engine = engine
+        self._cluster = cluster
+
+    @property
+    def ready(self) -> bool:
+        """Whether new calls may come: a lease is held, and nobody asked for a drain."""
+        return self.lease is not None and not self._engine.draining
+
+    async def claim(self) -> Lease:
+        """As `LeaseKeeper.claim`; the engine's new calls have the new route."""
+        lease = await super().claim()
+        self._engine.route = Route(self._cluster, lease.index, lease.epoch)
+        self._engine.draining = self.draining
+        return lease
+
+    async def drain(self, deadline_s: float | None) -> None:
+        """Take no new calls for good; end what is left after `deadline_s` (None: never)."""
+        self._engine.drain(deadline_s or 0)
+        await self.set_draining(True)
+
+    def _stop_taking_calls(self, _lost: Lease) -> None:
+        self._engine.draining = True

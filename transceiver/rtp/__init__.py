@@ -1,0 +1,1 @@
+"""RTP as pure cores: the reorder window, the paced sender, reports and their figures."""

@@ -1,0 +1,151 @@
+"""The audio of one call: SRTP around the reorder window, the paced sender and their reports.
+
+Pure but for libsrtp. It exists from the start of the call, so that the backend may speak before
+the caller is there; until `start` brings keys, what it says waits.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Callable
+
+from transceiver.rtp.receive import Frame, ReorderWindow
+from transceiver.rtp.reports import Learned, Reports
+from transceiver.rtp.send import PacedSender
+from transceiver.rtp.statistics import ReceptionStatistics
+from transceiver.srtp import SrtpSession
+from wire import rtcp, rtp
+from wire.errors import WireError
+
+_NOTHING = Learned()
+
+
+class AudioStream:
+    """Both directions of one call's audio, as SRTP and SRTCP packets on the outside.
+
+    `unix_offset_s` is Unix time less the clock of every `now`; `random` gives numbers 0–1 that
+    spread the reports. What cannot be used is counted by reason in `dropped`.
+    """
+
+    def __init__(
+        self, payload_type: int, cname: str, unix_offset_s: float, random: Callable[[], float]
+    ) -> None:
+        self.dropped: Counter[str] = Counter()
+        self.received = 0
+        self.sender = _sender(payload_type)
+        self.window = ReorderWindow()
+        self.heard: ReceptionStatistics | None = None
+        self.reports: Reports | None = None
+        self._payload_type = payload_type
+        self._cname = cname
+        self._unix_offset_s = unix_offset_s
+        self._random = random
+        self._srtp: SrtpSession | None = None
+        self._lost_before = 0  # by streams that another SSRC has replaced
+
+    @property
+    def started(self) -> bool:
+        """Whether there are keys."""
+        return self._srtp is not None
+
+    @property
+    def lost(self) -> int:
+        """Packets of the caller that did not come, over the whole call, never negative."""
+        return self._lost_before + max(0, self.heard.lost if self.heard else 0)
+
+    def start(self, srtp: SrtpSession, now: float) -> None:
+        """Keys are there: packets may flow both ways, reports begin."""
+        self._srtp = srtp
+        srtp.dropped = self.dropped
+        self.reports = Reports(self.sender, self._cname, now, self._unix_offset_s, self._random)
+
+    def receive_rtp(self, packet: bytes, now: float) -> list[Frame]:
+        """The frames that an SRTP packet lets go, in order."""
+        if self._srtp is None:
+            self.dropped["rtp_before_keys"] += 1
+            return []
+        opened = self._srtp.unprotect_rtp(packet)
+        if opened is None:
+            return []
+        try:
+            payload_type, _, sequence, timestamp, ssrc, payload = rtp.read(opened)
+        except WireError as error:
+            self.dropped[error.reason] += 1
+            return []
+        if payload_type != self._payload_type:
+            self.dropped["rtp_payload_type"] += 1
+            return []
+        frames: list[Frame] = []
+        heard = self.heard
+        if heard is None or heard.ssrc != ssrc:
+            frames = self._restart()
+            heard = self.heard = ReceptionStatistics(ssrc, sequence)
+        heard.note(sequence, timestamp, now)
+        self.received += 1
+        in_order = self.window.push(sequence, timestamp, payload, now)
+        return frames + in_order if frames else in_order
+
+    def receive_rtcp(self, packet: bytes, now: float) -> tuple[Learned, list[Frame]]:
+        """What an SRTCP packet says; a BYE of the caller's stream lets go what was held."""
+        if self._srtp is None or self.reports is None:
+            self.dropped["rtcp_before_keys"] += 1
+            return _NOTHING, []
+        opened = self._srtp.unprotect_rtcp(packet)
+        if opened is None:
+            return _NOTHING, []
+        try:
+            learned = self.reports.read(rtcp.read(opened), now)
+        except WireError as error:
+            self.dropped[error.reason] += 1
+            return _NOTHING, []
+        return learned, self._restart() if learned.goodbye else []
+
+    def poll(self, now: float) -> list[bytes]:
+        """Protected packets to send now: due frames, then a due report."""
+        if self._srtp is None or self.reports is None:
+            return []
+        frame = self.sender.poll(now)
+        packets = [] if frame is None else [self._srtp.protect_rtp(frame)]
+        if now >= self.reports.next_s:
+            compound = self.reports.poll(now, self.heard)
+            if compound is not None:
+                packets.append(self._srtp.protect_rtcp(compound))
+        return packets
+
+    def due_s(self, now: float) -> float | None:
+        """When `poll` or the window's `expire` will have something; None before `start`."""
+        if self.reports is None:
+            return None
+        due_s = self.reports.next_s
+        sender_s, window_s = self.sender.due_s(now), self.window.deadline_s()
+        if sender_s is not None and sender_s < due_s:
+            due_s = sender_s
+        return due_s if window_s is None else min(due_s, window_s)
+
+    def goodbye(self, now: float) -> bytes | None:
+        """The protected BYE (RFC 3550 §6.6), once; nothing flows after it."""
+        if self._srtp is None or self.reports is None:
+            return None
+        packet = self._srtp.protect_rtcp(self.reports.goodbye(now, self.heard))
+        self._srtp = None
+        return packet
+
+    def _restart(self) -> list[Frame]:
+        """Another stream begins: its numbers have nothing to do with those before."""
+        frames = self.window.flush()
+        self._lost_before = self.lost
+        self.heard = None
+        self.window = ReorderWindow()
+        return frames
+
+
+def _sender(payload_type: int) -> PacedSender:
+    # RFC 3550 §5.1: random first numbers. The sequence starts in the lower half, so that the
+    # first packets cannot wrap before the receiver has seen one (RFC 3711 §3.3.1).
+    return PacedSender(
+        ssrc=secrets.randbelow(0xFFFF_FFFF) + 1,
+        payload_type=payload_type,
+        sequence=secrets.randbelow(0x8000),
+        timestamp=secrets.randbelow(1 << 32),
+    )

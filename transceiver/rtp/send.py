@@ -1,0 +1,157 @@
+"""The paced sender: frames of the backend in, RTP packets out at the rate they play.
+
+Theory of operation. `due_s` is when the frame before ends, which is when the next one should leave.
+
+    queue not empty, due now      → it leaves, `due_s` moves on by its duration
+    a frame meets an empty queue  → the same, but late: it leaves at once, and if it is less than
+                                    one frame late `due_s` keeps its rhythm, so that jitter of the
+                                    backend does not add up to delay
+    later than that               → sound is missing: the RTP timestamp skips as many whole frames
+                                    as the wall clock did, and after `TALKSPURT_GAP_S` the marker
+                                    says that a talkspurt begins (RFC 3551 §4.1)
+
+The timestamp follows the wall clock so that the caller's jitter buffer sees a pause, not a packet
+that took so long; the sequence number rises by one whatever happens. When our own loop was late
+the frames follow each other at twice their rate until they have caught up; two never leave at once.
+
+Played-out position: each frame is one packet, so what a receiver report acknowledges in packets
+is acknowledged in frames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import NamedTuple
+
+from transceiver.rtp.opus import CLOCK_HZ, MAX_DURATION, MAX_PACKET_BYTES
+from wire import rtp
+from wire.rtcp import ReportBlock
+
+MAX_QUEUED_FRAMES = 300  # 6 s of 20 ms frames
+TALKSPURT_GAP_S = 0.2
+
+
+class Playout(NamedTuple):
+    """How far the caller's ear is, in frames of the backend since the call began."""
+
+    sent: int
+    acked: int
+    cleared: int
+    queued: int
+
+
+class PacedSender:
+    """Frames of one outgoing stream. `sequence` and `timestamp` are its random first numbers."""
+
+    def __init__(
+        self,
+        ssrc: int,
+        payload_type: int,
+        sequence: int,
+        timestamp: int,
+        max_queued: int = MAX_QUEUED_FRAMES,
+    ) -> None:
+        self.ssrc = ssrc
+        self.packets = 0
+        self.octets = 0
+        self.acked = 0
+        self.cleared = 0
+        self.refused = 0
+        self._payload_type = payload_type
+        self._max_queued = max_queued
+        self._queue: deque[tuple[bytes, int]] = deque()
+        self._first_sequence = self._sequence = sequence  # extended, never wraps
+        self._timestamp = timestamp  # of the next frame
+        self._due_s: float | None = None  # when the frame before ends
+        self._not_before_s = -math.inf
+        self._marker = True
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def push(self, payload: bytes, duration: int) -> bool:
+        """Queue a frame of `duration` 48 kHz ticks; False if it is unfit or the queue is full."""
+        fit = 0 < len(payload) <= MAX_PACKET_BYTES and 0 < duration <= MAX_DURATION
+        if not fit or len(self._queue) >= self._max_queued:
+            self.refused += 1
+            return False
+        self._queue.append((payload, duration))
+        return True
+
+    def due_s(self, now: float) -> float | None:
+        """When `poll` will have a packet; None while nothing is queued."""
+        if not self._queue:
+            return None
+        return now if self._due_s is None else max(self._due_s, self._not_before_s)
+
+    def poll(self, now: float) -> bytes | None:
+        """The RTP packet that is due, or None; `due_s` then says when the next one is."""
+        if not self._queue or now < self._not_before_s:
+            return None
+        due_s = now if self._due_s is None else self._rejoin(now, self._due_s)
+        if now < due_s:
+            return None
+        payload, duration = self._queue.popleft()
+        packet = self._packet(payload)
+        self._timestamp += duration
+        self._due_s = due_s + duration / CLOCK_HZ
+        self._not_before_s = now + duration / CLOCK_HZ / 2
+        return packet
+
+    def clear(self) -> int:
+        """Forget what is queued; how many frames that were."""
+        count = len(self._queue)
+        self._queue.clear()
+        self.cleared += count
+        return count
+
+    def acknowledge(self, report: ReportBlock) -> bool:
+        """Take the played-out position from a report on our SSRC; whether it moved on."""
+        sent = self._sequence - self._first_sequence
+        if not sent or report.ssrc != self.ssrc:
+            return False
+        # The report's cycles count from where its sender began; ours are known, so 16 bits do.
+        behind = (self._sequence - 1 - report.highest_sequence) & 0xFFFF
+        acked = min(sent, max(0, sent - behind - max(0, report.packets_lost)))
+        moved = acked > self.acked
+        self.acked = max(self.acked, acked)
+        return moved
+
+    def playout(self) -> Playout:
+        """The four counts, for the backend."""
+        return Playout(self.packets, self.acked, self.cleared, len(self._queue))
+
+    def rtp_time(self, now: float) -> int:
+        """The RTP timestamp of this moment, for a sender report (RFC 3550 §6.4.1)."""
+        elapsed_s = 0.0 if self._due_s is None else now - self._due_s
+        return (self._timestamp + int(elapsed_s * CLOCK_HZ)) & 0xFFFF_FFFF
+
+    def _rejoin(self, now: float, due_s: float) -> float:
+        """When the next frame should leave, after skipping the time in which there was none."""
+        late_s = now - due_s
+        if late_s <= 0:
+            return due_s
+        # Frames that queue while we are late were held up by us: they catch up.
+        if len(self._queue) > 1 and late_s < TALKSPURT_GAP_S:
+            return due_s
+        duration = self._queue[0][1]
+        skipped = int(late_s * CLOCK_HZ + 0.5) // duration * duration
+        self._timestamp += skipped
+        self._marker = self._marker or late_s >= TALKSPURT_GAP_S
+        return due_s + skipped / CLOCK_HZ
+
+    def _packet(self, payload: bytes) -> bytes:
+        packet = rtp.write(
+            self._payload_type,
+            self._marker,
+            self._sequence & 0xFFFF,
+            self._timestamp & 0xFFFF_FFFF,
+            self.ssrc,
+            payload,
+        )
+        self._marker = False
+        self._sequence += 1
+        self.packets += 1
+        self.octets += len(payload)
+        return packet

@@ -1,0 +1,533 @@
+"""One call: ICE, DTLS, audio, data channels and the model link, joined. No socket is in sight.
+
+    caller ── STUN ──▶ IceLite ─── selected address
+           ── DTLS ──▶ DtlsAssociation ── keys ──▶ AudioStream
+                            └── SCTP ──▶ DataChannels ──▶ messages ┐
+           ── SRTP ──▶ AudioStream ── frames ──────────────────────┴─▶ CallHandle (model link)
+           ◀── SRTP ── AudioStream ◀── frames, paced ──── on_audio, on_data … ◀─┘
+
+Datagrams come in by `handle_stun` and `handle_datagram`, time by `tick`, the backend by the `on_…`
+methods; what goes out goes to the `Host`, at once and in order. The states are in `states`. A
+frame is Opus on both sides today; a backend that wants PCM gets its codec between `AudioStream`
+and the link, in `_hear` and `on_audio`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from fleet.redact import redact_network
+from transceiver import certificate, dtls
+from transceiver.certificate import LocalCertificate
+from transceiver.data_channels import DataChannels
+from transceiver.dtls import DtlsAssociation, Role
+from transceiver.host import Host
+from transceiver.ice import (
+    AddressForgotten,
+    AddressLearned,
+    Credentials,
+    GenerationEnded,
+    IceEvent,
+    IceLite,
+)
+from transceiver.model_link import CallHandle, ModelLink
+from transceiver.offer import Offer
+from transceiver.rtp import opus
+from transceiver.rtp.audio import AudioStream
+from transceiver.rtp.receive import Frame
+from transceiver.sctp import run
+from transceiver.snapshot import CallSnapshot
+from transceiver.srtp import SrtpKeys, SrtpSession
+from transceiver.states import END_REASONS, State, Step, follow
+from transceiver.waiting_messages import WaitingMessages
+from wire import stun
+from wire.address import unpack_address
+from wire.classify import PacketKind, classify
+from wire.errors import WireError
+
+CONNECT_TIMEOUT_S = 30.0
+# Frames a backend may queue here at once: 5 s of 20 ms. The queue holds a few more, because a
+# frame that is on its way when the credit is counted must not be refused.
+SEND_CREDIT = 250
+CREDIT_LOT = 25  # credit goes back in lots: an event for every frame would double the traffic
+# Time for the last message to leave through SCTP, before the association is ended.
+FAREWELL_S = 0.2
+EVENTS_LABEL = "oai-events"
+
+log = structlog.get_logger(__name__)
+
+
+class Session:
+    """One call, from its offer to its end.
+
+    Made by the engine; `open` puts it on the model link. `unix_s` is the Unix time of `host.now()`.
+    Nothing that a caller or a backend sends raises out of it.
+    """
+
+    def __init__(
+        self,
+        call_id: str,
+        offer: Offer,
+        surface: str,
+        certificate: LocalCertificate,
+        host: Host,
+        unix_s: float,
+    ) -> None:
+        now = host.now()
+        self.call_id = call_id
+        self.offer = offer
+        self.surface = surface
+        self.cname = call_id
+        self.started_unix_ms = int(unix_s * 1000)
+        self.state = State.NEW
+        self.end_reason = ""
+        self.local_ufrag, self.local_password = host.mint()
+        self._host = host
+        self._certificate = certificate
+        self._ice = IceLite(Credentials(self.local_ufrag, self.local_password, offer.ufrag))
+        self._dtls: DtlsAssociation | None = None
+        self._audio = AudioStream(offer.audio.payload_type, self.cname, unix_s - now, random.random)
+        self._channels: DataChannels | None = None
+        self._waiting = WaitingMessages()
+        self._handle: CallHandle | None = None
+        self._backend = ""
+        self._connect_by_s = now + CONNECT_TIMEOUT_S
+        self._farewell_s = math.inf
+        self._wake_s = math.inf
+        self._credited = 0
+        self._messages_received = self._messages_sent = 0
+        self._released = asyncio.Event()
+        self._closing: asyncio.Task[None] | None = None
+        host.answers_to(self, self.local_ufrag)
+        self._rewake(now)
+
+    @property
+    def ssrc(self) -> int:
+        """Of the RTP stream we send."""
+        return self._audio.sender.ssrc
+
+    @property
+    def addresses(self) -> tuple[bytes, ...]:
+        """The caller's addresses that authenticated, at most `ice.MAX_ADDRESSES`."""
+        return self._ice.addresses
+
+    @property
+    def ufrags(self) -> tuple[str, ...]:
+        """Our ufrags that checks may name: one, or two during an ICE restart."""
+        return self._ice.local_ufrags
+
+    # The front: signaling and the operator.
+
+    def open(self, link: ModelLink, session_json: str) -> None:
+        """Put the call on the link. Raises BackendAbsent or CallLimit."""
+        self._handle = link.open_call(
+            self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms
+        )
+        self._backend = link.backend
+
+    async def accepted(self, timeout_s: float) -> None:
+        """Return when the backend took the call.
+
+        Raises BackendRefused or BackendAbsent, also when there is no answer in `timeout_s`. The
+        call goes on until someone ends it.
+        """
+        if self._handle is not None:
+            await self._handle.accepted(timeout_s)
+
+    def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str]:
+        """New credentials for a caller with new ones (RFC 8445 §9): ours, ufrag and password.
+
+        The old ones hold until the first check with the new. A lite agent sends no checks, so it
+        has no use for the caller's password.
+        """
+        del remote_password
+        self.local_ufrag, self.local_password = self._host.mint()
+        credentials = Credentials(self.local_ufrag, self.local_password, remote_ufrag)
+        replaced = self._ice.restart(credentials)
+        if replaced is not None:
+            self._host.ufrag_ended(replaced.local_ufrag)
+        self._host.answers_to(self, self.local_ufrag)
+        return self.local_ufrag, self.local_password
+
+    def snapshot(self) -> CallSnapshot:
+        """What the operator may know of the call."""
+        audio, address = self._audio, self._ice.selected
+        jitter = audio.heard.jitter if audio.heard else 0.0
+        return CallSnapshot(
+            call_id=self.call_id,
+            state=self.state.value,
+            started_unix_ms=self.started_unix_ms,
+            backend=self._backend,
+            surface=self.surface,
+            packets_received=audio.received,
+            packets_sent=audio.sender.packets,
+            packets_lost=audio.lost,
+            jitter_ms=jitter * 1000 / opus.CLOCK_HZ,
+            round_trip_ms=audio.reports.round_trip_s * 1000 if audio.reports else 0.0,
+            queued_frames=len(audio.sender),
+            messages_received=self._messages_received,
+            messages_sent=self._messages_sent,
+            client_network=redact_network(unpack_address(address)[0]) if address else "",
+        )
+
+    # The caller's side: datagrams and time.
+
+    def handle_datagram(self, address: bytes, packet: bytes, now: float) -> None:
+        """Take a datagram from the caller's `address` (18 bytes)."""
+        kind = classify(packet)
+        if kind is PacketKind.STUN:
+            self._read_stun(packet, address, now)
+        elif not self._ice.knows(address):
+            self._host.count("session_unknown_address")
+        elif self.state is State.ENDED:
+            self._host.count("session_ended")
+        elif kind is PacketKind.RTP:
+            self._hear(self._audio.receive_rtp(packet, now))
+            self._note_held(now)
+        elif kind is PacketKind.RTCP:
+            self._read_rtcp(packet, now)
+        elif kind is PacketKind.DTLS:
+            self._read_dtls(packet, now)
+        else:
+            self._host.count("session_unknown_kind")
+
+    def handle_stun(self, message: stun.Message, packet: bytes, address: bytes, now: float) -> None:
+        """Take a STUN message that names one of our ufrags; `packet` is what it was read from."""
+        if self.state is State.ENDED:
+            self._host.count("session_ended")
+            return
+        response, events, reason = self._ice.handle(message, packet, address, now)
+        if reason:
+            self._host.count(reason)
+        for event in events:
+            self._on_ice(event)
+        if response is not None:
+            self._host.transmit(address, response)
+        if response is not None and not reason:
+            self._checked(now)
+
+    def forget_address(self, address: bytes) -> None:
+        """Another session owns `address` now."""
+        self._ice.forget(address)
+
+    def tick(self, now: float) -> None:
+        """Do what is due. The host calls this at the time last asked for, or later."""
+        self._wake_s = math.inf
+        if self.state is State.ENDED:
+            return
+        if self._overdue(now):
+            return
+        if self._dtls is not None and not self._dtls.connected:
+            self._dtls.handle_timeout(now)
+            self._pump_dtls(now)
+        self._hear(self._audio.window.expire(now))
+        self._play(now)
+        self._rewake(now)
+
+    def end(self, reason: str) -> None:
+        """End the call: tell the caller and the backend, let everything go.
+
+        `reason` is one of `END_REASONS`; ending twice does nothing.
+        """
+        if self.state is State.ENDED:
+            return
+        self.state = follow(self.state, Step.END)
+        self.end_reason = reason
+        goodbye = self._audio.goodbye(self._host.now())
+        if goodbye is not None:
+            self._transmit(goodbye)
+        if self._handle is not None:
+            self._handle.close(reason)
+        self._collect_counters()
+        log.info("call_ended", call_id=self.call_id, reason=reason)
+        self._host.ended(self)
+        if self._channels is None:
+            self._release()
+        else:
+            self._closing = asyncio.ensure_future(self._close_channels(self._channels))
+
+    async def released(self) -> None:
+        """Return when an ended call holds nothing any more."""
+        await self._released.wait()
+
+    # The backend's side: transceiver.model_link.CallSink.
+
+    def on_audio(self, payload: bytes, duration: int) -> None:
+        """Queue a frame; it is paced out, or waits until the caller is there."""
+        if not self.offer.audio.receives:
+            self._audio.sender.refused += 1
+            self._host.count("audio_not_wanted")
+        elif not self._audio.sender.push(payload, duration):
+            self._host.count("audio_refused")
+        now = self._host.now()
+        self._play(now)
+        if len(self._audio.sender):  # what left at once brings no deadline forward
+            self._rewake(now)
+
+    def on_data(self, label: str, content: str | bytes) -> None:
+        """Send a message to the caller; it waits for a channel that is not open yet."""
+        if self.offer.data is None:
+            self._host.count("data_not_offered")
+        elif self._channels is not None and label in self._channels.labels:
+            self._send_data(self._channels, label, content)
+        elif not self._waiting.add(label, content):
+            self._host.count("data_waiting_full")
+
+    def on_clear(self) -> None:
+        """Forget queued frames, and say how far the caller heard."""
+        self._audio.sender.clear()
+        self._give_credit()
+        self._tell_playout()
+
+    def on_hang_up(self, reason: str) -> None:
+        """The backend ended the call."""
+        self.end(reason if reason in END_REASONS else "hangup")
+
+    def on_backend_lost(self) -> None:
+        """Tell the caller that there is nobody to talk to, then end the call."""
+        self._handle = None
+        self._audio.sender.clear()
+        error = {
+            "type": "server_error",
+            "code": "backend_lost",
+            "message": "The connection to the model was lost. Please call again.",
+        }
+        now = self._host.now()
+        self.on_data(EVENTS_LABEL, json.dumps({"type": "error", "error": error}))
+        self._farewell_s = now + FAREWELL_S
+        self._rewake(now)
+
+    # Inside: ICE and DTLS.
+
+    def _read_stun(self, packet: bytes, address: bytes, now: float) -> None:
+        try:
+            message = stun.read(packet)
+        except WireError as error:
+            self._host.count(error.reason)
+            return
+        self.handle_stun(message, packet, address, now)
+
+    def _on_ice(self, event: IceEvent) -> None:
+        if isinstance(event, AddressLearned):
+            self._host.address_learned(self, event.address)
+        elif isinstance(event, AddressForgotten):
+            self._host.address_forgotten(self, event.address)
+        elif isinstance(event, GenerationEnded):
+            self._host.ufrag_ended(event.local_ufrag)
+
+    def _checked(self, now: float) -> None:
+        self.state = follow(self.state, Step.CHECKED)
+        if self._dtls is not None:
+            return
+        self._dtls = DtlsAssociation(
+            Role(self.offer.dtls_role), self._certificate, _fingerprints(self.offer), now
+        )
+        self._pump_dtls(now)
+        self._rewake(now)
+
+    def _read_dtls(self, packet: bytes, now: float) -> None:
+        # An address that ICE knows means a check, and the first check made the association.
+        if self._dtls is None:
+            self._host.count("dtls_before_check")
+            return
+        self._dtls.handle_datagram(packet, now)
+        self._pump_dtls(now)
+        self._rewake(now)
+
+    def _pump_dtls(self, now: float) -> None:
+        association = self._dtls
+        if association is None:
+            return
+        while (event := association.poll_event()) is not None:
+            self._send_dtls(association)  # a flight leaves before what its end sets off
+            self._on_dtls(event, now)
+        self._send_dtls(association)
+
+    def _send_dtls(self, association: DtlsAssociation) -> None:
+        while (packet := association.poll_transmit()) is not None:
+            self._transmit(packet)
+
+    def _on_dtls(self, event: dtls.Event, now: float) -> None:
+        if isinstance(event, dtls.ApplicationData):
+            if self._channels is not None:
+                self._channels.handle_data(event.data)
+        elif isinstance(event, dtls.Connected):
+            self._secured(event.keys, now)
+        elif isinstance(event, dtls.Closed):
+            self.end("client_closed")
+        else:
+            self._host.count(f"dtls_failed_{event.reason}")
+            self.end("timeout" if event.reason == "timeout" else "failed")
+
+    def _secured(self, keys: SrtpKeys, now: float) -> None:
+        if self.state is State.ENDED:
+            return
+        self.state = follow(self.state, Step.SECURED)
+        self._audio.start(SrtpSession(keys), now)
+        log.info("call_connected", call_id=self.call_id)
+        if self.offer.data is not None:
+            self._open_channels(self.offer.data.sctp_port, self.offer.data.max_message_size)
+        self._play(now)
+
+    # Inside: messages.
+
+    def _open_channels(self, remote_port: int, max_message_size: int) -> None:
+        self._channels = DataChannels(
+            Role(self.offer.dtls_role),
+            remote_port=remote_port,
+            remote_max_message_size=max_message_size,
+            send=self._send_sctp,
+            on_message=self._on_message,
+            on_open=self._on_channel,
+            on_close=lambda: self._host.count("sctp_ended"),
+        )
+        run(self._channels.start())  # it suspends nowhere: no task
+
+    def _send_sctp(self, packet: bytes) -> None:
+        if self._dtls is not None and self._dtls.send(packet):
+            self._send_dtls(self._dtls)
+
+    def _on_message(self, label: str, content: str | bytes) -> None:
+        self._messages_received += 1
+        if self._handle is None or self.state is State.ENDED:
+            return
+        if isinstance(content, str):
+            self._handle.send_text(label, content)
+        else:
+            self._handle.send_binary(label, content)
+
+    def _on_channel(self, label: str) -> None:
+        if self._channels is not None:
+            for content in self._waiting.take(label):
+                self._send_data(self._channels, label, content)
+
+    def _send_data(self, channels: DataChannels, label: str, content: str | bytes) -> None:
+        if channels.send(label, content):
+            self._messages_sent += 1
+        else:
+            self._host.count("data_refused")
+
+    # Inside: audio.
+
+    def _read_rtcp(self, packet: bytes, now: float) -> None:
+        learned, frames = self._audio.receive_rtcp(packet, now)
+        self._hear(frames)
+        if learned.acknowledged:
+            self._tell_playout()
+
+    def _hear(self, frames: Iterable[Frame]) -> None:
+        handle = self._handle
+        if handle is None:
+            return
+        for payload, timestamp, lost in frames:
+            duration = opus.duration(payload)
+            if duration:
+                handle.send_audio(payload, timestamp, duration, lost)
+            else:
+                self._host.count("opus_malformed")
+
+    def _play(self, now: float) -> None:
+        for packet in self._audio.poll(now):
+            self._transmit(packet)
+        self._give_credit()
+
+    def _give_credit(self) -> None:
+        sender = self._audio.sender
+        owed = sender.packets + sender.cleared + sender.refused - self._credited
+        if owed >= CREDIT_LOT and self._handle is not None:
+            self._credited += owed
+            self._handle.give_credit(owed)
+
+    def _tell_playout(self) -> None:
+        if self._handle is not None:
+            self._handle.send_playout(*self._audio.sender.playout())
+
+    # Inside: time and the end.
+
+    def _overdue(self, now: float) -> bool:
+        if now >= self._farewell_s:
+            self.end("failed")
+        elif self._ice.expired(now):
+            self._host.count("ice_consent_expired")
+            self.end("timeout")
+        elif self.state is not State.CONNECTED and now >= self._connect_by_s:
+            self.end("timeout")
+        return self.state is State.ENDED
+
+    def _note_held(self, now: float) -> None:
+        # The one deadline that a packet can bring forward.
+        if len(self._audio.window):
+            self._rewake(now)
+
+    def _rewake(self, now: float) -> None:
+        if self.state is State.ENDED:
+            return
+        due_s = self._due_s(now)
+        if due_s < self._wake_s:
+            self._wake_s = due_s
+            self._host.wake_at(self, due_s)
+
+    def _due_s(self, now: float) -> float:
+        due_s = self._farewell_s
+        if self.state is State.CONNECTED:
+            audio_s = self._audio.due_s(now)
+            expiry_s = self._ice.expiry_s()
+        else:
+            audio_s = self._dtls.poll_timeout() if self._dtls is not None else None
+            expiry_s = self._connect_by_s
+        if audio_s is not None and audio_s < due_s:
+            due_s = audio_s
+        return due_s if expiry_s is None or due_s < expiry_s else expiry_s
+
+    def _transmit(self, packet: bytes) -> None:
+        address = self._ice.selected
+        if address is None:
+            self._host.count("no_selected_address")
+        else:
+            self._host.transmit(address, packet)
+
+    async def _close_channels(self, channels: DataChannels) -> None:
+        try:
+            await channels.close()
+        finally:
+            _collect(channels.dropped, self._host.count)
+            self._release()
+
+    def _release(self) -> None:
+        if self._dtls is not None:
+            self._dtls.close()
+            self._send_dtls(self._dtls)
+            _collect(self._dtls.dropped, self._host.count)
+        self._channels = None
+        self._handle = None
+        self._host.released(self)
+        self._released.set()
+
+    def _collect_counters(self) -> None:
+        audio = self._audio
+        _collect(audio.dropped, self._host.count)
+        self._host.count("rtp_received", audio.received)
+        self._host.count("rtp_sent", audio.sender.packets)
+        self._host.count("rtp_lost", audio.lost)
+        self._host.count("rtp_late", audio.window.late)
+        self._host.count("rtp_duplicate", audio.window.duplicates)
+
+
+def _collect(reasons: Counter[str], count: Callable[[str, int], None]) -> None:
+    for reason, amount in reasons.items():
+        count(reason, amount)
+    reasons.clear()
+
+
+def _fingerprints(offer: Offer) -> list[certificate.Fingerprint]:
+    return [
+        certificate.Fingerprint(found.algorithm, found.value.upper())
+        for found in offer.fingerprints
+    ]

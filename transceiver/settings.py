@@ -1,0 +1,97 @@
+# ruff: noqa: RUF001  (ranges are written with an en dash, as in the documentation)
+"""What a transceiver can be told (see `fleet.settings` for how)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any
+
+from pydantic import Field, PlainValidator, ValidationInfo, field_validator
+
+from fleet.address import Address, shown
+from fleet.settings import AddressList, FleetSettings, SecretList, within
+
+MAX_ORIGINS = 32
+# A datagram must fit IPv6's minimum link (RFC 8200 §5) or more, and Ethernet or less.
+SMALLEST_MTU = 1280
+LARGEST_MTU = 9000
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#,]+", re.IGNORECASE)
+
+
+def _origins(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else tuple(value)
+    origins = tuple(item.strip() for item in items)
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{shown(origin)} is not * or an origin (https://host:port)")
+    if not 1 <= len(origins) <= MAX_ORIGINS:
+        raise ValueError(f"1–{MAX_ORIGINS} origins, separated by commas")
+    return origins
+
+
+Origins = Annotated[tuple[str, ...], PlainValidator(_origins)]
+
+
+class TransceiverSettings(FleetSettings):
+    """Every variable of a transceiver process."""
+
+    transceiver_http: Address = Field(
+        Address("127.0.0.1", 8080), description="where callers POST their offers"
+    )
+    transceiver_trunk: Address = Field(
+        Address("127.0.0.1", 0),
+        description="the UDP socket relays talk to; port 0 takes any free one",
+    )
+    transceiver_trunk_advertise: Address | None = Field(
+        None,
+        description="the address relays send to, when it is not the one bound; port 0 stands for "
+        "the port bound",
+        validate_default=True,
+        json_schema_extra={"default": "the address of TRUNKLINE_TRANSCEIVER_TRUNK as bound"},
+    )
+    transceiver_trunk_mtu: Annotated[
+        int, within("a datagram size in bytes", SMALLEST_MTU, LARGEST_MTU)
+    ] = Field(1400, description="largest trunk datagram, in bytes of UDP payload")
+    transceiver_admin: Address = Field(
+        Address("127.0.0.1", 9201), description="gRPC: admin API, health and reflection"
+    )
+    transceiver_relays: AddressList = Field(
+        description="relay addresses that answers name, most preferred first, "
+        "203.0.113.10:3478,[2001:db8::1]:3478"
+    )
+    transceiver_api_keys: SecretList = Field(
+        description="bearer keys that may place calls, separated by commas"
+    )
+    transceiver_backend: Address = Field(
+        Address("127.0.0.1", 9301), description="the model backend"
+    )
+    transceiver_max_calls: Annotated[int, within("a number of calls", 1, 100_000)] = Field(
+        1000, description="live calls of this process; more get 503"
+    )
+    transceiver_cors_origins: Origins = Field(
+        ("*",), description="web pages that may call the API: origins, or * for all"
+    )
+    transceiver_console: bool = Field(
+        False,
+        description="serve the console page at /; it holds the first API key, so whoever reaches "
+        "it can place calls: for development only",
+    )
+
+    @field_validator("transceiver_trunk")
+    @classmethod
+    def _check_trunk(cls, trunk: Address) -> Address:
+        if not trunk.numeric:
+            raise ValueError(f"{trunk} is not an IP address with a port")
+        return trunk
+
+    @field_validator("transceiver_trunk_advertise")
+    @classmethod
+    def _check_advertise(cls, chosen: Address | None, info: ValidationInfo) -> Address | None:
+        address = chosen or info.data.get("transceiver_trunk")
+        if address is None:  # TRUNKLINE_TRANSCEIVER_TRUNK is bad, and said so
+            return chosen
+        if not address.numeric or ipaddress.ip_address(address.host).is_unspecified:
+            raise ValueError(f"relays cannot send to {address}; give an IP address of this machine")
+        return chosen

@@ -1,0 +1,157 @@
+"""From an offer to a call: what both HTTP surfaces have in common."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fleet.address import Address
+from transceiver.engine import Draining, TooManyCalls
+from transceiver.model_link import BackendAbsent, BackendRefused, CallLimit
+from transceiver.offer import Offer
+from transceiver.signaling.answer import LocalIdentity, write_answer
+from transceiver.signaling.offer_policy import CheckedOffer, OfferRefused, read_offer
+from transceiver.signaling.problem import Problem
+
+ACCEPT_TIMEOUT_S = 5.0  # for the backend to say yes or no to one call
+
+
+class CallSession(Protocol):
+    """What signaling needs of a live call."""
+
+    @property
+    def call_id(self) -> str:
+        """The public id, `rtc_…`."""
+
+    @property
+    def offer(self) -> Offer:
+        """What the caller offered."""
+
+    @property
+    def local_ufrag(self) -> str:
+        """Our ICE username fragment, of the latest restart."""
+
+    @property
+    def local_password(self) -> str:
+        """Our ICE password."""
+
+    @property
+    def ssrc(self) -> int:
+        """Of the RTP stream we send."""
+
+    @property
+    def cname(self) -> str:
+        """Of that stream, as RTCP SDES says it."""
+
+    async def accepted(self, timeout_s: float) -> None:
+        """Return when the backend took the call; raises BackendRefused or BackendAbsent."""
+
+    def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str]:
+        """Our new credentials for the caller's new ones."""
+
+
+class CallEngine(Protocol):
+    """What signaling needs of the engine."""
+
+    def create_call(self, offer: Offer, surface: str, session_json: str) -> CallSession:
+        """A new call. Raises TooManyCalls, Draining, BackendAbsent, CallLimit."""
+
+    def find(self, call_id: str) -> CallSession | None:
+        """The live call of that id."""
+
+    def end(self, call_id: str, reason: str) -> bool:
+        """End a call; False when there is none."""
+
+
+@dataclass(frozen=True)
+class PlacedCall:
+    """A call the backend has taken, and the SDP answer for its caller."""
+
+    session: CallSession
+    answer: str
+
+
+class Intake:
+    """Turns offers into calls. `fingerprint` is our certificate's SHA-256 in colon hex."""
+
+    def __init__(
+        self,
+        engine: CallEngine,
+        fingerprint: str,
+        relays: Sequence[Address],
+        accept_timeout_s: float = ACCEPT_TIMEOUT_S,
+    ) -> None:
+        self.engine = engine
+        self.relays = tuple(relays)
+        self._fingerprint = fingerprint
+        self._accept_timeout_s = accept_timeout_s
+
+    async def place(self, sdp: str, surface: str, session_json: str = "") -> PlacedCall:
+        """Open a call for an offer. Raises Problem; a call that was not taken is ended."""
+        try:
+            checked = read_offer(sdp)
+        except OfferRefused as refused:
+            raise Problem(refused.code, refused.detail) from None
+        session = self._create(checked.offer, surface, session_json)
+        await self._until_accepted(session)
+        return PlacedCall(session, self._answer(checked, session))
+
+    def find(self, call_id: str) -> CallSession:
+        """The live call of that id. Raises Problem no_such_call."""
+        session = self.engine.find(call_id)
+        if session is None:
+            raise no_such_call()
+        return session
+
+    def hang_up(self, call_id: str) -> None:
+        """End a call as its caller wishes. Raises Problem no_such_call."""
+        if not self.engine.end(call_id, "hangup"):
+            raise no_such_call()
+
+    def _create(self, offer: Offer, surface: str, session_json: str) -> CallSession:
+        try:
+            return self.engine.create_call(offer, surface, session_json)
+        except TooManyCalls:
+            raise Problem("too_many_calls", "Try again, or another server.") from None
+        except Draining:
+            raise Problem("draining", "Try again; another server will answer.") from None
+        except BackendAbsent:
+            raise Problem("backend_absent", "Try again in a moment.") from None
+        except CallLimit:
+            raise Problem("backend_full", "Try again when a call has ended.") from None
+
+    async def _until_accepted(self, session: CallSession) -> None:
+        reason = "client_closed"  # if this request is cancelled
+        try:
+            await session.accepted(self._accept_timeout_s)
+            if self.engine.find(session.call_id) is None:  # taken, and hung up at once
+                raise BackendRefused("hung up")
+            reason = ""
+        except BackendRefused:
+            reason = "refused"
+            # Its words are for the operator's log, not for the caller.
+            raise Problem("backend_refused", "Try again in a moment.") from None
+        except (BackendAbsent, TimeoutError):
+            reason = "failed"
+            raise Problem("backend_absent", "Try again in a moment.") from None
+        finally:
+            if reason:
+                self.engine.end(session.call_id, reason)
+
+    def _answer(self, checked: CheckedOffer, session: CallSession) -> str:
+        identity = LocalIdentity(
+            ufrag=session.local_ufrag,
+            password=session.local_password,
+            fingerprint=self._fingerprint,
+            ssrc=session.ssrc,
+            cname=session.cname,
+            session_id=secrets.randbits(62),
+        )
+        return write_answer(checked, identity, self.relays)
+
+
+def no_such_call() -> Problem:
+    """The problem of an id that is not, or no longer, a live call's."""
+    return Problem("no_such_call", "The call has ended, or never was.")

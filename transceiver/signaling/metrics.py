@@ -1,0 +1,43 @@
+"""The engine's counters as Prometheus metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+PREFIX = "trunkline_transceiver"
+
+
+class EngineCollector(Collector):
+    """Reads counters and the number of live calls at the moment of a scrape."""
+
+    def __init__(self, counters: Callable[[], Mapping[str, int]], calls: Callable[[], int]) -> None:
+        self._counters = counters
+        self._calls = calls
+
+    def collect(self) -> Iterator[Metric]:
+        """`…_events_total{event=…}` for every counter, and `…_calls`."""
+        events = CounterMetricFamily(
+            f"{PREFIX}_events", "What happened, by counter name.", labels=["event"]
+        )
+        for name, count in sorted(self._counters().items()):
+            events.add_metric([name], count)
+        yield events
+        yield GaugeMetricFamily(f"{PREFIX}_calls", "Live calls.", value=self._calls())
+
+
+def metrics_handler(collector: Collector) -> Callable[[web.Request], web.Response]:
+    """What answers `GET /metrics`, in the text format of Prometheus."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+
+    def scrape(_request: web.Request) -> web.Response:
+        headers = {"Content-Type": CONTENT_TYPE_LATEST}
+        return web.Response(body=generate_latest(registry), headers=headers)
+
+    return scrape

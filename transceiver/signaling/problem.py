@@ -1,0 +1,97 @@
+"""Errors as the caller sees them: `application/problem+json` (RFC 9457).
+
+Every problem has a stable `code`; PROBLEMS is the whole list. On the realtime API the same object
+also carries the `error` member that OpenAI's clients show to their users.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+PROBLEM_TYPE = "application/problem+json"
+RETRY_AFTER_LONGEST_S = 3
+
+# code → (status, title). The title does not change from one occurrence to the next (RFC 9457 §3.1).
+PROBLEMS: dict[str, tuple[int, str]] = {
+    # the offer (see offer_policy)
+    "not_sdp": (400, "The body is not a usable SDP offer"),
+    "too_large": (413, "The body is too large"),
+    "too_many_sections": (422, "The offer has too many sections"),
+    "no_mid": (422, "A section of the offer has no identifier"),
+    "bad_mid": (422, "A section of the offer has a bad identifier"),
+    "no_audio": (422, "The offer has no audio"),
+    "no_opus": (422, "The offer has no Opus"),
+    "no_bundle": (422, "The offer does not bundle its sections"),
+    "no_rtcp_mux": (422, "The offer does not multiplex RTCP"),
+    "ice_lite": (422, "The caller is ICE-lite"),
+    "no_ice_credentials": (422, "The offer has no ICE credentials"),
+    "bad_ice_credentials": (422, "The ICE credentials are malformed"),
+    "no_fingerprint": (422, "The offer has no certificate fingerprint"),
+    "bad_fingerprint": (422, "The certificate fingerprint cannot be used"),
+    "bad_setup": (422, "The DTLS role of the offer cannot be used"),
+    # the request
+    "bad_request": (400, "The request cannot be read"),
+    "bad_form": (400, "The form cannot be read"),
+    "bad_session": (400, "The session is not a JSON object"),
+    "bad_fragment": (400, "The body is not an SDP fragment"),
+    "missing_key": (401, "An API key is needed"),
+    "wrong_key": (401, "The API key is not known"),
+    "forbidden_host": (403, "The console is not served under this host name"),
+    "not_found": (404, "There is nothing here"),
+    "no_such_call": (404, "There is no such call"),
+    "method_not_allowed": (405, "The method is not allowed here"),
+    "request_timeout": (408, "The request took too long to arrive"),
+    "stale_etag": (412, "The ICE session has changed"),
+    "wrong_content_type": (415, "The body has the wrong type"),
+    "no_if_match": (428, "If-Match is required"),
+    # us
+    "internal": (500, "Something went wrong here"),
+    "backend_absent": (503, "The model backend is not there"),
+    "backend_refused": (503, "The model backend does not take the call"),
+    "backend_full": (503, "The model backend is full"),
+    "too_many_calls": (503, "All lines are busy"),
+    "draining": (503, "This server takes no new calls"),
+}
+
+
+@dataclass(eq=False)
+class Problem(Exception):  # noqa: N818 - the word of RFC 9457
+    """A refusal on its way to the caller. `code` is a key of PROBLEMS; raises KeyError if not.
+
+    `ends_connection` is for a request that was not read to its end.
+    """
+
+    code: str
+    detail: str
+    headers: dict[str, str] = field(default_factory=dict)
+    ends_connection: bool = False
+
+    def __post_init__(self) -> None:
+        super().__init__(self.code)
+        self.status, self.title = PROBLEMS[self.code]
+        if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            # Spread over some seconds, so that callers refused together do not return together.
+            after_s = 1 + secrets.randbelow(RETRY_AFTER_LONGEST_S)
+            self.headers = {"Retry-After": str(after_s), **self.headers}
+
+
+def problem_object(problem: Problem, openai: bool) -> dict[str, Any]:
+    """The JSON object of a problem; `openai` adds the `error` member of their API."""
+    members: dict[str, Any] = {
+        "type": f"urn:trunkline:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+    }
+    if openai:
+        members["error"] = {
+            "message": f"{problem.title}. {problem.detail}",
+            "type": "server_error" if problem.status >= 500 else "invalid_request_error",
+            "code": problem.code,
+            "param": None,
+        }
+    return members

@@ -1,0 +1,121 @@
+"""The realtime calls API, as OpenAI's WebRTC clients speak it.
+
+    POST /v1/realtime/calls              application/sdp: the offer, or
+                                         multipart/form-data: `sdp`, and `session` (a JSON object)
+                                         → 201, answer, Location: /v1/realtime/calls/{id}
+    POST /v1/realtime/calls/{id}/hangup  → 200
+
+The `session` object goes to the model backend as it came; nothing here reads it.
+"""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+
+from transceiver.signaling.body import as_text, read_body, require_type
+from transceiver.signaling.form import Field, FormError, read_form
+from transceiver.signaling.intake import Intake
+from transceiver.signaling.offer_policy import MAX_OFFER_BYTES
+from transceiver.signaling.problem import Problem
+from transceiver.signaling.whip import SDP_TYPE
+
+CALLS_PATH = "/v1/realtime/calls"
+FORM_TYPE = "multipart/form-data"
+MAX_SESSION_BYTES = 64 * 1024
+MAX_FORM_BYTES = MAX_OFFER_BYTES + MAX_SESSION_BYTES + 8 * 1024  # and its headers
+
+_SDP_FIELD_TYPES = {SDP_TYPE, "text/plain", "application/octet-stream"}
+_SESSION_FIELD_TYPES = {"application/json", "text/plain", "application/octet-stream"}
+
+
+class RealtimeCalls:
+    """The handlers of the realtime calls API."""
+
+    def __init__(self, intake: Intake, body_timeout_s: float) -> None:
+        self._intake = intake
+        self._body_timeout_s = body_timeout_s
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where the handlers live."""
+        hang_up_path = CALLS_PATH + "/{call_id}/hangup"
+        return [
+            web.post(CALLS_PATH, self.create),
+            web.options(CALLS_PATH, self.describe_calls),
+            web.post(hang_up_path, self.hang_up),
+            web.options(hang_up_path, self.describe_hang_up),
+        ]
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Open a call."""
+        if require_type(request, SDP_TYPE, FORM_TYPE) == FORM_TYPE:
+            sdp, session_json = await self._form(request)
+        else:
+            body = await read_body(request, MAX_OFFER_BYTES, self._body_timeout_s)
+            sdp, session_json = as_text(body, "not_sdp"), ""
+        call = await self._intake.place(sdp, "realtime", session_json)
+        headers = {"Location": f"{CALLS_PATH}/{call.session.call_id}"}
+        return web.Response(status=201, text=call.answer, content_type=SDP_TYPE, headers=headers)
+
+    async def hang_up(self, request: web.Request) -> web.Response:
+        """End a call."""
+        self._intake.hang_up(request.match_info["call_id"])
+        return web.Response(status=200)
+
+    async def describe_calls(self, _request: web.Request) -> web.Response:
+        """What creating takes."""
+        headers = {"Accept-Post": f"{SDP_TYPE}, {FORM_TYPE}", "Allow": "POST, OPTIONS"}
+        return web.Response(status=204, headers=headers)
+
+    async def describe_hang_up(self, _request: web.Request) -> web.Response:
+        """What hanging up takes."""
+        return web.Response(status=204, headers={"Allow": "POST, OPTIONS"})
+
+    async def _form(self, request: web.Request) -> tuple[str, str]:
+        body = await read_body(request, MAX_FORM_BYTES, self._body_timeout_s)
+        try:
+            fields = read_form(request.headers.get("Content-Type", ""), body)
+        except FormError as error:
+            raise Problem("bad_form", f"In the multipart body {error}.") from None
+        return _sdp(fields.get("sdp")), read_session(fields.get("session"))
+
+
+def _sdp(field: Field | None) -> str:
+    if field is None:
+        raise Problem("bad_form", "The form has no field sdp.")
+    if field.content_type not in _SDP_FIELD_TYPES:
+        raise Problem("bad_form", f"The field sdp must be {SDP_TYPE}.")
+    if len(field.content) > MAX_OFFER_BYTES:
+        raise Problem("too_large", f"The field sdp may have {MAX_OFFER_BYTES} bytes.")
+    return as_text(field.content, "not_sdp")
+
+
+def read_session(field: Field | None) -> str:
+    """The session as it came; empty when the form has none.
+
+    Raises Problem: bad_form (wrong type), too_large, bad_session (no JSON object).
+    """
+    if field is None:
+        return ""
+    if field.content_type not in _SESSION_FIELD_TYPES:
+        raise Problem("bad_form", "The field session must be application/json.")
+    if len(field.content) > MAX_SESSION_BYTES:
+        raise Problem("too_large", f"The field session may have {MAX_SESSION_BYTES} bytes.")
+    text = as_text(field.content, "bad_session")
+    _check_object(text)
+    return text
+
+
+def _check_object(text: str) -> None:
+    try:
+        session = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise Problem("bad_session", "The field session cannot be read as JSON.") from None
+    if not isinstance(session, dict):
+        raise Problem("bad_session", "The field session must be a JSON object.")
+
+
+def _refuse_constant(name: str) -> None:
+    # NaN and Infinity are Python's own addition; the backend's parser need not know them.
+    raise ValueError(name)

@@ -1,0 +1,123 @@
+"""The trunk socket of a transceiver: one UDP port for all its calls, read and written in batches.
+
+The socket is dual-stack, so a relay is an 18-byte address (`wire.address`) whatever its family.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from datagram.mmsg import U64, ReceiveBatch, SendBatch, name_row, packed_address
+from fleet.address import Address
+from fleet.errors import AddressInUse, AddressUnusable
+
+BATCH = 64  # datagrams of one system call
+SLOT_BYTES = 2048  # more than any trunk datagram; what is longer is cut and fails its check
+MAX_PER_WAKEUP = 4 * BATCH  # then the loop gets its turn; what is left wakes it again
+BUFFER_BYTES = 4 * 1024 * 1024  # 2 s of 1,000 calls, asked for; the kernel may grant less
+MAX_NAMES = 4096  # relay workers remembered with their socket name
+
+
+class TrunkSocket:
+    """A bound, non-blocking UDP socket.
+
+    `address` is a numeric one; port 0 asks for any free port. Raises AddressInUse or
+    AddressUnusable.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._socket = _bind(address)
+        self._incoming = ReceiveBatch(BATCH, SLOT_BYTES)
+        self._outgoing = SendBatch(BATCH, BATCH)
+        self._staging = np.zeros((BATCH, SLOT_BYTES), np.uint8)
+        rows = np.arange(BATCH, dtype=np.uint64)
+        base = np.uint64(self._staging.ctypes.data)
+        self._outgoing.part_bases[:BATCH] = base + rows * np.uint64(SLOT_BYTES)
+        self._staging_view = self._staging.reshape(-1).data
+        self._names: OrderedDict[bytes, U64] = OrderedDict()
+
+    @property
+    def address(self) -> Address:
+        """Where it is bound."""
+        host, port = self._socket.getsockname()[:2]
+        mapped_v4 = host.removeprefix("::ffff:")
+        return Address(mapped_v4 if "." in mapped_v4 else host, port)
+
+    def fileno(self) -> int:
+        """The descriptor, for the event loop."""
+        return self._socket.fileno()
+
+    def receive(self) -> list[tuple[bytes, bytes]]:
+        """What waits, as datagram and source address; at most `MAX_PER_WAKEUP`."""
+        taken: list[tuple[bytes, bytes]] = []
+        count = BATCH
+        while count == BATCH and len(taken) < MAX_PER_WAKEUP:
+            count = self._incoming.receive(self.fileno())
+            taken += self._rows(count)
+        return taken
+
+    def send(self, datagrams: Sequence[tuple[bytes, bytes]]) -> int:
+        """Send pairs of datagram and relay address; how many were lost (a full buffer, no route).
+
+        A datagram may have `SLOT_BYTES`.
+        """
+        lost = 0
+        for start in range(0, len(datagrams), BATCH):
+            lost += self._send_batch(datagrams[start : start + BATCH])
+        return lost
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._socket.close()
+
+    def _rows(self, count: int) -> list[tuple[bytes, bytes]]:
+        lengths = self._incoming.lengths[:count].tolist()
+        slots, names = self._incoming.slots, self._incoming.names
+        return [
+            (slots[row, :length].tobytes(), packed_address(names[row]))
+            for row, length in enumerate(lengths)
+        ]
+
+    def _send_batch(self, datagrams: Sequence[tuple[bytes, bytes]]) -> int:
+        for row, (datagram, relay) in enumerate(datagrams):
+            start = row * SLOT_BYTES
+            self._staging_view[start : start + len(datagram)] = datagram
+            self._outgoing.part_lengths[row] = len(datagram)
+            self._outgoing.names[row] = self._name(relay)
+        sent, _refused = self._outgoing.send(self.fileno(), len(datagrams))
+        return len(datagrams) - sent
+
+    def _name(self, relay: bytes) -> U64:
+        row = self._names.get(relay)
+        if row is None:
+            if len(self._names) >= MAX_NAMES:
+                self._names.popitem(last=False)
+            row = self._names[relay] = name_row(relay)
+        return row
+
+
+def _bind(address: Address) -> socket.socket:
+    host = address.host if ":" in address.host else f"::ffff:{address.host}"
+    endpoint = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    try:
+        endpoint.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+        endpoint.setblocking(False)
+        endpoint.bind((host, address.port))
+    except OSError as error:
+        endpoint.close()
+        raise _startup_error(address, error) from None
+    return endpoint
+
+
+def _startup_error(address: Address, error: OSError) -> AddressInUse | AddressUnusable:
+    if error.errno == errno.EADDRINUSE:
+        return AddressInUse(f"{address} is in use by another process")
+    reason = (error.strerror or "unknown host").lower()
+    return AddressUnusable(f"cannot bind {address} ({reason})")
