@@ -1,0 +1,176 @@
+"""A person in a real browser presses Talk and hears themself."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import wave
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.async_api import Page, async_playwright
+
+from launcher.stack import Stack
+from loadtest.compare import compare
+from loadtest.sound import SAMPLE_RATE_HZ, SPEECH, Samples, read_wav
+
+CHROMIUM = shutil.which("chromium")
+ARTIFACTS = Path(os.environ.get("TRUNKLINE_ARTIFACTS", "artifacts"))
+LISTEN_S = 7.0
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
+]
+
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--use-fake-device-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+    "--allow-loopback-in-peer-connection",
+]
+HEARING = [
+    "--use-fake-ui-for-media-stream",
+    # The capture's own processing would change what is compared; the page's wish for it stays.
+    "--disable-features=WebRtcAllowInputVolumeAdjustment,ChromeWideEchoCancellation",
+]
+
+# Runs in the page: keeps every sample that the call plays, as 16-bit little-endian.
+RECORD = """
+() => {
+  const stream = new MediaStream(
+    window.trunkline.pc.getReceivers().map((r) => r.track).filter((t) => t.kind === "audio"));
+  const context = new AudioContext({ sampleRate: 48000 });
+  const tap = context.createScriptProcessor(4096, 1, 1);
+  const blocks = [];
+  tap.onaudioprocess = (event) =>
+    blocks.push(Int16Array.from(event.inputBuffer.getChannelData(0), (x) => x * 32767));
+  context.createMediaStreamSource(stream).connect(tap);
+  tap.connect(context.destination);
+  window.recorded = () => {
+    const all = new Uint8Array(blocks.length * 8192);
+    blocks.forEach((block, i) => all.set(new Uint8Array(block.buffer), i * 8192));
+    let text = "";
+    for (let i = 0; i < all.length; i += 32768)
+      text += String.fromCharCode(...all.subarray(i, i + 32768));
+    return btoa(text);
+  };
+}
+"""
+
+# Without it the echo that comes back would be cancelled as an echo, which is what it is.
+PLAIN_MICROPHONE = """
+const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = (wish) => ask({ ...wish,
+  audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+"""
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[Stack]:
+    """A whole Trunkline with its console, as `make run` starts it."""
+    async with Stack() as running:
+        yield running
+
+
+async def open_page(stack: Stack, profile: Path, *flags: str) -> AsyncIterator[Page]:
+    async with async_playwright() as playwright:
+        context = await playwright.chromium.launch_persistent_context(
+            str(profile),
+            executable_path=CHROMIUM,
+            args=[*FLAGS, *flags],
+            viewport={"width": 1280, "height": 800},
+        )
+        await context.add_init_script(PLAIN_MICROPHONE)
+        page = await context.new_page()
+        await page.goto(stack.console_url)
+        yield page
+        await context.close()
+
+
+async def until_state(page: Page, *states: str) -> str:
+    while (state := await page.evaluate("window.trunkline.state")) not in states:
+        await asyncio.sleep(0.05)
+    return str(state)
+
+
+@pytest.fixture
+async def page(stack: Stack, tmp_path: Path) -> AsyncIterator[Page]:
+    microphone = f"--use-file-for-fake-audio-capture={SPEECH}"
+    async for page in open_page(stack, tmp_path / "profile", *HEARING, microphone):
+        yield page
+
+
+async def test_a_caller_hears_themself(page: Page) -> None:
+    """Sound comes back whole, nothing is lost on loopback, and the page says so."""
+    await page.click("#talk")
+    assert await until_state(page, "connected", "failed") == "connected"
+    await page.evaluate(RECORD)
+    round_trips_ms = []
+    for _ in range(round(LISTEN_S)):
+        await page.wait_for_timeout(1000)
+        round_trips_ms.append((await page.evaluate("window.trunkline.stats"))["roundTripMs"])
+    await page.fill("#message", "is anybody there?")
+    await page.press("#message", "Enter")
+    received = decode(await page.evaluate("window.recorded()"))
+    stats = await page.evaluate("window.trunkline.stats")
+    report = await page.evaluate("window.trunkline.pc.getStats().then((all) => [...all.values()])")
+    keep(report, received)
+    await page.screenshot(path=str(ARTIFACTS / "console-connected.png"))
+
+    assert compare(spoken(), received).correlation > 0.8
+    assert stats["packetsLost"] == 0
+    assert stats["packetsReceived"] > LISTEN_S * 40
+    # The best of the call: what else this machine does meanwhile is not what is tested.
+    assert min(rtt for rtt in round_trips_ms if rtt is not None) < 5
+    assert {"is anybody there?"} <= set((await page.inner_text("#messages")).splitlines())
+
+    await page.click("#talk")
+    assert await until_state(page, "ended", "failed") == "ended"
+
+
+async def test_a_refused_microphone_is_said_in_words(stack: Stack, tmp_path: Path) -> None:
+    """Without permission there is no call, and the page tells what to do about it."""
+    deny = "--deny-permission-prompts"
+    async for page in open_page(stack, tmp_path / "profile", deny):
+        await page.click("#talk")
+        assert await until_state(page, "connected", "failed") == "failed"
+        await page.screenshot(path=str(ARTIFACTS / "console-refused.png"))
+        assert "microphone" in (await page.inner_text("#error")).lower()
+
+
+async def test_a_missing_backend_is_said_in_words(stack: Stack, page: Page) -> None:
+    """With the backend gone the server answers 503, and the page says when to try again."""
+    await stack.stop_part("backend")
+    await page.click("#talk")
+    assert await until_state(page, "connected", "failed") == "failed"
+    await page.screenshot(path=str(ARTIFACTS / "console-busy.png"))
+    assert (await page.evaluate("window.trunkline.errors.at(-1)"))["status"] == 503
+    assert await page.is_visible("#retry")
+
+
+def spoken() -> Samples:
+    """Two seconds out of the looping microphone file, where it speaks."""
+    speech = read_wav(SPEECH)
+    loudest = int(np.argmax(np.convolve(np.abs(speech.astype(float)), np.ones(48_000), "valid")))
+    start = max(0, loudest - SAMPLE_RATE_HZ // 2)
+    return speech[start : start + 2 * SAMPLE_RATE_HZ]
+
+
+def decode(text: str) -> Samples:
+    return np.frombuffer(base64.b64decode(text), "<i2")
+
+
+def keep(report: object, received: Samples) -> None:
+    """Leave what the browser saw and heard where a person can look at it."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    (ARTIFACTS / "console-getstats.json").write_text(json.dumps(report, indent=1))
+    with wave.open(str(ARTIFACTS / "console-received.wav"), "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
+        file.writeframes(received.tobytes())
