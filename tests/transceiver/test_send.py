@@ -90,14 +90,19 @@ def test_a_pause_moves_the_timestamp_as_the_wall_clock(gap_s: float) -> None:
     assert [packet.marker for packet in sent] == [True, False]
 
 
-def test_a_short_gap_skips_time_without_a_marker() -> None:
-    """A frame that never came is a hole of one frame, not a new talkspurt."""
+def test_late_frames_of_a_live_source_are_the_next_sound() -> None:
+    """Frames that each come a little late leave at once, without a hole and without queueing."""
     sender = make(0, 0)
     push(sender)
     play(sender, 0.0, 0.0)
-    push(sender)
-    ((_, packet),) = play(sender, 2 * FRAME_S + 0.001, 1.0)
-    assert (packet.timestamp, packet.marker) == (2 * TICKS, False)
+    for number, late_s in enumerate((0.03, 0.03, 0.1, 0.09, 0.09), start=1):
+        now = number * FRAME_S + late_s
+        push(sender)
+        sent = play(sender, now, now + FRAME_S / 2)
+        assert [(packet.timestamp, packet.marker) for _, packet in sent] == [
+            (number * TICKS, False)
+        ]
+        assert sender.playout().queued == 0
 
 
 def test_a_late_loop_catches_up_without_a_burst() -> None:
