@@ -40,6 +40,7 @@ _MMSGHDR = np.dtype(
         ("pad2", np.uint32),
     ]
 )
+_HEADER_WORDS = _MMSGHDR.itemsize // 8  # 0: name, 2: iov, 3: iov count
 UIO_MAXIOV = 1024  # messages of one sendmmsg call; the kernel silently takes no more
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -110,6 +111,11 @@ class SendBatch:
         self._part_counts: U64 = self._headers["iov_count"]
         self._parts_address = np.uint64(self._parts.ctypes.data)
         self._pointer = self._headers.ctypes.data
+        # The same memory as words, for writing a few messages without array operations.
+        self.name_words = self.names.data.cast("B").cast("Q")
+        self.part_words = self._parts.view(np.uint64).data
+        self._header_words = self._headers.view(np.uint64).data
+        self._first_part_address = self._parts.ctypes.data
         self.gather(rows[: min(capacity, parts)], np.ones(min(capacity, parts), np.uint64))
 
     def gather(self, first_part: U64, part_counts: U64) -> None:
@@ -120,6 +126,12 @@ class SendBatch:
         count = first_part.size
         self._first_part[:count] = self._parts_address + first_part * np.uint64(_IOVEC.itemsize)
         self._part_counts[:count] = part_counts
+
+    def gather_one(self, message: int, first_part: int, part_count: int) -> None:
+        """`gather` for one message."""
+        word = message * _HEADER_WORDS
+        self._header_words[word + 2] = self._first_part_address + first_part * _IOVEC.itemsize
+        self._header_words[word + 3] = part_count
 
     def send(self, fd: int, count: int) -> tuple[int, int]:
         """Send the first `count` messages. Returns (sent, refused).

@@ -27,6 +27,8 @@ class NodeTable:
         self.names: U64 = octets[:_NAMES_BYTES].view(np.uint64).reshape(_NODES, NAME_WORDS)
         # Kept one too high, so that fresh memory (all zero) is an empty directory.
         self._epochs_plus_1: npt.NDArray[np.int32] = octets[_NAMES_BYTES:].view(np.int32)
+        self._one_epoch_plus_1 = self._epochs_plus_1.data
+        self._name_words = self.names.data.cast("B").cast("Q")
 
     def put(self, index: int, epoch: int, address: bytes) -> None:
         """A node appears, moves to another 18-byte address, or has a new owner (epoch)."""
@@ -41,7 +43,11 @@ class NodeTable:
 
     def epoch(self, index: int) -> int:
         """The epoch of one node, -1 if there is none."""
-        return int(self._epochs_plus_1[index]) - 1
+        return int(self._one_epoch_plus_1[index]) - 1
+
+    def name(self, index: int) -> memoryview:
+        """The socket name of one node, as words."""
+        return self._name_words[index * NAME_WORDS : (index + 1) * NAME_WORDS]
 
     def epochs(self, indexes: npt.NDArray[np.uint16]) -> npt.NDArray[np.int32]:
         """The epochs of n nodes, -1 where there is none."""

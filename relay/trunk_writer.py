@@ -8,19 +8,22 @@ one row for each frame, whose iovec points at the payload where the kernel put i
 from __future__ import annotations
 
 import itertools
+import struct
 import sys
 from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from datagram.mmsg import ReceiveBatch, SendBatch
+from datagram.mmsg import NAME_WORDS, ReceiveBatch, SendBatch
 from relay.nodes import NodeTable
 from wire.trunk import (
     ENTRY_BYTES,
     HEADER_BYTES,
     MAX_FRAMES,
-    TAG_BYTES,
     TAG_OFFSET,
     TAGGED_FROM,
     VERSION,
@@ -36,7 +39,22 @@ Indexes = npt.NDArray[np.int64]
 _WORDS = ENTRY_BYTES // 8
 _16, _32 = np.uint64(16), np.uint64(32)
 _PORT = np.uint64(0xFFFF)
+_U32 = 0xFFFFFFFF
+_ROW = struct.Struct("<QQQ")
+_LEAD = struct.Struct("!BBBB")
+_ORIGIN = struct.Struct("!III")
 _TYPE_WORD = np.uint64(FrameType.DATAGRAM << 32)
+
+
+class RoutedPacket(NamedTuple):
+    """A packet of the batch, where it goes, and its client's address as words."""
+
+    node: int
+    position: int
+    length: int
+    high: int
+    low: int
+    port: int  # 16 bits as in the packet
 
 
 class TrunkWriter:
@@ -57,6 +75,7 @@ class TrunkWriter:
         self._nodes = nodes
         self._tagger = tagger
         self._room = mtu - HEADER_BYTES
+        self._sender = sender
         self._sent_count = 0
         self._lead_word = np.uint64(VERSION | tagger.key_id << 8)
         self._sender_word = np.uint64(int.from_bytes(sender.to_bytes(4), "little") << 32)
@@ -87,6 +106,58 @@ class TrunkWriter:
         out.gather(header_rows.astype(np.uint64), (frame_counts + 1).astype(np.uint64))
         out.names[:count] = self._nodes.names[nodes[starts]]
         return count
+
+    def write_few(self, packets: Sequence[RoutedPacket], unix_s: int) -> int:
+        """The same for a handful of packets, sorted by node, without array operations."""
+        datagrams = row = 0
+        rest = deque(packets)
+        while rest:
+            row = self._write_one(datagrams, row, rest, unix_s)
+            datagrams += 1
+        return datagrams
+
+    def _write_one(
+        self, datagram: int, header_row: int, rest: deque[RoutedPacket], unix_s: int
+    ) -> int:
+        """Lay out one datagram of what fits at the head of `rest`; returns the next free row."""
+        received, parts, octets = self._received, self.outgoing.part_words, self._octets
+        node, room, row = rest[0].node, self._room, header_row
+        while rest and rest[0].node == node and row - header_row < MAX_FRAMES:
+            packet = rest[0]
+            room -= ENTRY_BYTES + packet.length
+            if room < 0:
+                break
+            rest.popleft()
+            row += 1
+            swapped = (packet.length & 0xFF) << 8 | packet.length >> 8
+            word = packet.port | swapped << 16 | FrameType.DATAGRAM << 32
+            _ROW.pack_into(octets, row * ENTRY_BYTES, packet.high, packet.low, word)
+            parts[2 * row] = received.address + packet.position * received.slot_bytes
+            parts[2 * row + 1] = packet.length
+        frames = row - header_row
+        self._write_header(header_row, frames, unix_s)
+        parts[2 * header_row] = self._address + header_row * ENTRY_BYTES
+        parts[2 * header_row + 1] = HEADER_BYTES + frames * ENTRY_BYTES
+        self.outgoing.gather_one(datagram, header_row, frames + 1)
+        words = datagram * NAME_WORDS
+        self.outgoing.name_words[words : words + NAME_WORDS] = self._nodes.name(node)
+        return row + 1
+
+    def _write_header(self, row: int, frames: int, unix_s: int) -> None:
+        start = row * ENTRY_BYTES
+        octets = self._octets
+        _LEAD.pack_into(octets, start, VERSION, self._tagger.key_id, frames, 0)
+        _ORIGIN.pack_into(
+            octets, start + TAGGED_FROM, self._sender, unix_s & _U32, self._sent_count
+        )
+        self._sent_count = self._sent_count + 1 & _U32
+        self._tag(row, frames)
+
+    def _tag(self, row: int, frames: int) -> None:
+        start = row * ENTRY_BYTES
+        end = start + HEADER_BYTES + frames * ENTRY_BYTES
+        tag = self._tagger.tag(self._octets[start + TAGGED_FROM : end])
+        self._octets[start + TAG_OFFSET : start + TAGGED_FROM] = tag
 
     def _cut(self, nodes: Indexes, lengths: Indexes) -> Indexes:
         """Index of the first packet of each datagram: a new one per node, MTU and MAX_FRAMES."""
@@ -120,15 +191,12 @@ class TrunkWriter:
     def _write_headers(self, rows: Indexes, frame_counts: Indexes, unix_s: int) -> None:
         count = rows.size
         numbers = np.arange(self._sent_count, self._sent_count + count, dtype=np.uint32)
-        self._sent_count = (self._sent_count + count) & 0xFFFFFFFF
-        time_word = np.uint64(int.from_bytes((unix_s & 0xFFFFFFFF).to_bytes(4), "little"))
+        self._sent_count = self._sent_count + count & _U32
+        time_word = np.uint64(int.from_bytes((unix_s & _U32).to_bytes(4), "little"))
         headers = np.empty((count, _WORDS), np.uint64)
         headers[:, 0] = frame_counts.astype(np.uint64) << _16 | self._lead_word
         headers[:, 1] = self._sender_word
         headers[:, 2] = numbers.byteswap().astype(np.uint64) << _32 | time_word
         self._rows[rows] = headers
-        octets, tag = self._octets, self._tagger.tag
         for row, frames in zip(rows.tolist(), frame_counts.tolist(), strict=True):
-            start = row * ENTRY_BYTES
-            tagged = octets[start + TAGGED_FROM : start + HEADER_BYTES + frames * ENTRY_BYTES]
-            octets[start + TAG_OFFSET : start + TAG_OFFSET + TAG_BYTES] = tag(tagged)
+            self._tag(row, frames)

@@ -18,6 +18,7 @@ from relay.counters import Counter, Counts, drop
 from relay.flows import FlowTable, Put
 from relay.nodes import NO_EPOCH, NodeTable
 from relay.trunk_writer import Indexes, TrunkWriter
+from relay.uplink_few import FEW, FewUplink
 from wire.errors import WireError
 
 SLOT_BYTES = 1536  # a whole Ethernet frame: what is larger than the trunk takes is counted
@@ -30,6 +31,7 @@ _KINDS = bytes(  # by first byte, RFC 7983 §7
     else _NOT_WEBRTC
     for first in range(256)
 )
+BY_ADDRESS = frozenset(first for first, kind in enumerate(_KINDS) if kind == _BY_ADDRESS)
 _ALL_BY_ADDRESS = bytes([_BY_ADDRESS])
 _UNROUTED = -1
 _PORT_SHIFT = np.uint64(16)
@@ -57,10 +59,20 @@ class Uplink:
         self._counts = counts
         self._max_payload = max_payload
         self._octets = received.slots.data.cast("B")
+        self._few = FewUplink(received, flows, nodes, writer, max_payload, BY_ADDRESS)
 
     def route(self, count: int, now_ms: int, unix_s: int) -> int:
         """Route the first `count` received packets; returns how many trunk datagrams to send."""
         counts = self._counts
+        if count <= FEW:
+            datagrams = self._few.route(count, now_ms, unix_s)
+            if datagrams is not None:
+                counts[Counter.UP_BATCHES] += 1
+                counts[Counter.UP_PACKETS] += count
+                counts[Counter.UP_BYTES] += sum(self._received.lengths[:count].tolist())
+                counts[Counter.UP_FORWARDED] += count
+                counts[Counter.UP_DATAGRAMS] += datagrams
+                return datagrams
         lengths = self._received.lengths[:count].astype(np.int64)
         counts[Counter.UP_BATCHES] += 1
         counts[Counter.UP_PACKETS] += count
