@@ -1,0 +1,100 @@
+"""Addresses on this machine: free ports, taken ports, the address the outside would see."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from dataclasses import dataclass
+from typing import Literal
+
+from launcher.errors import StartupError
+
+LOOPBACK = "127.0.0.1"
+MAX_PORT = 65535
+UNSPECIFIED = frozenset({"", "::", "0.0.0.0"})
+_TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A port that a part will bind."""
+
+    protocol: Literal["tcp", "udp"]
+    host: str
+    port: int
+
+
+def join(host: str, port: int) -> str:
+    """Write an address as `host:port`, or `[v6]:port`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split(address: str) -> tuple[str, int]:
+    """Read `host:port` or `[v6]:port`. Raises ValueError when it is neither."""
+    host, separator, port = address.rpartition(":")
+    if not separator:
+        raise ValueError("an address is written host:port or [v6]:port")
+    return host.strip("[]"), port_number(port)
+
+
+def port_number(text: str) -> int:
+    """Read a port. Raises ValueError when it is not one."""
+    if not text.isdecimal() or int(text) > MAX_PORT:
+        raise ValueError(f"a port is a number from 0 to {MAX_PORT}")
+    return int(text)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return `count` different ports that are free on loopback for TCP and on all hosts for UDP."""
+    with contextlib.ExitStack() as stack:
+        ports: list[int] = []
+        while len(ports) < count:
+            tcp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            tcp.bind((LOOPBACK, 0))
+            port = tcp.getsockname()[1]
+            if is_free(Binding("udp", "::", port)):
+                ports.append(port)
+        return ports
+
+
+def is_free(binding: Binding) -> bool:
+    """Tell whether nobody has the port now; any other reason not to bind it is not judged here."""
+    try:
+        _bind_and_close(binding)
+    except OSError as error:
+        return error.errno != errno.EADDRINUSE
+    return True
+
+
+def require_free(name: str, binding: Binding) -> None:
+    """Raise StartupError when somebody already has the port that the part `name` will bind."""
+    if binding.port and not is_free(binding):
+        protocol = binding.protocol.upper()
+        raise StartupError(f"{name}: {protocol} port {binding.port} is already taken")
+
+
+def reachable_host(host: str) -> str:
+    """Where a client on this machine reaches a server bound to `host`."""
+    return LOOPBACK if host in UNSPECIFIED else host
+
+
+def outward_host() -> str | None:
+    """Return this machine's IPv4 address on its default route; None without one. Sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.18.0.1", 9))  # RFC 2544 test range; connect() only picks a route
+        except OSError:
+            return None
+        host: str = probe.getsockname()[0]
+    return None if host in UNSPECIFIED else host
+
+
+def _bind_and_close(binding: Binding) -> None:
+    family = socket.AF_INET6 if ":" in binding.host else socket.AF_INET
+    with socket.socket(family, _TYPES[binding.protocol]) as probe:
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, binding.host != "::")
+        if binding.protocol == "tcp":  # a port in TIME_WAIT is free for a server
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((binding.host, binding.port))

@@ -1,0 +1,86 @@
+"""Which parts a stack has: the variables in, the parts as data out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from launcher.addresses import Binding, join, reachable_host
+from launcher.part import Part
+from launcher.probes import grpc_serving
+from launcher.variables import address_in, of_part, port_in
+
+_FLEET = ("CLUSTER", "TOKEN_KEYS", "TRUNK_KEYS", "REDIS_URL")
+
+
+def plan(
+    variables: Mapping[str, str], environment: Mapping[str, str], after: tuple[str, ...] = ()
+) -> tuple[Part, ...]:
+    """Return backend, relay and transceiver; they start together, once the parts `after` are up.
+
+    `environment` is what every process gets beside its own settings. Raises StartupError for an
+    address or a port that cannot be read.
+    """
+    return (
+        _backend(variables, environment),
+        _relay(variables, environment, after),
+        _transceiver(variables, environment, after),
+    )
+
+
+def _backend(variables: Mapping[str, str], environment: Mapping[str, str]) -> Part:
+    host, port = address_in(variables, "TRUNKLINE_BACKEND_LISTEN")
+    return Part(
+        name="backend",
+        command=_module("backends.echo"),
+        ready=grpc_serving(reachable_host(host), port),
+        environment={**environment, **of_part(variables, "BACKEND_")},
+        binds=(Binding("tcp", host, port),),
+        address=join(host, port),
+        summary="echo model backend",
+    )
+
+
+def _relay(
+    variables: Mapping[str, str], environment: Mapping[str, str], after: tuple[str, ...]
+) -> Part:
+    host, port = address_in(variables, "TRUNKLINE_RELAY_ADMIN")
+    metrics_host, metrics_port = address_in(variables, "TRUNKLINE_RELAY_METRICS")
+    public_host = variables["TRUNKLINE_RELAY_HOST"]
+    public_port = port_in(variables, "TRUNKLINE_RELAY_PORT")
+    workers = variables["TRUNKLINE_RELAY_WORKERS"]
+    return Part(
+        name="relay",
+        command=_module("relay"),
+        ready=grpc_serving(reachable_host(host), port),
+        environment={**environment, **of_part(variables, "RELAY_", *_FLEET)},
+        after=after,
+        binds=(
+            Binding("udp", public_host, public_port),
+            Binding("tcp", host, port),
+            Binding("tcp", metrics_host, metrics_port),
+        ),
+        address=f"udp {join(public_host, public_port)}",
+        summary=f"public edge, {workers} workers; admin {join(host, port)}",
+    )
+
+
+def _transceiver(
+    variables: Mapping[str, str], environment: Mapping[str, str], after: tuple[str, ...]
+) -> Part:
+    host, port = address_in(variables, "TRUNKLINE_TRANSCEIVER_ADMIN")
+    http_host, http_port = address_in(variables, "TRUNKLINE_TRANSCEIVER_HTTP")
+    return Part(
+        name="transceiver",
+        command=_module("transceiver"),
+        ready=grpc_serving(reachable_host(host), port),
+        environment={**environment, **of_part(variables, "TRANSCEIVER_", *_FLEET)},
+        after=after,
+        binds=(Binding("tcp", http_host, http_port), Binding("tcp", host, port)),
+        address=f"http {join(http_host, http_port)}",
+        summary=f"owns the calls, serves the console; admin {join(host, port)}",
+    )
+
+
+def _module(name: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", name)

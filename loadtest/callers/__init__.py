@@ -1,0 +1,1 @@
+"""Callers: a stock aiortc client, and a light one of our own."""

@@ -1,0 +1,99 @@
+"""What a process holds: descriptors, threads, memory. And what calls and flows are still alive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from resource import getpagesize
+
+import grpc.aio
+
+from launcher import Stack
+from trunkline.v1 import admin_pb2, admin_pb2_grpc
+
+ADMIN_TIMEOUT_S = 5.0
+PAGE_BYTES = getpagesize()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one part and all its child processes hold."""
+
+    fds: int
+    threads: int
+    rss_bytes: int
+
+
+def usage_of(pid: int) -> Usage:
+    """Sum up a process and its descendants (proc(5)). Raises OSError when it is gone."""
+    family = [Path("/proc", str(member)) for member in _family(pid)]
+    return Usage(
+        fds=sum(len(list((process / "fd").iterdir())) for process in family),
+        threads=sum(len(list((process / "task").iterdir())) for process in family),
+        rss_bytes=sum(_resident_pages(process) for process in family) * PAGE_BYTES,
+    )
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and its descendants."""
+    children = [
+        int(child)
+        for task in Path("/proc", str(pid), "task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    return [pid, *(member for child in children for member in _family(child))]
+
+
+def _resident_pages(process: Path) -> int:
+    return int((process / "statm").read_text().split()[1])
+
+
+def usage_of_parts(stack: Stack) -> dict[str, Usage]:
+    """Return the usage of every part that runs, by name."""
+    return {name: usage_of(keeper.pid) for name, keeper in stack.parts.items() if keeper.running}
+
+
+def pids_of_parts(stack: Stack) -> dict[str, int]:
+    """Return the pids, by name; other ones later mean that a part died in between."""
+    return {name: keeper.pid for name, keeper in stack.parts.items() if keeper.running}
+
+
+@dataclass(frozen=True)
+class Alive:
+    """Calls and flows that the admin API still lists."""
+
+    calls: int
+    flows: int
+
+
+async def still_alive(stack: Stack) -> Alive:
+    """Ask transceiver and relay. Raises grpc.aio.AioRpcError."""
+    async with (
+        grpc.aio.insecure_channel(stack.transceiver_admin) as transceiver,
+        grpc.aio.insecure_channel(stack.relay_admin) as relay,
+    ):
+        calls_stub = admin_pb2_grpc.TransceiverAdminStub(transceiver)  # type: ignore[no-untyped-call]
+        stats_stub = admin_pb2_grpc.RelayAdminStub(relay)  # type: ignore[no-untyped-call]
+        calls = await calls_stub.ListCalls(
+            admin_pb2.ListCallsRequest(page_size=1), timeout=ADMIN_TIMEOUT_S
+        )
+        stats = await stats_stub.Stats(admin_pb2.StatsRequest(), timeout=ADMIN_TIMEOUT_S)
+    return Alive(calls=calls.total, flows=sum(worker.flows for worker in stats.workers))
+
+
+async def calls_by_worker(stack: Stack) -> list[int]:
+    """Return how many flows each relay worker has made. Raises grpc.aio.AioRpcError."""
+    async with grpc.aio.insecure_channel(stack.relay_admin) as relay:
+        stub = admin_pb2_grpc.RelayAdminStub(relay)  # type: ignore[no-untyped-call]
+        stats = await stub.Stats(admin_pb2.StatsRequest(), timeout=ADMIN_TIMEOUT_S)
+    return [worker.counters["flows_made"] for worker in stats.workers]
+
+
+def growth(before: Mapping[str, Usage], after: Mapping[str, Usage]) -> dict[str, float]:
+    """Return how much memory each part gained, in MiB; a part that is gone is left out."""
+    return {
+        name: round((after[name].rss_bytes - before[name].rss_bytes) / 2**20, 2)
+        for name in before
+        if name in after
+    }

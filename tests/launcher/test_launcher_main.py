@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from launcher_stand_ins import is_alive
+
+from launcher.__main__ import main
+from launcher.addresses import free_ports
+from launcher.variables import without
+
+ROW = re.compile(r"^  (redis|backend|relay|transceiver) +(\d+) ", re.MULTILINE)
+CONSOLE = re.compile(r"Open (http://\S+) and")
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return an environment in which every port of the stack is free, but for what is given."""
+    relay, http, relay_admin, metrics, transceiver_admin, backend = free_ports(6)
+    return {
+        **without(os.environ),
+        "TRUNKLINE_RELAY_PORT": str(relay),
+        "TRUNKLINE_RELAY_ADMIN": f"127.0.0.1:{relay_admin}",
+        "TRUNKLINE_RELAY_METRICS": f"127.0.0.1:{metrics}",
+        "TRUNKLINE_TRANSCEIVER_HTTP": f"127.0.0.1:{http}",
+        "TRUNKLINE_TRANSCEIVER_ADMIN": f"127.0.0.1:{transceiver_admin}",
+        "TRUNKLINE_BACKEND_LISTEN": f"127.0.0.1:{backend}",
+        **variables,
+    }
+
+
+@asynccontextmanager
+async def launched(environ: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `python -m launcher`; it is killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "launcher"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environ,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def shown_until_open(process: asyncio.subprocess.Process) -> str:
+    """Return what the launcher prints up to the line with the address to open."""
+    assert process.stdout is not None
+    shown = ""
+    while not CONSOLE.search(shown):
+        line = await process.stdout.readline()
+        if not line:
+            _, errors = await process.communicate()
+            pytest.fail(errors.decode())
+        shown += line.decode()
+    return shown
+
+
+def test_help_and_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """--help is exit status 0 on stdout; anything else is exit status 2 on stderr."""
+    assert main(["--help"]) == 0
+    assert "REDIS_URL" in capsys.readouterr().out
+    assert main(["--port"]) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+async def test_a_taken_port_is_one_line_and_exit_status_1() -> None:
+    """Nothing is started and nothing else is printed when the relay's port is taken."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("0.0.0.0", 0))
+        port = taken.getsockname()[1]
+        async with launched(environment(TRUNKLINE_RELAY_PORT=str(port))) as process:
+            out, errors = await process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    assert errors.decode() == f"relay: UDP port {port} is already taken\n"
+
+
+async def test_a_bad_setting_is_one_line_and_exit_status_1() -> None:
+    """The line names the variable and the rule."""
+    async with launched(environment(TRUNKLINE_RELAY_PORT="stun")) as process:
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert errors.decode() == "TRUNKLINE_RELAY_PORT: a port is a number from 0 to 65535\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_whole_stack_comes_up_and_ends(number: signal.Signals) -> None:
+    """The table names every part, the console answers, and a signal ends everything with 0."""
+    async with launched(environment()) as process:
+        shown = await shown_until_open(process)
+        pids = {name: int(pid) for name, pid in ROW.findall(shown)}
+        assert set(pids) == {"redis", "backend", "relay", "transceiver"}
+        assert all(map(is_alive, pids.values()))
+        url = CONSOLE.findall(shown)[0]
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            assert response.status == 200
+        process.send_signal(number)
+        await process.communicate()
+    assert process.returncode == 0
+    assert not any(map(is_alive, pids.values()))
+
+
+async def test_ctrl_c_ends_all_when_a_part_has_crashed() -> None:
+    """A killed part does not keep the launcher from ending the others."""
+    async with launched(environment()) as process:
+        shown = await shown_until_open(process)
+        pids = {name: int(pid) for name, pid in ROW.findall(shown)}
+        os.kill(pids["backend"], signal.SIGKILL)
+        assert process.stderr is not None
+        while b"backend died: killed by SIGKILL" not in await process.stderr.readline():
+            assert not process.stderr.at_eof()
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+    assert process.returncode == 0
+    assert not any(map(is_alive, pids.values()))
