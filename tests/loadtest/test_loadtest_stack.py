@@ -7,7 +7,6 @@ from typer.testing import CliRunner
 
 from loadtest.__main__ import app
 
-
 ATTEMPTS = 3
 
 
