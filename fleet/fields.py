@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, SecretStr
 
 from fleet.address import Address, shown
+from fleet.redis_url import is_sentinel, parse_sentinel
 from wire.keys import KeyRing
 from wire.token import MAX_CLUSTER
 
@@ -62,8 +63,14 @@ def _key_ring(value: Any) -> KeyRing:
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    rule = "not a Redis address (redis://host:port/0, rediss://user:password@host:port/0)"
+    rule = (
+        "not a Redis address (redis://host:port/0, rediss://user:password@host:port/0, "
+        "redis+sentinel://host1:26379,host2:26379/service/0)"
+    )
     try:
+        if is_sentinel(value.get_secret_value()):
+            parse_sentinel(value.get_secret_value())
+            return value
         url = urlsplit(value.get_secret_value())
         good = url.scheme in {"redis", "rediss"} and bool(url.hostname) and url.port != 0
     except ValueError:

@@ -8,35 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
-import redis.asyncio
 from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from fleet import redis_scripts
 from fleet.address import Address
 from fleet.directory import Node, Snapshot, check_claim
-from fleet.errors import DirectoryFull, LeaseLost, StoreUnavailable
+from fleet.errors import DirectoryFull, LeaseLost
+from fleet.redis_link import ANSWER_TIMEOUT_S, RedisLink
 from fleet.store import LEASE_S, SNAPSHOT_INTERVAL_S, TOKEN_BYTES, Lease
 from wire.token import MAX_NODE
-
-ANSWER_TIMEOUT_S = 2.0
-CONNECT_TIMEOUT_S = 2.0
-# Repeats of one command; longer outages are for the caller, who knows what can wait.
-RETRIES = 2
-RETRY_BASE_S = 0.05
-RETRY_CAP_S = 0.5
-MAX_CONNECTIONS = 8
-
-_REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM", "invalid username-password", "invalid password")
 
 
 class RedisStore:
@@ -56,8 +42,8 @@ class RedisStore:
         max_nodes: int = MAX_NODE + 1,
     ) -> None:
         """Raise ValueError for a URL that redis-py cannot read; its text never quotes the URL."""
-        self._redis = _client(url)
-        self._place = _place(self._redis)
+        self._link = RedisLink(url)
+        self._redis = self._link.client
         prefix = f"trunkline:{{{cluster}}}:directory:"
         self._keys = [prefix + name for name in ("holders", "records", "epochs", "expiry")]
         self._channel = prefix + "changes"
@@ -111,7 +97,7 @@ class RedisStore:
         """As `Store.watch`."""
         pubsub = self._redis.pubsub()
         try:
-            with self._failures_named():
+            with self._link.failures_named():
                 await self._subscribe(pubsub)
             while True:
                 yield await self.snapshot()
@@ -123,10 +109,10 @@ class RedisStore:
 
     async def close(self) -> None:
         """As `Store.close`."""
-        await self._redis.aclose()
+        await self._link.close()
 
     async def _run(self, script: Any, *arguments: str | int) -> Any:
-        with self._failures_named():
+        with self._link.failures_named():
             return await script(keys=self._keys, args=[self._channel, *arguments])
 
     async def _subscribe(self, pubsub: PubSub) -> None:
@@ -140,7 +126,7 @@ class RedisStore:
         clock = asyncio.get_running_loop()
         snapshot_at = clock.time() + self._snapshot_interval_s
         while (left_s := snapshot_at - clock.time()) > 0:
-            with self._failures_named():
+            with self._link.failures_named():
                 message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=left_s)
             if message and (node := self._change(message["data"])):
                 yield node
@@ -163,51 +149,7 @@ class RedisStore:
             self.unreadable += 1
             return None
 
-    @contextmanager
-    def _failures_named(self) -> Iterator[None]:
-        try:
-            yield
-        except (RedisError, OSError) as error:
-            # Without the cause: its text may repeat what was sent, and that may be a password.
-            raise StoreUnavailable(f"Redis at {self._place} {_reason(error)}") from None
-
-
-def _client(url: str) -> redis.asyncio.Redis:
-    try:
-        return redis.asyncio.Redis.from_url(
-            url,
-            decode_responses=True,
-            encoding_errors="replace",
-            socket_timeout=ANSWER_TIMEOUT_S,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            retry=Retry(ExponentialWithJitterBackoff(RETRY_CAP_S, RETRY_BASE_S), RETRIES),
-            max_connections=MAX_CONNECTIONS,
-            client_name="trunkline",
-        )
-    except ValueError:
-        raise ValueError("not a Redis URL (redis://host:port/0)") from None
-
-
-def _place(client: redis.asyncio.Redis) -> str:
-    options = client.connection_pool.connection_kwargs
-    return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-
 
 def _record(name: str, trunk: Address, draining: bool) -> str:
     # Sorted, because Redis compares records as text to see whether anything changed.
     return json.dumps({"name": name, "trunk": str(trunk), "draining": draining}, sort_keys=True)
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, AuthenticationError) or any(word in text for word in _REFUSALS):
-        return "refused the user or password"
-    if isinstance(error, RedisTimeoutError | TimeoutError):
-        return f"did not answer within {ANSWER_TIMEOUT_S:g} s"
-    if isinstance(error, ResponseError):
-        return f"answered with an error ({text.split(' ', 1)[0]})"
-    cause = error.__cause__ or error.__context__ or error
-    errno = getattr(cause, "errno", None)
-    if isinstance(errno, int) and errno > 0:
-        return f"cannot be reached ({os.strerror(errno).lower()})"
-    return "cannot be reached"

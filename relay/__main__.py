@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -18,7 +19,9 @@ from fleet.settings import load
 from relay import metrics
 from relay.admin import SERVICE_NAME, RelayAdmin
 from relay.crew import Crew
+from relay.handover import Handover, inherit
 from relay.nodes import NodeTable
+from relay.remembering import Remembering
 from relay.settings import RelaySettings
 from relay.sockets import open_public, open_trunk
 from trunkline.v1.admin_pb2_grpc import add_RelayAdminServicer_to_server
@@ -30,34 +33,52 @@ _log = structlog.get_logger()
 
 async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
     """Run until `stop`. Raises StartupError when something it needs is not to be had."""
-    count = settings.relay_workers
-    public = open_public(settings.relay_host, settings.relay_port, count)
-    trunk = open_trunk(settings.relay_trunk_host, settings.relay_trunk_port, count)
+    inherited = await inherit(settings)
+    public, trunk = inherited.sockets if inherited else _open(settings)
     store = RedisStore(settings.redis_url.get_secret_value(), settings.cluster)
     directory = Directory()
-    crew = Crew(settings, public, trunk)
+    crew = Crew(settings, public, trunk, inherited.tables if inherited else ())
+    remembering = Remembering(settings, crew)
+    holder = Handover(settings.relay_handover, crew, settings.cluster, stop.set)
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        stack.push_async_callback(holder.close)  # first in, last out: only then are the ports free
         stack.push_async_callback(store.close)
+        stack.push_async_callback(remembering.close)
         follower = DirectoryFollower(store, directory)
         directory.listen(partial(_tell_workers, crew.nodes))
         await follower.load()
+        if inherited:
+            stack.callback(inherited.close)
+            inherited.prepare(crew)
         crew.start()
         stack.push_async_callback(crew.stop)
+        if inherited:
+            await inherited.serve(crew)
+        holder.open()
         scraper = metrics.serve(settings.relay_metrics, crew, directory)
+        stack.callback(scraper.server_close)
         stack.push_async_callback(asyncio.to_thread, scraper.shutdown)
-        add_admin = partial(add_RelayAdminServicer_to_server, RelayAdmin(crew, directory))
+        servicer = RelayAdmin(crew, directory)
+        add_admin = partial(add_RelayAdminServicer_to_server, servicer)
         server = await admin.serve(settings.relay_admin, [add_admin], [SERVICE_NAME])
         stack.push_async_callback(server.close)
         running = [
             tasks.create_task(follower.run()),
             tasks.create_task(crew.watch()),
-            tasks.create_task(_report_health(crew, server)),
+            tasks.create_task(remembering.run()),
+            tasks.create_task(_report_health(crew, servicer, server)),
         ]
-        _log.info("relay_started", port=settings.relay_port, workers=count, admin=server.port)
+        _log.info("relay_started", port=settings.relay_port, workers=len(public), admin=server.port)
         await stop.wait()
         for task in running:
             task.cancel()
     _log.info("relay_stopped")
+
+
+def _open(settings: RelaySettings) -> tuple[list[socket.socket], list[socket.socket]]:
+    count = settings.relay_workers
+    public = open_public(settings.relay_host, settings.relay_port, count)
+    return public, open_trunk(settings.relay_trunk_host, settings.relay_trunk_port, count)
 
 
 def _tell_workers(table: NodeTable, changed: Sequence[Node]) -> None:
@@ -66,12 +87,16 @@ def _tell_workers(table: NodeTable, changed: Sequence[Node]) -> None:
         table.put(node.index, node.epoch, pack_address(node.trunk.host, node.trunk.port))
 
 
-async def _report_health(crew: Crew, server: admin.AdminServer) -> None:
-    """Ready means: the data plane moves. It does not depend on Redis once there is a directory."""
+async def _report_health(crew: Crew, operator: RelayAdmin, server: admin.AdminServer) -> None:
+    """Ready means: the data plane moves, and nobody asked for a drain.
+
+    It does not depend on Redis once there is a directory.
+    """
     said = False
     while True:
-        if crew.up() != said:
-            said = not said
+        ready = crew.up() and not operator.draining
+        if ready != said:
+            said = ready
             await server.set_serving(said)
         await asyncio.sleep(_READY_CHECK_INTERVAL_S)
 

@@ -32,6 +32,10 @@ class Admission:
         self._keys = keys
         self._cluster = cluster
 
+    def rotate(self, keys: KeyRing) -> None:
+        """Other keys from the next packet on."""
+        self._keys = keys
+
     def read(self, packet: bytes) -> Check:
         """The request's route.
 

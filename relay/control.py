@@ -12,19 +12,19 @@ from collections.abc import Sequence
 from typing import Any
 
 MAX_MESSAGE_BYTES = 64 * 1024
-_MAX_FDS = 4
+MAX_FDS = 253  # what the kernel takes beside one message (SCM_MAX_FD)
 
 Message = dict[str, Any]
 
 
 def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
-    """Send one message; raises OSError (EAGAIN from a peer that does not read)."""
-    socket.send_fds(channel, [json.dumps(message).encode()], list(fds))
+    """Send one message without waiting; raises OSError (EAGAIN from a peer that does not read)."""
+    socket.send_fds(channel, [json.dumps(message).encode()], list(fds), socket.MSG_DONTWAIT)
 
 
 def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     """The next message and its descriptors; None when the peer is gone."""
-    data, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE_BYTES, _MAX_FDS)
+    data, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE_BYTES, MAX_FDS)
     if not data:
         return None
     message: Message = json.loads(data)

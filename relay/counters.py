@@ -69,7 +69,30 @@ class Counter(IntEnum):
     DROP_TRUNK_STALE = 59
     DROP_DOWN_SEND_BUFFER_FULL = 60
     DROP_DOWN_SEND_REFUSED = 61
+    # sight and defence
+    UP_QUEUE_OVERFLOW = 90  # lost in the kernel: the worker came too late
+    DOWN_QUEUE_OVERFLOW = 91
+    DROP_RATE_LIMITED = 92  # no flow, and its source prefix sent too many such packets
+    DROP_CHECKS_LIMITED = 93  # a STUN request of a known address that sends too many
+    DROP_PACKETS_LIMITED = 94  # its source prefix sent too many packets of any kind
+    DROP_STUN_REPLAY = 95  # the transaction was seen from another address
+    DROP_UFRAG_ADDRESSES = 96  # the call uses more addresses than a caller has
+    DROP_TRUNK_SOURCE = 97  # not from the trunk address that the directory gives the sender
+    # recovery
+    RECOVERED_SIBLING = 100  # flows found in another worker's table
+    RECOVERED_REDIS = 101  # flows the store knew
+    RECOVERED_STUN = 102  # flows a STUN request brought while they were asked about
+    PARKED = 103  # packets kept while their address was asked about
+    PARKED_RELEASED = 104  # of them, forwarded
+    PARKED_NOW = 105
+    DROP_PARKED_EXPIRED = 106  # no answer in time
+    DROP_PARKING_FULL = 107
+    DROP_NOT_ASKED = 108  # more unknown addresses than may be asked about in a second
+    QUESTIONS_LOST = 109  # the supervisor did not read them in time
 
+
+# What rises and falls; all others only rise.
+GAUGES = frozenset({Counter.PARKED_NOW})
 
 COUNTER_ROOM = 128  # how many fit the shared memory; the rest is for later
 

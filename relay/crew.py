@@ -9,21 +9,28 @@ memory: callers lose what the dead worker had in its hands.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import structlog
 
-from relay import control, memory, nodes
-from relay.memory import WorkerMemory
+from fleet.flow_store import FlowOwner
+from relay import control, memory
+from relay.memory import Table, WorkerMemory
 from relay.nodes import NodeTable
+from relay.orders import Orders, first_orders
+from relay.recovery import owners_message, read_questions, siblings_message
 from relay.settings import RelaySettings
+from relay.store_counts import StoreCounts
+from relay.voice import WatchOrder
 from relay.worker import Assignment
 
 HUNG_AFTER_MS = 2000  # a loop that has not come round for this long (it does so every 50 ms)
@@ -39,6 +46,7 @@ class Process:
     """A spare, later a worker: the process and our end of its control channel."""
 
     def __init__(self) -> None:
+        self._stop_listening: Callable[[], None] = _nothing
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._popen = subprocess.Popen(
@@ -54,8 +62,40 @@ class Process:
         """Make it a worker; a process that is still starting reads this when it is ready."""
         control.send(self._channel, asdict(assignment), fds)
 
+    def order(self, orders: Orders) -> None:
+        """Tell it what is wanted; raises OSError when it is gone."""
+        control.send(self._channel, orders.message())
+
+    def tell(self, message: control.Message, fds: Sequence[int] = ()) -> None:
+        """Tell it something else; raises OSError when it is gone or does not read."""
+        control.send(self._channel, message, fds)
+
+    def listen(self, hear: Callable[[control.Message], None]) -> None:
+        """Have `hear` called with every message of the worker, until `dismiss`."""
+        loop = asyncio.get_running_loop()
+        fd = self._channel.fileno()
+
+        def stop() -> None:
+            # Once only: the number may be another descriptor's afterwards.
+            self._stop_listening = _nothing
+            loop.remove_reader(fd)
+
+        def on_readable() -> None:
+            try:
+                received = control.receive(self._channel)
+            except OSError:
+                received = None
+            if received is None:
+                stop()  # it is gone: its exit is what counts
+            else:
+                hear(received[0])
+
+        loop.add_reader(fd, on_readable)
+        self._stop_listening = stop
+
     def dismiss(self) -> None:
         """Let it end by itself: it reads the end of the channel."""
+        self._stop_listening()
         self._channel.close()
 
     def kill(self) -> None:
@@ -88,17 +128,38 @@ class Post:
     restarts: int = 0
     short_lives: int = 0
     assigned_s: float = field(default_factory=time.monotonic)
+    watches: tuple[WatchOrder, ...] = ()  # flows of this post that somebody asks about
+
+    @property
+    def table(self) -> Table:
+        """What others need to read this post's flows."""
+        return Table(self.memory_fd, self.memory.flows.capacity)
 
 
 class Crew:
-    """All posts of one relay, filled. `nodes` is the directory that its workers read."""
+    """All posts of one relay, filled. `nodes` is the directory that its workers read.
+
+    `ask` is called with a post and addresses that its worker does not know; `answer` replies.
+    `predecessors` are tables of a relay that was here before, which the workers read too; they are
+    closed when nothing in them can be live.
+    """
 
     def __init__(
-        self, settings: RelaySettings, public: list[socket.socket], trunk: list[socket.socket]
+        self,
+        settings: RelaySettings,
+        public: list[socket.socket],
+        trunk: list[socket.socket],
+        predecessors: Sequence[Table] = (),
     ) -> None:
+        until_ms = _now_ms() + settings.relay_flow_idle_s * 1000
+        self._strange_tables = [table._replace(until_ms=until_ms) for table in predecessors]
+        self.ask: Callable[[Post, list[bytes]], None] = _nothing
+        self.store_counts = StoreCounts()
         self._settings = settings
-        self._nodes_fd = memory.create("trunkline-nodes", nodes.SIZE_BYTES)
-        self.nodes: NodeTable = memory.shared_nodes(self._nodes_fd)
+        self.orders = first_orders(settings, _now_ms())
+        self.nodes_fd = memory.create("trunkline-nodes", memory.SHARED_BYTES)
+        self.nodes: NodeTable = memory.shared_nodes(self.nodes_fd)
+        memory.shared_check_log(self.nodes_fd)  # gives it the key that all workers use
         cpus = sorted(os.sched_getaffinity(0))
         self.posts = [
             self._post(number, cpus[number % len(cpus)], sockets)
@@ -118,6 +179,34 @@ class Crew:
         for post in self.posts:
             self._fill(post)
         self._spare = Process()
+        self._later(self._settings.relay_flow_idle_s, self._close_strange_tables)
+
+    def answer(self, post: Post, owners: Mapping[bytes, FlowOwner | None]) -> None:
+        """Tell a post's worker who owns the addresses it asked about."""
+        if post.process:
+            with contextlib.suppress(OSError):  # gone, or too busy: what it parked expires
+                post.process.tell(owners_message(owners))
+
+    def read_too(self, tables: Sequence[Table]) -> None:
+        """Have every worker of now read these tables as well."""
+        for post in self.posts:
+            if post.process:
+                with contextlib.suppress(OSError):
+                    _introduce(post.process, tables)
+
+    def _close_strange_tables(self) -> None:
+        for table in self._strange_tables:
+            os.close(table.fd)
+        self._strange_tables.clear()
+
+    def _tables_beside(self, post: Post) -> list[Table]:
+        beside = [other.table for other in self.posts if other is not post]
+        return [*self._strange_tables, *beside][: control.MAX_FDS]
+
+    def _hear(self, post: Post, message: control.Message) -> None:
+        asked = read_questions(message)
+        if asked:
+            self.ask(post, asked)
 
     def up(self) -> bool:
         """Whether every worker's loop is coming round."""
@@ -160,9 +249,12 @@ class Crew:
         process, self._spare = self._spare or Process(), None
         post.process, post.assigned_s = process, time.monotonic()
         asyncio.get_running_loop().add_reader(process.pid_fd, self._on_exit, post, process)
-        fds = [post.public.fileno(), post.trunk.fileno(), post.memory_fd, self._nodes_fd]
+        fds = [post.public.fileno(), post.trunk.fileno(), post.memory_fd, self.nodes_fd]
         try:
             process.assign(self._assignment(post), fds)
+            _introduce(process, self._tables_beside(post))
+            process.order(self._orders_for(post))
+            process.listen(partial(self._hear, post))
         except OSError:
             process.kill()  # it died while it was a spare: its exit refills the post
 
@@ -176,9 +268,26 @@ class Crew:
             batch=settings.relay_batch,
             mtu=settings.relay_trunk_mtu,
             cluster=settings.cluster,
-            token_keys=settings.token_keys.export(),
-            trunk_keys=settings.trunk_keys.export(),
+            parking_packets=settings.relay_parking_packets,
+            questions_per_s=settings.relay_questions,
+            token_keys=self.orders.token_keys,
+            trunk_keys=self.orders.trunk_keys,
         )
+
+    def give(self, orders: Orders) -> None:
+        """Make these the orders of every worker there is, and of every one to come."""
+        self.orders = orders
+        for post in self.posts:
+            if post.process is not None:
+                with contextlib.suppress(OSError):  # its exit refills the post, with these orders
+                    post.process.order(self._orders_for(post))
+
+    def obeyed(self, number: int) -> bool:
+        """Whether every worker has carried out the orders of this number."""
+        return all(post.memory.sight.order >= number for post in self.posts)
+
+    def _orders_for(self, post: Post) -> Orders:
+        return replace(self.orders, watches=post.watches)
 
     def _on_exit(self, post: Post, process: Process) -> None:
         loop = asyncio.get_running_loop()
@@ -214,6 +323,14 @@ class Crew:
 
         timer = asyncio.get_running_loop().call_later(delay_s, run)
         self._timers.add(timer)
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _introduce(process: Process, tables: Sequence[Table]) -> None:
+    process.tell(siblings_message(tables), [table.fd for table in tables])
 
 
 def _now_ms() -> int:

@@ -25,6 +25,7 @@ _WORDS = ENTRY_BYTES // 8
 _LOW_16 = np.uint64(0xFFFF)
 _TYPE_BITS = np.uint64(0xFF)
 _FAMILY = int(FAMILY)
+_FAMILY_AND_PORT = 0xFFFFFFFF
 _ROW = struct.Struct("<QQQ")
 FEW = 36  # frames; from about here on a batch is cheaper by arrays
 
@@ -54,8 +55,14 @@ class Downlink:
         self._replay = replay
         self._counts = counts
         self._octets = received.slots.data.cast("B")
+        self._name_words = received.names.data.cast("B").cast("Q")
+        self.checks_source = False  # the tag proves the sender; this is for where it can be asked
         self._rows = received.slots.reshape(-1).view(np.uint64).reshape(-1, _WORDS)
         self._rows_per_slot = received.slot_bytes // ENTRY_BYTES
+
+    def rotate(self, tagger: Tagger) -> None:
+        """Other keys from the next batch on."""
+        self._tagger = tagger
 
     def unpack(self, count: int, unix_s: int) -> int:
         """Unpack the first `count` trunk datagrams; returns how many packets to send."""
@@ -84,11 +91,23 @@ class Downlink:
             sender, time_s, number = origin(datagram)
             if not self._nodes.knows_sender(sender):
                 raise WireError("trunk_sender")
+            if self.checks_source and not self._is_from(slot, sender >> 16):
+                raise WireError("trunk_source")
             self._replay.accept(sender, time_s, number, unix_s)
         except WireError as error:
             self._counts[drop(error.reason)] += 1
             return False
         return True
+
+    def _is_from(self, slot: int, node: int) -> bool:
+        """Whether a datagram comes from the trunk address of that node."""
+        # Family, port and address; what follows in a socket name (scope) is no part of it.
+        start = slot * NAME_WORDS
+        word, high, low = self._name_words[start : start + 3]
+        known = self._nodes.name(node)
+        return bool(
+            low == known[2] and high == known[1] and (word ^ known[0]) & _FAMILY_AND_PORT == 0
+        )
 
     def _lay_out_few(self, slots: list[int]) -> int:
         """`_lay_out` without array operations, whose fixed cost a few frames do not repay."""

@@ -24,6 +24,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from wire.address import ADDRESS_BYTES
+
 U64 = npt.NDArray[np.uint64]
 Slots = npt.NDArray[np.int64]
 
@@ -55,6 +57,7 @@ class FlowRow:
     node: int
     epoch: int
     idle_ms: int
+    slot: int
 
 
 class _Columns(NamedTuple):
@@ -67,6 +70,15 @@ class _Columns(NamedTuple):
     ports: memoryview
     nodes: memoryview
     epochs: memoryview
+
+
+class Columns(NamedTuple):
+    """Some slots of a table: tag (0: free), node index, epoch, last packet (ms modulo 2^32)."""
+
+    tags: npt.NDArray[np.uint32]
+    nodes: npt.NDArray[np.uint16]
+    epochs: npt.NDArray[np.uint16]
+    seen: npt.NDArray[np.uint32]
 
 
 class FlowTable:
@@ -157,6 +169,22 @@ class FlowTable:
         """Node indexes and epochs of n slots."""
         return self._nodes[slots], self._epochs[slots]
 
+    def idle_ms(self, slots: Slots, now_ms: int) -> npt.NDArray[np.int32]:
+        """How long n slots have had no packet."""
+        return self._age(self._seen[slots], now_ms)
+
+    def columns(self, start: int, stop: int) -> Columns:
+        """The slots from `start` to `stop` as they are; another process may be writing them."""
+        part = slice(start, stop)
+        return Columns(self._tags[part], self._nodes[part], self._epochs[part], self._seen[part])
+
+    def addresses(self, slots: Slots) -> list[bytes]:
+        """The 18-byte addresses of n slots."""
+        columns = (self._high, self._low, self._ports)
+        octets = [c[slots].view(np.uint8).reshape(slots.size, c.itemsize) for c in columns]
+        whole = np.concatenate(octets, axis=1).tobytes()
+        return [whole[at : at + ADDRESS_BYTES] for at in range(0, len(whole), ADDRESS_BYTES)]
+
     def stands_at(self, slot: int, high: int, low: int, port: int) -> bool:
         """Whether that address has this slot (words and port as in `hashes`)."""
         one = self._one
@@ -226,6 +254,7 @@ class FlowTable:
                 node=int(self._nodes[slot]),
                 epoch=int(self._epochs[slot]),
                 idle_ms=max(0, int(age)),
+                slot=int(slot),
             )
             for slot, age in zip(slots, ages, strict=True)
         ]

@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from wsgiref.simple_server import WSGIServer
 
 import prometheus_client
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from fleet.address import Address
 from fleet.directory import Directory
 from fleet.errors import AddressInUse
-from relay.counters import named
+from relay.counters import GAUGES, Counter, named
 from relay.crew import Crew
 
 _DROP = "drop_"
@@ -30,7 +35,7 @@ class RelayCollector(Collector):
         drops = CounterMetricFamily(
             "trunkline_relay_drops", "Packets dropped, by reason", labels=["worker", "reason"]
         )
-        facts: dict[str, CounterMetricFamily] = {}
+        facts: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for post in self._crew.posts:
             for name, value in named(post.memory.counts).items():
                 if name.startswith(_DROP):
@@ -40,7 +45,24 @@ class RelayCollector(Collector):
                     fact.add_metric([str(post.number)], value)
         yield drops
         yield from facts.values()
+        yield self._latency()
         yield from self._gauges()
+        for name, value in self._crew.store_counts.named().items():
+            yield CounterMetricFamily(f"trunkline_relay_{name}", _words(name), value)
+
+    def _latency(self) -> Metric:
+        latency = HistogramMetricFamily(
+            "trunkline_relay_batch_seconds",
+            "From the return of a receive call to that of the send call, one sample a batch",
+            labels=["worker", "direction"],
+        )
+        for post in self._crew.posts:
+            sight = post.memory.sight
+            for direction, histogram in (("up", sight.up), ("down", sight.down)):
+                latency.add_metric(
+                    [str(post.number), direction], list(histogram.cumulative()), histogram.sum_s
+                )
+        return latency
 
     def _gauges(self) -> Iterator[Metric]:
         flows = GaugeMetricFamily("trunkline_relay_flows", "Live flows", labels=["worker"])
@@ -57,10 +79,14 @@ class RelayCollector(Collector):
         )
 
 
-def _fact(name: str) -> CounterMetricFamily:
-    return CounterMetricFamily(
-        f"trunkline_relay_{name}", name.replace("_", " ").capitalize(), labels=["worker"]
-    )
+def _fact(name: str) -> CounterMetricFamily | GaugeMetricFamily:
+    rises_and_falls = Counter[name.upper()] in GAUGES
+    family = GaugeMetricFamily if rises_and_falls else CounterMetricFamily
+    return family(f"trunkline_relay_{name}", _words(name), labels=["worker"])
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def serve(address: Address, crew: Crew, directory: Directory) -> WSGIServer:

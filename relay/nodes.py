@@ -37,6 +37,12 @@ class NodeTable:
         self.names[index] = name_row(address)
         self._epochs_plus_1[index] = epoch + 1
 
+    def adopt(self, other: NodeTable) -> None:
+        """Take over what another relay's table has and this one does not. Before anybody reads."""
+        news = (self._epochs_plus_1 == 0) & (other._epochs_plus_1 != 0)
+        self.names[news] = other.names[news]
+        self._epochs_plus_1[news] = other._epochs_plus_1[news]
+
     def remove(self, index: int) -> None:
         """A node is gone; its flows are dropped as packets come, and expire."""
         self._epochs_plus_1[index] = 0

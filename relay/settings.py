@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from fleet.settings import Address, FleetSettings, NumericHost, Port, within
+from relay.limits import MAX_RATE
 
 _Workers = Annotated[int, within("a number of workers", 1, 256)]
 _Capacity = Annotated[int, within("a number of flows", 1, 4_000_000)]
 _Seconds = Annotated[int, within("a number of seconds", 30, 3600)]
 _Batch = Annotated[int, within("a batch size", 1, 1024)]
 _Mtu = Annotated[int, within("an MTU", 576, 9000)]
+_Rate = Annotated[int, within("packets per second", 0, MAX_RATE)]
+_Questions = Annotated[int, within("a number of addresses", 1, 100_000)]
+_Parking = Annotated[int, within("a number of packets", 1, 1_000_000)]
 _TrunkPort = Annotated[int, within("a port, or 0 for any", 0, 65535)]
+
+# sun_path holds 108 bytes; the name it is made under before it is renamed is longer.
+_MAX_PATH_BYTES = 90
+
+
+def _socket_path(path: Path | None) -> Path | None:
+    if path and not (path.is_absolute() and len(os.fsencode(path)) <= _MAX_PATH_BYTES):
+        raise ValueError(f"an absolute path of at most {_MAX_PATH_BYTES} bytes")
+    return path
+
+
+_SocketPath = Annotated[Path | None, AfterValidator(_socket_path)]
 
 
 class RelaySettings(FleetSettings):
@@ -44,6 +62,46 @@ class RelaySettings(FleetSettings):
         "own limit (RFC 7675)",
     )
     relay_batch: _Batch = Field(128, description="packets taken from a socket in one system call")
+    relay_stranger_rate: _Rate = Field(
+        2000,
+        description="packets per second that a worker looks at from addresses without a flow, for "
+        "each source prefix (/24, /48); twice that at once; 0: no limit",
+    )
+    relay_check_rate: _Rate = Field(
+        50,
+        description="STUN requests per second that a worker looks at from one address with a flow; "
+        "twice that at once; 0: no limit",
+    )
+    relay_packet_rate: _Rate = Field(
+        0,
+        description="packets per second of any kind that a worker takes from one source prefix, "
+        "behind which many callers may be (carrier NAT); 0: no limit",
+    )
+    relay_trunk_source_check: bool = Field(
+        True,
+        description="take trunk datagrams only from the address the directory gives their sender; "
+        "false where the network between rewrites source addresses",
+    )
+    relay_flow_cache: bool = Field(
+        True,
+        description="keep a copy of the flows in Redis, so that a relay that replaces this one "
+        "finds them; false: they come back with the callers' next STUN requests, 2.5 s in Chrome",
+    )
+    relay_questions: _Questions = Field(
+        2000,
+        description="unknown addresses per second that a worker has Redis asked about; five times "
+        "that at once, for the callers of a relay that was replaced",
+    )
+    relay_parking_packets: _Parking = Field(
+        8192,
+        description="packets a worker keeps, for 0.3 s at most, while their address is asked about",
+    )
+    relay_handover: _SocketPath = Field(
+        None,
+        description="path of a unix socket over which this relay takes the sockets of one that "
+        "runs, and later gives them to its successor: an upgrade without a lost packet",
+        json_schema_extra={"default": "off"},
+    )
     relay_admin: Address = Field(
         Address("127.0.0.1", 9101), description="gRPC: RelayAdmin, health, reflection"
     )

@@ -84,6 +84,11 @@ class TrunkWriter:
         self._address = self._rows.ctypes.data
         self._numbers = np.arange(rows)
 
+    def rotate(self, tagger: Tagger) -> None:
+        """Other keys from the next batch on."""
+        self._tagger = tagger
+        self._lead_word = np.uint64(VERSION | tagger.key_id << 8)
+
     def write(self, packets: Indexes, nodes: Indexes, lengths: Indexes, unix_s: int) -> int:
         """Datagrams for `packets` (indexes into the batch, sorted by node); returns how many."""
         starts = self._cut(nodes, lengths)

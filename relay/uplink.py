@@ -12,11 +12,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from datagram.mmsg import ReceiveBatch
-from relay.admission import Admission
+from datagram.mmsg import ReceiveBatch, packed_address
+from fleet.flow_store import FlowOwner
+from relay.admission import Admission, Check
 from relay.counters import Counter, Counts, drop
 from relay.flows import FlowTable, Put
+from relay.fresh_checks import FreshChecks
+from relay.limits import Mask, Rates, SourceLimits
 from relay.nodes import NO_EPOCH, NodeTable
+from relay.recovery import Recovery
 from relay.trunk_writer import Indexes, TrunkWriter
 from relay.uplink_few import FEW, FewUplink
 from wire.errors import WireError
@@ -34,6 +38,7 @@ _KINDS = bytes(  # by first byte, RFC 7983 §7
 BY_ADDRESS = frozenset(first for first, kind in enumerate(_KINDS) if kind == _BY_ADDRESS)
 _ALL_BY_ADDRESS = bytes([_BY_ADDRESS])
 _UNROUTED = -1
+_LIMITED = -1  # instead of a length: the source sends too much
 _PORT_SHIFT = np.uint64(16)
 _PORT_MASK = np.uint64(0xFFFF)
 
@@ -50,7 +55,13 @@ class Uplink:
         writer: TrunkWriter,
         counts: Counts,
         max_payload: int,
+        limits: SourceLimits | None = None,
+        recovery: Recovery | None = None,
+        fresh: FreshChecks | None = None,
     ) -> None:
+        self._fresh = fresh
+        self._recovery = recovery
+        self._limits = limits or SourceLimits(Rates())
         self._received = received
         self._flows = flows
         self._nodes = nodes
@@ -64,7 +75,7 @@ class Uplink:
     def route(self, count: int, now_ms: int, unix_s: int) -> int:
         """Route the first `count` received packets; returns how many trunk datagrams to send."""
         counts = self._counts
-        if count <= FEW:
+        if count <= FEW and not self._limits.holds_packets:
             datagrams = self._few.route(count, now_ms, unix_s)
             if datagrams is not None:
                 counts[Counter.UP_BATCHES] += 1
@@ -77,6 +88,9 @@ class Uplink:
         counts[Counter.UP_BATCHES] += 1
         counts[Counter.UP_PACKETS] += count
         counts[Counter.UP_BYTES] += int(lengths.sum())
+        if self._limits.holds_packets:
+            addresses = self._received.names[:count, 1:3]
+            lengths[~self._limits.packets(addresses, now_ms)] = _LIMITED
         owners = self._owners(count, lengths, now_ms)
         routed = (owners >= 0).nonzero()[0]
         if not routed.size:
@@ -125,9 +139,12 @@ class Uplink:
     def _count_unsound(self, lengths: Indexes, sound: npt.NDArray[np.bool_]) -> None:
         empty = np.count_nonzero(lengths == 0)
         oversize = np.count_nonzero(lengths > self._max_payload)
+        limited = np.count_nonzero(lengths == _LIMITED)
+        strange = np.count_nonzero(~sound) - empty - oversize - limited
         self._counts[Counter.DROP_EMPTY] += empty
         self._counts[Counter.DROP_OVERSIZE] += oversize
-        self._counts[Counter.DROP_NOT_WEBRTC] += np.count_nonzero(~sound) - empty - oversize
+        self._counts[Counter.DROP_PACKETS_LIMITED] += limited
+        self._counts[Counter.DROP_NOT_WEBRTC] += strange
 
     def _owners_by_address(self, which: Indexes | slice, now_ms: int) -> Indexes:
         slots, _, _ = self._find(which)
@@ -138,10 +155,31 @@ class Uplink:
         if live.all():
             self._flows.touch(slots, now_ms)
             return owners
-        self._count_unroutable(slots >= 0, current == NO_EPOCH, live)
+        if self._taken_over(which, slots < 0, now_ms):
+            return self._owners_by_address(which, now_ms)
+        known, strangers = slots >= 0, self._admitted_strangers(which, slots < 0, now_ms)
+        self._leave(which, strangers, now_ms)
+        self._counts[Counter.DROP_RATE_LIMITED] += np.count_nonzero(~known & ~strangers)
+        self._count_unroutable(known, current == NO_EPOCH, live)
         owners[~live] = _UNROUTED
         self._flows.touch(slots[live], now_ms)
         return owners
+
+    def _taken_over(self, which: Indexes | slice, unknown: Mask, now_ms: int) -> bool:
+        """Whether siblings had some of the unknown addresses, which are known here now."""
+        if self._recovery is None or not unknown.any():
+            return False
+        names = self._received.names[which][unknown]
+        ports = names[:, 0] >> _PORT_SHIFT & _PORT_MASK
+        return bool((self._recovery.take_over(names[:, 1:3], ports, now_ms) >= 0).any())
+
+    def _leave(self, which: Indexes | slice, strangers: Mask, now_ms: int) -> None:
+        """Nobody here knows these: keep them while others are asked, if anybody can be."""
+        if self._recovery is None:
+            self._counts[Counter.DROP_UNKNOWN_ADDRESS] += np.count_nonzero(strangers)
+        elif strangers.any():
+            indexes = np.arange(self._received.capacity)[which][strangers]
+            self._recovery.park(indexes.tolist(), now_ms)
 
     def _count_unroutable(
         self,
@@ -149,11 +187,16 @@ class Uplink:
         no_node: npt.NDArray[np.bool_],
         live: npt.NDArray[np.bool_],
     ) -> None:
-        unknown = np.count_nonzero(~known)
         gone = np.count_nonzero(known & no_node)
-        self._counts[Counter.DROP_UNKNOWN_ADDRESS] += unknown
         self._counts[Counter.DROP_UNKNOWN_NODE] += gone
-        self._counts[Counter.DROP_STALE_EPOCH] += np.count_nonzero(~live) - unknown - gone
+        self._counts[Counter.DROP_STALE_EPOCH] += np.count_nonzero(known & ~live) - gone
+
+    def _admitted_strangers(self, which: Indexes | slice, unknown: Mask, now_ms: int) -> Mask:
+        """Which of the packets are from unknown addresses, and within their prefix's budget."""
+        admitted = unknown.copy()
+        addresses = self._received.names[which][unknown, 1:3]
+        admitted[unknown] = self._limits.strangers(addresses, now_ms)
+        return admitted
 
     def _find(
         self, which: Indexes | slice
@@ -166,13 +209,27 @@ class Uplink:
     def _route_requests(self, requests: Indexes, owners: Indexes, now_ms: int) -> None:
         self._counts[Counter.STUN_REQUESTS] += requests.size
         slots, hashes, ports = self._find(requests)
-        for position, index in enumerate(requests.tolist()):
+        admitted = self._admitted_requests(requests, slots < 0, hashes, now_ms)
+        for position in admitted.nonzero()[0].tolist():
+            index = int(requests[position])
             try:
                 owners[index] = self._route_request(
                     index, int(slots[position]), hashes[position], int(ports[position]), now_ms
                 )
             except WireError as error:
                 self._counts[drop(error.reason)] += 1
+
+    def _admitted_requests(
+        self, requests: Indexes, unknown: Mask, hashes: npt.NDArray[np.uint64], now_ms: int
+    ) -> Mask:
+        """Which requests may be read: strangers by their prefix, callers each by themselves."""
+        admitted = self._admitted_strangers(requests, unknown, now_ms)
+        refused = np.count_nonzero(unknown & ~admitted)
+        known = ~unknown
+        admitted[known] = self._limits.checks(hashes[known], now_ms)
+        self._counts[Counter.DROP_RATE_LIMITED] += refused
+        self._counts[Counter.DROP_CHECKS_LIMITED] += np.count_nonzero(~admitted) - refused
+        return admitted
 
     def _route_request(
         self, index: int, slot: int, hashed: np.uint64, port: int, now_ms: int
@@ -189,13 +246,25 @@ class Uplink:
         where = np.array([slot])
         nodes, epochs = self._flows.owners(where)
         if slot >= 0 and nodes[0] == route.node and epochs[0] == route.epoch:
+            self._refuse_recording(check, index)
             # Nothing would change: the owner checks integrity, as it must anyway.
             self._flows.touch(where, now_ms)
             return route.node
         self._admission.authenticate(check)
+        self._refuse_recording(check, index)
+        if self._fresh and slot < 0:
+            self._fresh.admit_address(check.ufrag, now_ms)
         address = self._received.names[index, 1:3]
         self._note(self._flows.put(hashed, address, port, route.node, route.epoch, now_ms))
+        if self._recovery:
+            self._recovery.checked_in(index, FlowOwner(route.node, route.epoch))
         return route.node
+
+    def _refuse_recording(self, check: Check, index: int) -> None:
+        """Raise WireError for a check that was first seen from another address."""
+        if self._fresh:
+            address = packed_address(self._received.names[index])
+            self._fresh.admit(check.message.transaction_id, address)
 
     def _note(self, outcome: Put) -> None:
         if outcome is Put.FULL:

@@ -216,14 +216,20 @@ async def test_redis_gone_does_not_touch_calls(
     assert process.returncode == 0
 
 
+async def workers_and_spare(process: asyncio.subprocess.Process) -> list[psutil.Process]:
+    """The relay's children, once two workers and a spare are there."""
+    while len(children := psutil.Process(process.pid).children(recursive=True)) < 3:
+        await asyncio.sleep(0.02)
+    return children
+
+
 async def test_stopping_leaves_no_process(redis_url: str) -> None:
     """SIGTERM ends the supervisor with status 0, and every worker and the spare with it."""
     admin = free_port()
     process = await launch(environment(redis_url, free_port(socket.SOCK_DGRAM), admin, free_port()))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{admin}") as channel:
         await until_serving(channel)
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) == 3
+    children = await workers_and_spare(process)
     process.terminate()
     await process.communicate()
     assert process.returncode == 0
@@ -236,7 +242,7 @@ async def test_workers_do_not_outlive_a_killed_supervisor(redis_url: str) -> Non
     process = await launch(environment(redis_url, free_port(socket.SOCK_DGRAM), admin, free_port()))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{admin}") as channel:
         await until_serving(channel)
-    children = psutil.Process(process.pid).children(recursive=True)
+    children = await workers_and_spare(process)
     process.kill()
     await process.communicate()
     gone, alive = await asyncio.to_thread(psutil.wait_procs, children, 10)

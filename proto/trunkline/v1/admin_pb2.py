@@ -24,13 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/admin.proto\x12\x0ctrunkline.v1\"9\n\x10ListCallsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x11ListCallsResponse\x12!\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x12.trunkline.v1.Call\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\r\"!\n\x0eGetCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\"\xb2\x02\n\x04\x43\x61ll\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x17\n\x0fstarted_unix_ms\x18\x03 \x01(\x03\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12\x0f\n\x07surface\x18\x05 \x01(\t\x12\x18\n\x10packets_received\x18\x06 \x01(\x04\x12\x14\n\x0cpackets_sent\x18\x07 \x01(\x04\x12\x14\n\x0cpackets_lost\x18\x08 \x01(\x04\x12\x11\n\tjitter_ms\x18\t \x01(\x01\x12\x15\n\rround_trip_ms\x18\n \x01(\x01\x12\x15\n\rqueued_frames\x18\x0b \x01(\r\x12\x19\n\x11messages_received\x18\x0c \x01(\x04\x12\x15\n\rmessages_sent\x18\r \x01(\x04\x12\x16\n\x0e\x63lient_network\x18\x0e \x01(\t\".\n\x0e\x45ndCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\"\x11\n\x0f\x45ndCallResponse\"\"\n\x0c\x44rainRequest\x12\x12\n\ndeadline_s\x18\x01 \x01(\r\"\x1e\n\rDrainResponse\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\r\"\x0e\n\x0cStatsRequest\"\xaf\x01\n\rStatsResponse\x12*\n\x07workers\x18\x01 \x03(\x0b\x32\x19.trunkline.v1.WorkerStats\x12\x35\n\x05total\x18\x02 \x03(\x0b\x32&.trunkline.v1.StatsResponse.TotalEntry\x12\r\n\x05nodes\x18\x03 \x01(\r\x1a,\n\nTotalEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xc4\x01\n\x0bWorkerStats\x12\x0e\n\x06worker\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x0b\n\x03\x63pu\x18\x03 \x01(\r\x12\x10\n\x08restarts\x18\x04 \x01(\r\x12\r\n\x05\x66lows\x18\x05 \x01(\x04\x12\x39\n\x08\x63ounters\x18\x06 \x03(\x0b\x32\'.trunkline.v1.WorkerStats.CountersEntry\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"9\n\x10ListFlowsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListFlowsResponse\x12!\n\x05\x66lows\x18\x01 \x03(\x0b\x32\x12.trunkline.v1.Flow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"L\n\x04\x46low\x12\x0e\n\x06worker\x18\x01 \x01(\r\x12\x16\n\x0e\x63lient_network\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\r\x12\x0e\n\x06idle_s\x18\x04 \x01(\x01\x32\xa7\x02\n\x10TransceiverAdmin\x12L\n\tListCalls\x12\x1e.trunkline.v1.ListCallsRequest\x1a\x1f.trunkline.v1.ListCallsResponse\x12;\n\x07GetCall\x12\x1c.trunkline.v1.GetCallRequest\x1a\x12.trunkline.v1.Call\x12\x46\n\x07\x45ndCall\x12\x1c.trunkline.v1.EndCallRequest\x1a\x1d.trunkline.v1.EndCallResponse\x12@\n\x05\x44rain\x12\x1a.trunkline.v1.DrainRequest\x1a\x1b.trunkline.v1.DrainResponse2\x9c\x01\n\nRelayAdmin\x12@\n\x05Stats\x12\x1a.trunkline.v1.StatsRequest\x1a\x1b.trunkline.v1.StatsResponse\x12L\n\tListFlows\x12\x1e.trunkline.v1.ListFlowsRequest\x1a\x1f.trunkline.v1.ListFlowsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/admin.proto\x12\x0ctrunkline.v1\"9\n\x10ListCallsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x11ListCallsResponse\x12!\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x12.trunkline.v1.Call\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\r\"!\n\x0eGetCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\"\xb2\x02\n\x04\x43\x61ll\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x17\n\x0fstarted_unix_ms\x18\x03 \x01(\x03\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12\x0f\n\x07surface\x18\x05 \x01(\t\x12\x18\n\x10packets_received\x18\x06 \x01(\x04\x12\x14\n\x0cpackets_sent\x18\x07 \x01(\x04\x12\x14\n\x0cpackets_lost\x18\x08 \x01(\x04\x12\x11\n\tjitter_ms\x18\t \x01(\x01\x12\x15\n\rround_trip_ms\x18\n \x01(\x01\x12\x15\n\rqueued_frames\x18\x0b \x01(\r\x12\x19\n\x11messages_received\x18\x0c \x01(\x04\x12\x15\n\rmessages_sent\x18\r \x01(\x04\x12\x16\n\x0e\x63lient_network\x18\x0e \x01(\t\".\n\x0e\x45ndCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\"\x11\n\x0f\x45ndCallResponse\"\"\n\x0c\x44rainRequest\x12\x12\n\ndeadline_s\x18\x01 \x01(\r\"\x1e\n\rDrainResponse\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\r\"H\n\x11RotateKeysRequest\x12\x12\n\ntoken_keys\x18\x01 \x01(\t\x12\x12\n\ntrunk_keys\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\"B\n\x12RotateKeysResponse\x12\x15\n\rtoken_key_ids\x18\x01 \x03(\r\x12\x15\n\rtrunk_key_ids\x18\x02 \x03(\r\".\n\x11RelayDrainRequest\x12\x0c\n\x04undo\x18\x01 \x01(\x08\x12\x0b\n\x03why\x18\x02 \x01(\t\"#\n\x12RelayDrainResponse\x12\r\n\x05\x66lows\x18\x01 \x01(\x04\"\x87\x01\n\x10SetLimitsRequest\x12\x16\n\tstrangers\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x06\x63hecks\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x14\n\x07packets\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x0b\n\x03why\x18\x04 \x01(\tB\x0c\n\n_strangersB\t\n\x07_checksB\n\n\x08_packets\"<\n\x06Limits\x12\x11\n\tstrangers\x18\x01 \x01(\r\x12\x0e\n\x06\x63hecks\x18\x02 \x01(\r\x12\x0f\n\x07packets\x18\x03 \x01(\r\"#\n\x0cWatchRequest\x12\x13\n\x0binterval_ms\x18\x01 \x01(\r\"\xc0\x01\n\rWatchResponse\x12\x12\n\nelapsed_ms\x18\x01 \x01(\r\x12\x37\n\x06gained\x18\x02 \x03(\x0b\x32\'.trunkline.v1.WatchResponse.GainedEntry\x12\r\n\x05\x66lows\x18\x03 \x01(\x04\x12\x12\n\nworkers_up\x18\x04 \x01(\r\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x1a-\n\x0bGainedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"%\n\x11WatchFlowsRequest\x12\x10\n\x08\x66low_ids\x18\x01 \x03(\t\"=\n\x12WatchFlowsResponse\x12\'\n\x05\x66lows\x18\x01 \x03(\x0b\x32\x18.trunkline.v1.FlowHealth\"\x8c\x01\n\nFlowHealth\x12\x0f\n\x07\x66low_id\x18\x01 \x01(\t\x12\x11\n\twatched_s\x18\x02 \x01(\x01\x12\x0f\n\x07packets\x18\x03 \x01(\x04\x12\x0c\n\x04lost\x18\x04 \x01(\x04\x12\x11\n\tjitter_ms\x18\x05 \x01(\x01\x12\x16\n\x0elongest_gap_ms\x18\x06 \x01(\r\x12\x10\n\x08silent_s\x18\x07 \x01(\x01\"\x0e\n\x0cStatsRequest\"\xe7\x01\n\rStatsResponse\x12*\n\x07workers\x18\x01 \x03(\x0b\x32\x19.trunkline.v1.WorkerStats\x12\x35\n\x05total\x18\x02 \x03(\x0b\x32&.trunkline.v1.StatsResponse.TotalEntry\x12\r\n\x05nodes\x18\x03 \x01(\r\x12$\n\x06limits\x18\x04 \x01(\x0b\x32\x14.trunkline.v1.Limits\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x1a,\n\nTotalEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x9c\x02\n\x0bWorkerStats\x12\x0e\n\x06worker\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x0b\n\x03\x63pu\x18\x03 \x01(\r\x12\x10\n\x08restarts\x18\x04 \x01(\r\x12\r\n\x05\x66lows\x18\x05 \x01(\x04\x12\x39\n\x08\x63ounters\x18\x06 \x03(\x0b\x32\'.trunkline.v1.WorkerStats.CountersEntry\x12)\n\nup_latency\x18\x07 \x01(\x0b\x32\x15.trunkline.v1.Latency\x12+\n\x0c\x64own_latency\x18\x08 \x01(\x0b\x32\x15.trunkline.v1.Latency\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"(\n\x07Latency\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\x04\x12\r\n\x05sum_s\x18\x02 \x01(\x01\"9\n\x10ListFlowsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListFlowsResponse\x12!\n\x05\x66lows\x18\x01 \x03(\x0b\x32\x12.trunkline.v1.Flow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"]\n\x04\x46low\x12\x0e\n\x06worker\x18\x01 \x01(\r\x12\x16\n\x0e\x63lient_network\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\r\x12\x0e\n\x06idle_s\x18\x04 \x01(\x01\x12\x0f\n\x07\x66low_id\x18\x05 \x01(\t2\xf8\x02\n\x10TransceiverAdmin\x12L\n\tListCalls\x12\x1e.trunkline.v1.ListCallsRequest\x1a\x1f.trunkline.v1.ListCallsResponse\x12;\n\x07GetCall\x12\x1c.trunkline.v1.GetCallRequest\x1a\x12.trunkline.v1.Call\x12\x46\n\x07\x45ndCall\x12\x1c.trunkline.v1.EndCallRequest\x1a\x1d.trunkline.v1.EndCallResponse\x12@\n\x05\x44rain\x12\x1a.trunkline.v1.DrainRequest\x1a\x1b.trunkline.v1.DrainResponse\x12O\n\nRotateKeys\x12\x1f.trunkline.v1.RotateKeysRequest\x1a .trunkline.v1.RotateKeysResponse2\x91\x04\n\nRelayAdmin\x12@\n\x05Stats\x12\x1a.trunkline.v1.StatsRequest\x1a\x1b.trunkline.v1.StatsResponse\x12L\n\tListFlows\x12\x1e.trunkline.v1.ListFlowsRequest\x1a\x1f.trunkline.v1.ListFlowsResponse\x12J\n\x05\x44rain\x12\x1f.trunkline.v1.RelayDrainRequest\x1a .trunkline.v1.RelayDrainResponse\x12\x41\n\tSetLimits\x12\x1e.trunkline.v1.SetLimitsRequest\x1a\x14.trunkline.v1.Limits\x12O\n\nRotateKeys\x12\x1f.trunkline.v1.RotateKeysRequest\x1a .trunkline.v1.RotateKeysResponse\x12\x42\n\x05Watch\x12\x1a.trunkline.v1.WatchRequest\x1a\x1b.trunkline.v1.WatchResponse0\x01\x12O\n\nWatchFlows\x12\x1f.trunkline.v1.WatchFlowsRequest\x1a .trunkline.v1.WatchFlowsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trunkline.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_WATCHRESPONSE_GAINEDENTRY']._loaded_options = None
+  _globals['_WATCHRESPONSE_GAINEDENTRY']._serialized_options = b'8\001'
   _globals['_STATSRESPONSE_TOTALENTRY']._loaded_options = None
   _globals['_STATSRESPONSE_TOTALENTRY']._serialized_options = b'8\001'
   _globals['_WORKERSTATS_COUNTERSENTRY']._loaded_options = None
@@ -51,24 +53,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DRAINREQUEST']._serialized_end=642
   _globals['_DRAINRESPONSE']._serialized_start=644
   _globals['_DRAINRESPONSE']._serialized_end=674
-  _globals['_STATSREQUEST']._serialized_start=676
-  _globals['_STATSREQUEST']._serialized_end=690
-  _globals['_STATSRESPONSE']._serialized_start=693
-  _globals['_STATSRESPONSE']._serialized_end=868
-  _globals['_STATSRESPONSE_TOTALENTRY']._serialized_start=824
-  _globals['_STATSRESPONSE_TOTALENTRY']._serialized_end=868
-  _globals['_WORKERSTATS']._serialized_start=871
-  _globals['_WORKERSTATS']._serialized_end=1067
-  _globals['_WORKERSTATS_COUNTERSENTRY']._serialized_start=1020
-  _globals['_WORKERSTATS_COUNTERSENTRY']._serialized_end=1067
-  _globals['_LISTFLOWSREQUEST']._serialized_start=1069
-  _globals['_LISTFLOWSREQUEST']._serialized_end=1126
-  _globals['_LISTFLOWSRESPONSE']._serialized_start=1128
-  _globals['_LISTFLOWSRESPONSE']._serialized_end=1207
-  _globals['_FLOW']._serialized_start=1209
-  _globals['_FLOW']._serialized_end=1285
-  _globals['_TRANSCEIVERADMIN']._serialized_start=1288
-  _globals['_TRANSCEIVERADMIN']._serialized_end=1583
-  _globals['_RELAYADMIN']._serialized_start=1586
-  _globals['_RELAYADMIN']._serialized_end=1742
+  _globals['_ROTATEKEYSREQUEST']._serialized_start=676
+  _globals['_ROTATEKEYSREQUEST']._serialized_end=748
+  _globals['_ROTATEKEYSRESPONSE']._serialized_start=750
+  _globals['_ROTATEKEYSRESPONSE']._serialized_end=816
+  _globals['_RELAYDRAINREQUEST']._serialized_start=818
+  _globals['_RELAYDRAINREQUEST']._serialized_end=864
+  _globals['_RELAYDRAINRESPONSE']._serialized_start=866
+  _globals['_RELAYDRAINRESPONSE']._serialized_end=901
+  _globals['_SETLIMITSREQUEST']._serialized_start=904
+  _globals['_SETLIMITSREQUEST']._serialized_end=1039
+  _globals['_LIMITS']._serialized_start=1041
+  _globals['_LIMITS']._serialized_end=1101
+  _globals['_WATCHREQUEST']._serialized_start=1103
+  _globals['_WATCHREQUEST']._serialized_end=1138
+  _globals['_WATCHRESPONSE']._serialized_start=1141
+  _globals['_WATCHRESPONSE']._serialized_end=1333
+  _globals['_WATCHRESPONSE_GAINEDENTRY']._serialized_start=1288
+  _globals['_WATCHRESPONSE_GAINEDENTRY']._serialized_end=1333
+  _globals['_WATCHFLOWSREQUEST']._serialized_start=1335
+  _globals['_WATCHFLOWSREQUEST']._serialized_end=1372
+  _globals['_WATCHFLOWSRESPONSE']._serialized_start=1374
+  _globals['_WATCHFLOWSRESPONSE']._serialized_end=1435
+  _globals['_FLOWHEALTH']._serialized_start=1438
+  _globals['_FLOWHEALTH']._serialized_end=1578
+  _globals['_STATSREQUEST']._serialized_start=1580
+  _globals['_STATSREQUEST']._serialized_end=1594
+  _globals['_STATSRESPONSE']._serialized_start=1597
+  _globals['_STATSRESPONSE']._serialized_end=1828
+  _globals['_STATSRESPONSE_TOTALENTRY']._serialized_start=1784
+  _globals['_STATSRESPONSE_TOTALENTRY']._serialized_end=1828
+  _globals['_WORKERSTATS']._serialized_start=1831
+  _globals['_WORKERSTATS']._serialized_end=2115
+  _globals['_WORKERSTATS_COUNTERSENTRY']._serialized_start=2068
+  _globals['_WORKERSTATS_COUNTERSENTRY']._serialized_end=2115
+  _globals['_LATENCY']._serialized_start=2117
+  _globals['_LATENCY']._serialized_end=2157
+  _globals['_LISTFLOWSREQUEST']._serialized_start=2159
+  _globals['_LISTFLOWSREQUEST']._serialized_end=2216
+  _globals['_LISTFLOWSRESPONSE']._serialized_start=2218
+  _globals['_LISTFLOWSRESPONSE']._serialized_end=2297
+  _globals['_FLOW']._serialized_start=2299
+  _globals['_FLOW']._serialized_end=2392
+  _globals['_TRANSCEIVERADMIN']._serialized_start=2395
+  _globals['_TRANSCEIVERADMIN']._serialized_end=2771
+  _globals['_RELAYADMIN']._serialized_start=2774
+  _globals['_RELAYADMIN']._serialized_end=3303
 # @@protoc_insertion_point(module_scope)

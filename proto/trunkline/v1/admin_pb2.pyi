@@ -238,6 +238,334 @@ class DrainResponse(_message.Message):
 Global___DrainResponse: _TypeAlias = DrainResponse  # noqa: Y015
 
 @_typing.final
+class RotateKeysRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_KEYS_FIELD_NUMBER: _builtins.int
+    TRUNK_KEYS_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    token_keys: _builtins.str
+    """Each a whole key ring as the settings write it, 1:HEX64,2:HEX64, the first one current. Empty: that ring stays."""
+    trunk_keys: _builtins.str
+    why: _builtins.str
+    """kept in the log"""
+    def __init__(
+        self,
+        *,
+        token_keys: _builtins.str = ...,
+        trunk_keys: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token_keys", b"token_keys", "trunk_keys", b"trunk_keys", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateKeysRequest: _TypeAlias = RotateKeysRequest  # noqa: Y015
+
+@_typing.final
+class RotateKeysResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_KEY_IDS_FIELD_NUMBER: _builtins.int
+    TRUNK_KEY_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def token_key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Ids alone, the current one first: no key can be read back."""
+
+    @_builtins.property
+    def trunk_key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        token_key_ids: _abc.Iterable[_builtins.int] | None = ...,
+        trunk_key_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token_key_ids", b"token_key_ids", "trunk_key_ids", b"trunk_key_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateKeysResponse: _TypeAlias = RotateKeysResponse  # noqa: Y015
+
+@_typing.final
+class RelayDrainRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNDO_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    undo: _builtins.bool
+    why: _builtins.str
+    """kept in the log"""
+    def __init__(
+        self,
+        *,
+        undo: _builtins.bool = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["undo", b"undo", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayDrainRequest: _TypeAlias = RelayDrainRequest  # noqa: Y015
+
+@_typing.final
+class RelayDrainResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOWS_FIELD_NUMBER: _builtins.int
+    flows: _builtins.int
+    """live at this moment"""
+    def __init__(
+        self,
+        *,
+        flows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flows", b"flows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayDrainResponse: _TypeAlias = RelayDrainResponse  # noqa: Y015
+
+@_typing.final
+class SetLimitsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRANGERS_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    PACKETS_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    strangers: _builtins.int
+    checks: _builtins.int
+    packets: _builtins.int
+    why: _builtins.str
+    """kept in the log"""
+    def __init__(
+        self,
+        *,
+        strangers: _builtins.int | None = ...,
+        checks: _builtins.int | None = ...,
+        packets: _builtins.int | None = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_checks", b"_checks", "_packets", b"_packets", "_strangers", b"_strangers", "checks", b"checks", "packets", b"packets", "strangers", b"strangers"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_checks", b"_checks", "_packets", b"_packets", "_strangers", b"_strangers", "checks", b"checks", "packets", b"packets", "strangers", b"strangers", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__checks: _TypeAlias = _typing.Literal["checks"]  # noqa: Y015
+    _WhichOneofArgType__checks: _TypeAlias = _typing.Literal["_checks", b"_checks"]  # noqa: Y015
+    _WhichOneofReturnType__packets: _TypeAlias = _typing.Literal["packets"]  # noqa: Y015
+    _WhichOneofArgType__packets: _TypeAlias = _typing.Literal["_packets", b"_packets"]  # noqa: Y015
+    _WhichOneofReturnType__strangers: _TypeAlias = _typing.Literal["strangers"]  # noqa: Y015
+    _WhichOneofArgType__strangers: _TypeAlias = _typing.Literal["_strangers", b"_strangers"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__checks) -> _WhichOneofReturnType__checks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__packets) -> _WhichOneofReturnType__packets | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strangers) -> _WhichOneofReturnType__strangers | None: ...
+
+Global___SetLimitsRequest: _TypeAlias = SetLimitsRequest  # noqa: Y015
+
+@_typing.final
+class Limits(_message.Message):
+    """Packets per second, of each worker; 0: no limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRANGERS_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    PACKETS_FIELD_NUMBER: _builtins.int
+    strangers: _builtins.int
+    """from addresses without a flow, by source prefix (/24, /48)"""
+    checks: _builtins.int
+    """STUN requests from addresses with a flow, by address"""
+    packets: _builtins.int
+    """of any kind, by source prefix"""
+    def __init__(
+        self,
+        *,
+        strangers: _builtins.int = ...,
+        checks: _builtins.int = ...,
+        packets: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "packets", b"packets", "strangers", b"strangers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limits: _TypeAlias = Limits  # noqa: Y015
+
+@_typing.final
+class WatchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    interval_ms: _builtins.int
+    """100–60000; 0 means 1000"""
+    def __init__(
+        self,
+        *,
+        interval_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_ms", b"interval_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class WatchResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class GainedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ELAPSED_MS_FIELD_NUMBER: _builtins.int
+    GAINED_FIELD_NUMBER: _builtins.int
+    FLOWS_FIELD_NUMBER: _builtins.int
+    WORKERS_UP_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    elapsed_ms: _builtins.int
+    """since the message before; 0 in the first, which gains since the start"""
+    flows: _builtins.int
+    workers_up: _builtins.int
+    draining: _builtins.bool
+    @_builtins.property
+    def gained(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """counters that changed, the workers in sum"""
+
+    def __init__(
+        self,
+        *,
+        elapsed_ms: _builtins.int = ...,
+        gained: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        flows: _builtins.int = ...,
+        workers_up: _builtins.int = ...,
+        draining: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "elapsed_ms", b"elapsed_ms", "flows", b"flows", "gained", b"gained", "workers_up", b"workers_up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class WatchFlowsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOW_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def flow_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1–64, from ListFlows"""
+
+    def __init__(
+        self,
+        *,
+        flow_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow_ids", b"flow_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchFlowsRequest: _TypeAlias = WatchFlowsRequest  # noqa: Y015
+
+@_typing.final
+class WatchFlowsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def flows(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlowHealth]:
+        """in the order asked"""
+
+    def __init__(
+        self,
+        *,
+        flows: _abc.Iterable[Global___FlowHealth] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flows", b"flows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchFlowsResponse: _TypeAlias = WatchFlowsResponse  # noqa: Y015
+
+@_typing.final
+class FlowHealth(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    WATCHED_S_FIELD_NUMBER: _builtins.int
+    PACKETS_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    JITTER_MS_FIELD_NUMBER: _builtins.int
+    LONGEST_GAP_MS_FIELD_NUMBER: _builtins.int
+    SILENT_S_FIELD_NUMBER: _builtins.int
+    flow_id: _builtins.str
+    watched_s: _builtins.float
+    """figures are since then"""
+    packets: _builtins.int
+    """RTP"""
+    lost: _builtins.int
+    """by RTP sequence (RFC 3550 A.3)"""
+    jitter_ms: _builtins.float
+    """RFC 3550 A.8, at 48 kHz"""
+    longest_gap_ms: _builtins.int
+    """between two packets of any kind"""
+    silent_s: _builtins.float
+    """since the last packet of any kind"""
+    def __init__(
+        self,
+        *,
+        flow_id: _builtins.str = ...,
+        watched_s: _builtins.float = ...,
+        packets: _builtins.int = ...,
+        lost: _builtins.int = ...,
+        jitter_ms: _builtins.float = ...,
+        longest_gap_ms: _builtins.int = ...,
+        silent_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow_id", b"flow_id", "jitter_ms", b"jitter_ms", "longest_gap_ms", b"longest_gap_ms", "lost", b"lost", "packets", b"packets", "silent_s", b"silent_s", "watched_s", b"watched_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlowHealth: _TypeAlias = FlowHealth  # noqa: Y015
+
+@_typing.final
 class StatsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -279,24 +607,31 @@ class StatsResponse(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     nodes: _builtins.int
     """transceivers in the directory"""
+    draining: _builtins.bool
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerStats]: ...
     @_builtins.property
     def total(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """the workers' counters in sum, by name"""
 
+    @_builtins.property
+    def limits(self) -> Global___Limits: ...
     def __init__(
         self,
         *,
         workers: _abc.Iterable[Global___WorkerStats] | None = ...,
         total: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         nodes: _builtins.int = ...,
+        limits: Global___Limits | None = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes", "total", b"total", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "limits", b"limits", "nodes", b"nodes", "total", b"total", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -332,6 +667,8 @@ class WorkerStats(_message.Message):
     RESTARTS_FIELD_NUMBER: _builtins.int
     FLOWS_FIELD_NUMBER: _builtins.int
     COUNTERS_FIELD_NUMBER: _builtins.int
+    UP_LATENCY_FIELD_NUMBER: _builtins.int
+    DOWN_LATENCY_FIELD_NUMBER: _builtins.int
     worker: _builtins.int
     pid: _builtins.int
     cpu: _builtins.int
@@ -341,6 +678,12 @@ class WorkerStats(_message.Message):
     def counters(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """by name: up_packets, down_packets, …, drop_<reason>"""
 
+    @_builtins.property
+    def up_latency(self) -> Global___Latency:
+        """client → transceiver"""
+
+    @_builtins.property
+    def down_latency(self) -> Global___Latency: ...
     def __init__(
         self,
         *,
@@ -350,14 +693,43 @@ class WorkerStats(_message.Message):
         restarts: _builtins.int = ...,
         flows: _builtins.int = ...,
         counters: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        up_latency: Global___Latency | None = ...,
+        down_latency: Global___Latency | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["down_latency", b"down_latency", "up_latency", b"up_latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "cpu", b"cpu", "flows", b"flows", "pid", b"pid", "restarts", b"restarts", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "cpu", b"cpu", "down_latency", b"down_latency", "flows", b"flows", "pid", b"pid", "restarts", b"restarts", "up_latency", b"up_latency", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkerStats: _TypeAlias = WorkerStats  # noqa: Y015
+
+@_typing.final
+class Latency(_message.Message):
+    """Time from the return of a receive call to the return of the send call, one sample a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    SUM_S_FIELD_NUMBER: _builtins.int
+    sum_s: _builtins.float
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """samples below 2^index microseconds and not below the index before; the last: all longer"""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[_builtins.int] | None = ...,
+        sum_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "sum_s", b"sum_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Latency: _TypeAlias = Latency  # noqa: Y015
 
 @_typing.final
 class ListFlowsRequest(_message.Message):
@@ -413,6 +785,7 @@ class Flow(_message.Message):
     CLIENT_NETWORK_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
     IDLE_S_FIELD_NUMBER: _builtins.int
+    FLOW_ID_FIELD_NUMBER: _builtins.int
     worker: _builtins.int
     client_network: _builtins.str
     """redacted to its prefix"""
@@ -420,6 +793,8 @@ class Flow(_message.Message):
     """index of the transceiver in the directory"""
     idle_s: _builtins.float
     """since its last packet"""
+    flow_id: _builtins.str
+    """for WatchFlows; tells nothing about the address"""
     def __init__(
         self,
         *,
@@ -427,10 +802,11 @@ class Flow(_message.Message):
         client_network: _builtins.str = ...,
         node: _builtins.int = ...,
         idle_s: _builtins.float = ...,
+        flow_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_network", b"client_network", "idle_s", b"idle_s", "node", b"node", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_network", b"client_network", "flow_id", b"flow_id", "idle_s", b"idle_s", "node", b"node", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

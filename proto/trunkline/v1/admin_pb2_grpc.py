@@ -54,6 +54,11 @@ class TransceiverAdminStub:
                 request_serializer=trunkline_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_admin__pb2.DrainResponse.FromString,
                 _registered_method=True)
+        self.RotateKeys = channel.unary_unary(
+                '/trunkline.v1.TransceiverAdmin/RotateKeys',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.RotateKeysRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.RotateKeysResponse.FromString,
+                _registered_method=True)
 
 
 class TransceiverAdminServicer:
@@ -87,6 +92,13 @@ class TransceiverAdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateKeys(self, request, context):
+        """Use other keys from now on. Live calls keep their passwords. INVALID_ARGUMENT never quotes a key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TransceiverAdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,6 +121,11 @@ def add_TransceiverAdminServicer_to_server(servicer, server):
                     servicer.Drain,
                     request_deserializer=trunkline_dot_v1_dot_admin__pb2.DrainRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_admin__pb2.DrainResponse.SerializeToString,
+            ),
+            'RotateKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKeys,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.RotateKeysRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.RotateKeysResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -229,6 +246,33 @@ class TransceiverAdmin:
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def RotateKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.TransceiverAdmin/RotateKeys',
+            trunkline_dot_v1_dot_admin__pb2.RotateKeysRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.RotateKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class RelayAdminStub:
     """Missing associated documentation comment in .proto file."""
@@ -249,6 +293,31 @@ class RelayAdminStub:
                 request_serializer=trunkline_dot_v1_dot_admin__pb2.ListFlowsRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_admin__pb2.ListFlowsResponse.FromString,
                 _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/trunkline.v1.RelayAdmin/Drain',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.RelayDrainRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.RelayDrainResponse.FromString,
+                _registered_method=True)
+        self.SetLimits = channel.unary_unary(
+                '/trunkline.v1.RelayAdmin/SetLimits',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.SetLimitsRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.Limits.FromString,
+                _registered_method=True)
+        self.RotateKeys = channel.unary_unary(
+                '/trunkline.v1.RelayAdmin/RotateKeys',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.RotateKeysRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.RotateKeysResponse.FromString,
+                _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/trunkline.v1.RelayAdmin/Watch',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.WatchRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.WatchResponse.FromString,
+                _registered_method=True)
+        self.WatchFlows = channel.unary_unary(
+                '/trunkline.v1.RelayAdmin/WatchFlows',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.WatchFlowsRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.WatchFlowsResponse.FromString,
+                _registered_method=True)
 
 
 class RelayAdminServicer:
@@ -268,6 +337,44 @@ class RelayAdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Drain(self, request, context):
+        """Report NOT_SERVING, so that load balancers send no new callers; live flows, and whoever comes nevertheless, are
+        served as before. `undo` takes it back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetLimits(self, request, context):
+        """Change how much one source may send, at once and until the next start. Fields left out stay as they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKeys(self, request, context):
+        """Use other keys from now on, in every worker. INVALID_ARGUMENT never quotes a key. UNAVAILABLE when a worker did not
+        follow in time: say it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """What the counters gain, once in every interval. RESOURCE_EXHAUSTED when too many are watching.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchFlows(self, request, context):
+        """Voice health of flows by flow_id, from RTP headers alone. The first question starts the watching, which ends a
+        minute after the last one. NOT_FOUND for a flow that is gone, RESOURCE_EXHAUSTED for too many flows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RelayAdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -280,6 +387,31 @@ def add_RelayAdminServicer_to_server(servicer, server):
                     servicer.ListFlows,
                     request_deserializer=trunkline_dot_v1_dot_admin__pb2.ListFlowsRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_admin__pb2.ListFlowsResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.RelayDrainRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.RelayDrainResponse.SerializeToString,
+            ),
+            'SetLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLimits,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.SetLimitsRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.Limits.SerializeToString,
+            ),
+            'RotateKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKeys,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.RotateKeysRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.RotateKeysResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.WatchRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.WatchResponse.SerializeToString,
+            ),
+            'WatchFlows': grpc.unary_unary_rpc_method_handler(
+                    servicer.WatchFlows,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.WatchFlowsRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.WatchFlowsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -336,6 +468,141 @@ class RelayAdmin:
             '/trunkline.v1.RelayAdmin/ListFlows',
             trunkline_dot_v1_dot_admin__pb2.ListFlowsRequest.SerializeToString,
             trunkline_dot_v1_dot_admin__pb2.ListFlowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.RelayAdmin/Drain',
+            trunkline_dot_v1_dot_admin__pb2.RelayDrainRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.RelayDrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.RelayAdmin/SetLimits',
+            trunkline_dot_v1_dot_admin__pb2.SetLimitsRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.Limits.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.RelayAdmin/RotateKeys',
+            trunkline_dot_v1_dot_admin__pb2.RotateKeysRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.RotateKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trunkline.v1.RelayAdmin/Watch',
+            trunkline_dot_v1_dot_admin__pb2.WatchRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchFlows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.RelayAdmin/WatchFlows',
+            trunkline_dot_v1_dot_admin__pb2.WatchFlowsRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.WatchFlowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,58 @@
+"""Who asked for something over the admin API, and why: for one line in the log.
+
+ValueError
+├── BadWhy     a reason that is too long for a log line
+└── BadKeys    text that is no key ring; never quotes any of it
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic import TypeAdapter, ValidationError
+
+from fleet.fields import Keys
+from fleet.private import ClientAddress
+from fleet.redact import redact_text
+from wire.keys import KeyRing
+
+MAX_WHY_CHARS = 200
+
+_KEYS: TypeAdapter[KeyRing] = TypeAdapter(Keys)
+
+
+class BadWhy(ValueError):  # noqa: N818 - as fleet.errors names them
+    """A reason longer than MAX_WHY_CHARS."""
+
+
+class BadKeys(ValueError):  # noqa: N818
+    """Text that is no key ring."""
+
+
+def who(peer: str) -> ClientAddress:
+    """The operator's address from `ServicerContext.peer()`: `ipv4:192.0.2.1:5`, `ipv6:[::1]:5`."""
+    family, _, address = unquote(peer).partition(":")
+    host = address.rpartition(":")[0] if family in {"ipv4", "ipv6"} else ""
+    return ClientAddress(host.strip("[]"))
+
+
+def why(text: str) -> str:
+    """A reason fit for the log: one line, addresses cut short. Raises BadWhy."""
+    if len(text) > MAX_WHY_CHARS:
+        raise BadWhy(f"why may have at most {MAX_WHY_CHARS} characters")
+    return redact_text(" ".join(text.split()))
+
+
+def key_ring(text: str, name: str) -> KeyRing:
+    """The ring in `text`, written as in the settings. Raises BadKeys, which names `name` alone."""
+    try:
+        return _KEYS.validate_python(text)
+    except ValidationError as error:
+        context: dict[str, Any] = error.errors(include_input=False)[0].get("ctx", {})
+        raise BadKeys(f"{name}: {context.get('error', 'not a key ring')}") from None
+
+
+def key_ids(ring: KeyRing) -> list[int]:
+    """The ids of a ring, the current one first."""
+    return [ring.current, *sorted(key_id for key_id in ring.keys if key_id != ring.current)]

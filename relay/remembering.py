@@ -1,0 +1,50 @@
+"""The supervisor's side of recovery: workers' questions to the store, their flows into it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from fleet.flow_store import RedisFlowStore
+from relay.crew import Crew, Post
+from relay.flow_cache import WRITE_TIMEOUT_S, FlowCache
+from relay.questions import Questions
+from relay.settings import RelaySettings
+
+
+class Remembering:
+    """Two connections to the store, so that no question waits behind a write."""
+
+    def __init__(self, settings: RelaySettings, crew: Crew) -> None:
+        url, cluster = settings.redis_url.get_secret_value(), settings.cluster
+        self._enabled = settings.relay_flow_cache
+        self._read_store = RedisFlowStore(url, cluster)
+        self._write_store = RedisFlowStore(url, cluster, answer_timeout_s=WRITE_TIMEOUT_S)
+        self._questions = Questions(self._read_store, crew.store_counts)
+        self._cache = FlowCache(
+            self._write_store,
+            [post.memory.flows for post in crew.posts],
+            settings.relay_flow_idle_s,
+            crew.store_counts,
+        )
+        self._replies = {post.number: partial(crew.answer, post) for post in crew.posts}
+        crew.ask = self._ask
+
+    async def run(self) -> None:
+        """Write and answer until cancelled."""
+        if self._enabled:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._questions.run())
+                tasks.create_task(self._cache.run())
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._read_store.close()
+        await self._write_store.close()
+
+    def _ask(self, post: Post, addresses: list[bytes]) -> None:
+        reply = self._replies[post.number]
+        if self._enabled:
+            self._questions.ask(addresses, reply)
+        else:
+            reply(dict.fromkeys(addresses))
