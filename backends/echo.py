@@ -6,7 +6,7 @@ python -m backends.echo
 from __future__ import annotations
 
 from backends.serve import Audio, Binary, Call, Text, serve
-from backends.settings import BackendSettings
+from backends.settings import EchoSettings
 from fleet.settings import load
 
 
@@ -23,4 +23,5 @@ async def echo(call: Call) -> None:
 
 
 if __name__ == "__main__":
-    serve(echo, load(BackendSettings, "python -m backends.echo"), name="echo")
+    settings = load(EchoSettings, "python -m backends.echo")
+    serve(echo, settings, accepts=settings.backend_accepts, name="echo")

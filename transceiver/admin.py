@@ -10,8 +10,10 @@ import grpc
 import grpc.aio
 import structlog
 
+from fleet.operator import BadKeys, BadWhy, key_ids, key_ring, who, why
 from transceiver.snapshot import CallSnapshot
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
+from wire.keys import KeyRing
 
 SERVICE_NAME = "trunkline.v1.TransceiverAdmin"
 DEFAULT_PAGE = 100
@@ -44,6 +46,13 @@ class AdminEngine(Protocol):
 
     def end(self, call_id: str, reason: str) -> bool:
         """End a call; False when there is none."""
+
+    def rotate(self, token_keys: KeyRing | None, trunk_keys: KeyRing | None) -> None:
+        """Other keys from now on; None leaves a ring as it is."""
+
+    @property
+    def key_rings(self) -> tuple[KeyRing, KeyRing]:
+        """The rings of route tokens and of the trunk."""
 
 
 class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
@@ -97,6 +106,31 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
         log.info("drain_asked", calls=calls, deadline_s=request.deadline_s)
         await self._drain(float(request.deadline_s) or None)
         return admin_pb2.DrainResponse(calls=calls)
+
+    async def RotateKeys(  # noqa: N802
+        self, request: admin_pb2.RotateKeysRequest, context: Context
+    ) -> admin_pb2.RotateKeysResponse:
+        """Other keys from now on; INVALID_ARGUMENT for text that is no key ring."""
+        try:
+            reason = why(request.why)
+            tokens = _ring(request.token_keys, "token_keys")
+            trunks = _ring(request.trunk_keys, "trunk_keys")
+        except (BadKeys, BadWhy) as error:
+            await _refuse(context, str(error))
+        self._engine.rotate(tokens, trunks)
+        token_ids, trunk_ids = map(key_ids, self._engine.key_rings)
+        log.info(
+            "keys_rotated",
+            who=who(context.peer()),
+            why=reason,
+            token_key_ids=token_ids,
+            trunk_key_ids=trunk_ids,
+        )
+        return admin_pb2.RotateKeysResponse(token_key_ids=token_ids, trunk_key_ids=trunk_ids)
+
+
+def _ring(text: str, name: str) -> KeyRing | None:
+    return key_ring(text, name) if text else None
 
 
 def _page(

@@ -15,6 +15,7 @@ from aiortc.rtcsctptransport import RTCSctpCapabilities
 
 from transceiver.dtls import Role
 from transceiver.sctp import MAX_CHANNELS, MAX_MESSAGE_BYTES, Association, DtlsPipe
+from transceiver.session_state import SctpState
 
 SCTP_PORT = 5000  # a=sctp-port of everybody's SDP
 MAX_BUFFERED_BYTES = 1024 * 1024  # over all channels, not yet handed to SCTP
@@ -65,6 +66,20 @@ class DataChannels:
         """Send the INIT; both sides do (RFC 8841 §9.3)."""
         capabilities = RTCSctpCapabilities(maxMessageSize=self._max_message_bytes)
         await self._association.start(capabilities, self._remote_port)
+
+    def export(self) -> SctpState | None:
+        """The association and its open channels as a value; None until it is established."""
+        return self._association.export()
+
+    def resume(self, state: SctpState) -> None:
+        """Go on with the channels of another process, instead of `start`; `on_open` hears each."""
+        for channel in self._association.resume(state, self._max_message_bytes):
+            self._opened(channel)
+        self._association.wake()
+
+    def leave(self) -> None:
+        """Stop without a word: another process goes on."""
+        self._association.leave()
 
     def handle_data(self, data: bytes) -> None:
         """Take one SCTP packet, as DTLS opened it. Never raises."""

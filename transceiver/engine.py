@@ -22,14 +22,18 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import Protocol
 
 import structlog
 
 from fleet.address import Address
 from transceiver.certificate import LocalCertificate
+from transceiver.handshakes import MAX_DATAGRAMS_PER_TURN, HandshakeQueue
 from transceiver.model_link import ModelLink
 from transceiver.offer import Offer
 from transceiver.session import Session
+from transceiver.session_state import STOPPED_BEFORE, Reserve, SessionState
+from transceiver.states import State
 from transceiver.trunk_socket import TrunkSocket
 from transceiver.wheel import Wheel
 from wire import stun, token, trunk
@@ -40,7 +44,10 @@ from wire.token import Route
 
 MAX_CALLS = 1000
 MAX_STUN_BYTE = 3  # RFC 7983 §7: first bytes 0–3 are STUN
+MIN_MEDIA_BYTE = 128  # and from here on RTP and RTCP; DTLS is between
 RELEASE_TIMEOUT_S = 5.0  # for the goodbyes of all calls when the engine closes
+
+Frames = Sequence[tuple[bytes, bytes]]  # client address (18 bytes) and payload
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +62,13 @@ class TooManyCalls(EngineRefusal):
 
 class Draining(EngineRefusal):
     """The process is about to leave."""
+
+
+class BackendChoice(Protocol):
+    """Which backend a call gets: `transceiver.backends.Backends`."""
+
+    def choose(self, session_json: str) -> ModelLink:
+        """The link for a call with this session; raises a LinkError when there is none."""
 
 
 class _Path:
@@ -79,7 +93,7 @@ class Engine:
         trunk_keys: KeyRing,
         route: Route,
         certificate: LocalCertificate,
-        link: ModelLink,
+        backends: BackendChoice,
         max_calls: int = MAX_CALLS,
         mtu: int = trunk.DEFAULT_MTU,
     ) -> None:
@@ -87,10 +101,11 @@ class Engine:
         self.draining = False
         self.counters: Counter[str] = Counter()
         self._token_keys = token_keys
+        self._trunk_keys = trunk_keys
         self._tagger = trunk.Tagger(trunk_keys)
         self._replay = ReplayWindow()
         self._certificate = certificate
-        self._link = link
+        self._backends = backends
         self._max_calls = max_calls
         self._mtu = mtu
         self._max_payload = trunk.max_payload(mtu)
@@ -103,7 +118,9 @@ class Engine:
         self._paths: dict[bytes, _Path] = {}
         self._source = b""  # of the trunk datagram being read
         self._out: dict[bytes, list[tuple[bytes, bytes]]] = {}
-        self._flush_handle: asyncio.Handle | None = None
+        self._flush_is_due = False  # at the end of this wake-up, or scheduled
+        self._handshakes: HandshakeQueue[Session] = HandshakeQueue()
+        self._handshakes_are_due = False
         self._wheel: Wheel[Session] = Wheel()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = math.inf
@@ -128,6 +145,21 @@ class Engine:
         if deadline_s:
             self._drain_timer = self._loop.call_later(deadline_s, self._end_all, "drained")
         return len(self._calls)
+
+    def rotate(self, token_keys: KeyRing | None, trunk_keys: KeyRing | None) -> None:
+        """Other keys from the next packet on; None leaves a ring as it is.
+
+        Live calls keep their ufrags and passwords, which were derived when they began.
+        """
+        self._token_keys = token_keys or self._token_keys
+        if trunk_keys is not None:
+            self._trunk_keys = trunk_keys
+            self._tagger = trunk.Tagger(trunk_keys)
+
+    @property
+    def key_rings(self) -> tuple[KeyRing, KeyRing]:
+        """The rings of route tokens and of the trunk, as they are now."""
+        return self._token_keys, self._trunk_keys
 
     async def idle(self) -> None:
         """Return when no call is live."""
@@ -156,22 +188,69 @@ class Engine:
     # Calls.
 
     def create_call(self, offer: Offer, surface: str, session_json: str) -> Session:
-        """A new call. Raises TooManyCalls, Draining, BackendAbsent, CallLimit."""
-        if self.draining:
-            raise Draining("the process takes no new calls")
-        if len(self._calls) + len(self._releasing) >= self._max_calls:
-            raise TooManyCalls(f"{self._max_calls} calls are live")
+        """A new call. Raises TooManyCalls, Draining, UnknownBackend, BackendAbsent, CallLimit."""
+        self._check_room()
         call_id = "rtc_" + secrets.token_urlsafe(18)
         session = Session(call_id, offer, surface, self._certificate, self, time.time())
         self._calls[call_id] = session
         self._idle.clear()
         try:
-            session.open(self._link, session_json)
+            session.open(self._backends.choose(session_json), session_json)
         except BaseException:
             session.end("refused")
             raise
         log.info("call_created", call_id=call_id, surface=surface)
         return session
+
+    def hand_over(self, call_id: str) -> SessionState | None:
+        """A connected call as a value, for another process; here nothing of it is left.
+
+        None when no connected call has that id. The caller is told nothing and misses nothing but
+        what comes before another process adopts the call.
+        """
+        session = self._calls.get(call_id)
+        if session is None or session.state is not State.CONNECTED:
+            return None
+        state = session.export(time.time(), self._relay_of)
+        session.leave()
+        return state
+
+    def checkpoint(self, call_id: str) -> SessionState | None:
+        """A connected call as a value, while it goes on here; None as `hand_over`.
+
+        Who adopts it must reserve numbers for what is sent after this moment.
+        """
+        session = self._calls.get(call_id)
+        if session is None or session.state is not State.CONNECTED:
+            return None
+        return session.export(time.time(), self._relay_of)
+
+    def adopt(self, state: SessionState, reserve: Reserve = STOPPED_BEFORE) -> Session:
+        """Go on with a call of another process.
+
+        Raises TooManyCalls, Draining, UnknownBackend, BackendAbsent, CallLimit, and ValueError for
+        a call that is here already or cannot be resumed by this version.
+        """
+        self._check_room()
+        if state.call_id in self._calls:
+            raise ValueError("the call is here already")
+        unix_s = time.time()
+        session = Session.resumed(state, self._certificate, self, unix_s, reserve)
+        self._calls[state.call_id] = session
+        self._idle.clear()
+        for path in state.ice.paths:
+            self._learn(session, path.address, path.relay)
+        try:
+            session.open(self._backends.choose(state.link.session_json), state.link.session_json)
+            session.carry_on(state, unix_s, reserve)
+        except BaseException:
+            session.leave()
+            raise
+        return session
+
+    def _relay_of(self, address: bytes) -> bytes:
+        path = self._paths.get(address)
+        return b"" if path is None else path.relay
 
     def find(self, call_id: str) -> Session | None:
         """The live call of that id."""
@@ -187,6 +266,12 @@ class Engine:
     def calls(self) -> list[Session]:
         """Live calls, oldest first."""
         return list(self._calls.values())
+
+    def _check_room(self) -> None:
+        if self.draining:
+            raise Draining("the process takes no new calls")
+        if len(self._calls) + len(self._releasing) >= self._max_calls:
+            raise TooManyCalls(f"{self._max_calls} calls are live")
 
     def _end_all(self, reason: str) -> None:
         for session in self.calls():
@@ -212,8 +297,9 @@ class Engine:
         if frames is None:
             frames = self._out[relay] = []
         frames.append((address, packet))
-        if self._flush_handle is None:
-            self._flush_handle = self._loop.call_soon(self._flush)
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
 
     def wake_at(self, session: Session, when_s: float) -> None:
         """Put the session on the wheel."""
@@ -238,11 +324,14 @@ class Engine:
 
     def address_learned(self, session: Session, address: bytes) -> None:
         """Route an address; a valid check takes it from whoever had it."""
+        self._learn(session, address, self._source)
+
+    def _learn(self, session: Session, address: bytes, relay: bytes) -> None:
         path = self._paths.get(address)
         if path is not None and path.session is not session:
             path.session.forget_address(address)
             self.count("address_taken_over")
-        self._paths[address] = _Path(session, self._source)
+        self._paths[address] = _Path(session, relay)
 
     def address_forgotten(self, session: Session, address: bytes) -> None:
         """Stop that, unless it is another session's by now."""
@@ -256,6 +345,7 @@ class Engine:
         for ufrag in session.ufrags:
             self._ufrags.pop(ufrag, None)
         self._wheel.cancel(session)
+        self._handshakes.forget(session)
         self._releasing.add(session)
         self.counters[f"call_ended_{session.end_reason}"] += 1
         if not self._calls:
@@ -277,6 +367,7 @@ class Engine:
     def _on_readable(self) -> None:
         if self._socket is None:
             return
+        self._flush_is_due = True
         now, unix_s = self._loop.time(), int(time.time())
         for datagram, source in self._socket.receive():
             try:
@@ -285,26 +376,39 @@ class Engine:
                 self.counters[error.reason] += 1
                 continue
             self._source = source
-            for address, packet in frames:
-                self._dispatch(address, packet, now)
+            self._dispatch(frames, now)
         self._source = b""
         self._flush()
 
-    def _open(self, datagram: bytes, unix_s: int) -> tuple[tuple[bytes, bytes], ...]:
+    def _open(self, datagram: bytes, unix_s: int) -> Frames:
         read = trunk.read(self._tagger, datagram)
         self._replay.accept(read.sender, read.time_s, read.count, unix_s)
         return read.frames
 
-    def _dispatch(self, address: bytes, packet: bytes, now: float) -> None:
-        path = self._paths.get(address)
-        if path is not None:
-            path.relay = self._source
+    def _dispatch(self, frames: Frames, now: float) -> None:
+        paths, source = self._paths, self._source
+        for address, packet in frames:
+            path = paths.get(address)
+            if path is not None:
+                path.relay = source
+            is_media = packet and packet[0] >= MIN_MEDIA_BYTE
+            if is_media and path is not None and not self._handshakes_are_due:
+                path.session.handle_datagram(address, packet, now)
+            else:
+                self._dispatch_other(path, address, packet, now)
+
+    def _dispatch_other(
+        self, path: _Path | None, address: bytes, packet: bytes, now: float
+    ) -> None:
         if packet and packet[0] <= MAX_STUN_BYTE:
             self._dispatch_stun(address, packet, now)
         elif path is None:
             self.counters["unknown_address"] += 1
-        else:
+        elif path.session.secured:
             path.session.handle_datagram(address, packet, now)
+        else:
+            # Sound too: right behind a caller's last flight it must not overtake that.
+            self._put_off(path.session, address, packet)
 
     def _dispatch_stun(self, address: bytes, packet: bytes, now: float) -> None:
         try:
@@ -318,6 +422,28 @@ class Engine:
             self.counters["unknown_ufrag"] += 1
         else:
             session.handle_stun(message, packet, address, now)
+
+    # Handshakes: a few datagrams a wake-up, so that live calls do not wait for new ones.
+
+    def _put_off(self, session: Session, address: bytes, packet: bytes) -> None:
+        if not self._handshakes.add(session, address, packet):
+            self.counters["dtls_waiting_full"] += 1
+        elif not self._handshakes_are_due:
+            self._handshakes_are_due = True
+            self._loop.call_soon(self._shake_hands)
+
+    def _shake_hands(self) -> None:
+        now = self._loop.time()
+        for _ in range(MAX_DATAGRAMS_PER_TURN):
+            waiting = self._handshakes.take()
+            if waiting is not None:
+                session, address, packet = waiting
+                session.handle_datagram(address, packet, now)
+        # What is left has its turn after the sockets have had theirs.
+        self._handshakes_are_due = len(self._handshakes) > 0
+        if self._handshakes_are_due:
+            self._loop.call_soon(self._shake_hands)
+        self._flush()
 
     # A wake-up by the wheel.
 
@@ -336,6 +462,7 @@ class Engine:
         # Loops round: a timer may fire a little early, and must not find its slot not yet due.
         now = max(self._loop.time(), self._timer_s)
         self._timer, self._timer_s = None, -math.inf  # what is scheduled meanwhile must not arm
+        self._flush_is_due = True
         for session in self._wheel.expire(now):
             session.tick(now)
         self._timer_s = math.inf
@@ -345,14 +472,13 @@ class Engine:
     # The end of a wake-up.
 
     def _flush(self) -> None:
-        if self._flush_handle is not None:
-            self._flush_handle.cancel()
-            self._flush_handle = None
+        self._flush_is_due = False
         if not self._out:
             return
         out, self._out = self._out, {}
+        unix_s = int(time.time())
         datagrams = [
-            (self._pack(run), relay)
+            (self._pack(run, unix_s), relay)
             for relay, frames in out.items()
             for run in trunk.fill(frames, self._mtu)
         ]
@@ -363,7 +489,7 @@ class Engine:
         if lost:
             self.counters["out_lost"] += lost
 
-    def _pack(self, frames: Sequence[tuple[bytes, bytes]]) -> bytes:
+    def _pack(self, frames: Frames, unix_s: int) -> bytes:
         self._sent_datagrams = (self._sent_datagrams + 1) & 0xFFFF_FFFF
         sender = self.route.node << 16 | self.route.epoch
-        return trunk.pack(self._tagger, sender, int(time.time()), self._sent_datagrams, frames)
+        return trunk.pack(self._tagger, sender, unix_s, self._sent_datagrams, frames)

@@ -22,9 +22,11 @@ stranger must not be able to make us write to an address of his choice.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from transceiver.session_state import IceGeneration, IceState, PathState
 from wire import stun
 from wire.errors import WireError
 from wire.stun import Attribute, Message, MessageClass, Method
@@ -120,6 +122,35 @@ class IceLite:
         self._stale_selection = False  # selected before a restart: any check of the new one wins
         self.selected: bytes | None = None
         self.last_check_s: float | None = None
+
+    @classmethod
+    def resumed(cls, state: IceState, now: float) -> IceLite:
+        """The agent that another process exported, `now` being the moment of its export."""
+        agent = cls(_credentials(state.current))
+        agent._pending = _credentials(state.pending) if state.pending else None
+        for path in state.paths:
+            seen = agent._seen[path.address] = _Seen()
+            seen.priority, seen.nominated = path.priority, path.nominated
+            seen.last_s = now - path.silent_s
+        agent._stale_selection = state.stale_selection
+        agent.selected = state.selected
+        agent.last_check_s = None if state.checked_ago_s is None else now - state.checked_ago_s
+        return agent
+
+    def export(self, now: float, relay_of: Callable[[bytes], bytes]) -> IceState:
+        """The agent as a value; `relay_of` names the relay that hears an address."""
+        paths = (
+            PathState(address, relay_of(address), seen.priority, seen.nominated, now - seen.last_s)
+            for address, seen in self._seen.items()
+        )
+        return IceState(
+            current=_generation(self._current),
+            pending=_generation(self._pending) if self._pending else None,
+            paths=tuple(paths),
+            selected=self.selected,
+            stale_selection=self._stale_selection,
+            checked_ago_s=None if self.last_check_s is None else now - self.last_check_s,
+        )
 
     @property
     def addresses(self) -> tuple[bytes, ...]:
@@ -234,6 +265,16 @@ class IceLite:
         # now. The holder keeps its mark, as some agents send the flag once only.
         rank = (nominates, challenger.priority)
         return rank >= (holder.nominated, holder.priority) or now - holder.last_s >= SILENCE_S
+
+
+def _generation(credentials: Credentials) -> IceGeneration:
+    return IceGeneration(
+        credentials.local_ufrag, credentials.local_password, credentials.remote_ufrag
+    )
+
+
+def _credentials(generation: IceGeneration) -> Credentials:
+    return Credentials(generation.local_ufrag, generation.local_password, generation.remote_ufrag)
 
 
 def _refusal(message: Message, password: str) -> Outcome | None:

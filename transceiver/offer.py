@@ -15,6 +15,16 @@ class Fingerprint:
 
 
 @dataclass(frozen=True)
+class OpusWishes:
+    """How the caller wants to be spoken to: its `a=fmtp` for Opus (RFC 7587 §6.1)."""
+
+    max_average_bps: int = 0  # 0: not said
+    max_playback_hz: int = 48_000
+    fec: bool = False
+    dtx: bool = False
+
+
+@dataclass(frozen=True)
 class AudioOffer:
     """The audio section: which Opus payload type to use, and which way sound may flow."""
 
@@ -23,6 +33,8 @@ class AudioOffer:
     ssrc: int | None  # the caller's, when the offer names it
     receives: bool  # the caller wants to hear us
     sends: bool  # the caller will speak
+    red_payload_type: int | None = None  # of audio/red over that Opus (RFC 2198), when offered
+    wishes: OpusWishes = OpusWishes()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
+from aiortc import RTCDataChannel, RTCDataChannelParameters
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcsctptransport import (
     DATA_CHANNEL_ACK,
@@ -20,11 +21,19 @@ from aiortc.rtcsctptransport import (
     WEBRTC_DCEP,
     Chunk,
     DataChunk,
+    InboundStream,
     RTCSctpTransport,
     SackChunk,
 )
 
 from transceiver.sctp_screen import MAX_STREAMS, screen
+from transceiver.session_state import (
+    ChannelState,
+    ChunkState,
+    SctpState,
+    StreamState,
+    UnsentMessage,
+)
 
 MAX_CHANNELS = 64
 MAX_LABEL_BYTES = 256
@@ -127,6 +136,115 @@ class Association(RTCSctpTransport):
         if not self.ended:
             run(self.stop())
 
+    def leave(self) -> None:
+        """Stop without a word, timers too: another process goes on with the association."""
+        self._pipe.closed = True
+        self._forget_unsent()
+        run(self.stop())
+
+    def export(self) -> SctpState | None:
+        """The association as a value; None unless it is established."""
+        if self._association_state is not self.State.ESTABLISHED or self.ended:
+            return None
+        return SctpState(
+            local_tag=self._local_verification_tag,
+            remote_tag=self._remote_verification_tag,
+            local_port=self._local_port,
+            remote_port=self._remote_port or 0,
+            local_tsn=self._local_tsn,
+            last_sacked_tsn=self._last_sacked_tsn,
+            advanced_peer_ack_tsn=self._advanced_peer_ack_tsn,
+            last_received_tsn=self._last_received_tsn or 0,
+            misordered=tuple(sorted(self._sack_misordered)),
+            advertised_window=self._advertised_rwnd,
+            slow_start_threshold=self._ssthresh,
+            partial_reliability=self._remote_partial_reliability,
+            extensions=tuple(self._remote_extensions),
+            inbound_streams=self._inbound_streams_count,
+            outbound_streams=self._outbound_streams_count,
+            reconfig_request=self._reconfig_request_seq,
+            reconfig_response=self._reconfig_response_seq,
+            next_channel_id=self._data_channel_id or 0,
+            outbound_sequences=tuple(self._outbound_stream_seq.items()),
+            unacknowledged=tuple(map(_chunk_state, (*self._sent_queue, *self._outbound_queue))),
+            inbound=tuple(
+                StreamState(number, s.sequence_number, tuple(map(_chunk_state, s.reassembly)))
+                for number, s in self._inbound_streams.items()
+            ),
+            channels=tuple(
+                _channel_state(number, channel)
+                for number, channel in self._data_channels.items()
+                if channel.readyState == "open"
+            ),
+            unsent=tuple(
+                UnsentMessage(channel.id, protocol, data)
+                for channel, protocol, data in self._data_channel_queue
+                if channel.id is not None
+            ),
+        )
+
+    def resume(self, state: SctpState, max_message_bytes: int) -> list[RTCDataChannel]:
+        """Go on with an association of another process, instead of `start`; its open channels.
+
+        What was not acknowledged is sent again: the peer knows it by its number. Call `wake` when
+        whoever listens to the channels is ready.
+        """
+        here = cast(Any, self)  # aiortc keeps two of its names private to the class
+        here._RTCSctpTransport__started, here._RTCSctpTransport__state = True, "connecting"
+        self._local_verification_tag = state.local_tag
+        self._remote_verification_tag = state.remote_tag
+        self._local_port, self._remote_port = state.local_port, state.remote_port
+        self._remote_max_message_size = max_message_bytes
+        self._resume_numbers(state)
+        self._outbound_queue.extend(map(_outbound_chunk, state.unacknowledged))
+        for stream in state.inbound:
+            known = self._inbound_streams[stream.stream_id] = InboundStream()
+            known.sequence_number = stream.sequence
+            known.reassembly = list(map(_data_chunk, stream.chunks))
+        channels = {channel.stream_id: self._channel(channel) for channel in state.channels}
+        self._data_channels.update(channels)
+        for message in state.unsent:
+            channel = channels.get(message.stream_id)
+            if channel is not None:
+                channel._addBufferedAmount(len(message.data))
+                self._data_channel_queue.append((channel, message.protocol, message.data))
+        return list(channels.values())
+
+    def wake(self) -> None:
+        """Send what waits in a resumed association."""
+        self._set_state(self.State.ESTABLISHED)
+        run(self._transmit())
+
+    def _resume_numbers(self, state: SctpState) -> None:
+        self._local_tsn = state.local_tsn
+        self._last_sacked_tsn = state.last_sacked_tsn
+        self._advanced_peer_ack_tsn = state.advanced_peer_ack_tsn
+        self._last_received_tsn = state.last_received_tsn
+        self._sack_misordered = set(state.misordered)
+        self._advertised_rwnd = state.advertised_window
+        self._ssthresh = state.slow_start_threshold
+        self._remote_partial_reliability = state.partial_reliability
+        self._remote_extensions = list(state.extensions)
+        self._inbound_streams_count = state.inbound_streams
+        self._outbound_streams_count = state.outbound_streams
+        self._reconfig_request_seq = state.reconfig_request
+        self._reconfig_response_seq = state.reconfig_response
+        self._data_channel_id = state.next_channel_id
+        self._outbound_stream_seq = dict(state.outbound_sequences)
+
+    def _channel(self, state: ChannelState) -> RTCDataChannel:
+        parameters = RTCDataChannelParameters(
+            label=state.label,
+            maxPacketLifeTime=state.max_packet_lifetime_ms,
+            maxRetransmits=state.max_retransmits,
+            ordered=state.ordered,
+            protocol=state.protocol,
+            id=state.stream_id,
+        )
+        channel = RTCDataChannel(self, parameters, False)
+        channel._setReadyState("open")
+        return channel
+
     def _set_state(self, state: RTCSctpTransport.State) -> None:
         super()._set_state(state)
         if state is self.State.CLOSED and not self.ended:
@@ -208,3 +326,46 @@ class Association(RTCSctpTransport):
             return "sctp_channel_limit"
         label_bytes, _protocol_bytes = struct.unpack_from("!HH", data, 8)
         return "sctp_label" if label_bytes > MAX_LABEL_BYTES else None
+
+
+def _chunk_state(chunk: DataChunk) -> ChunkState:
+    return ChunkState(
+        flags=chunk.flags,
+        tsn=chunk.tsn,
+        stream_id=chunk.stream_id,
+        stream_seq=chunk.stream_seq,
+        protocol=chunk.protocol,
+        data=chunk.user_data,
+        max_retransmits=getattr(chunk, "_max_retransmits", None),
+        expiry_unix_s=getattr(chunk, "_expiry", None),
+    )
+
+
+def _data_chunk(state: ChunkState) -> DataChunk:
+    chunk = DataChunk()
+    chunk.flags, chunk.tsn = state.flags, state.tsn
+    chunk.stream_id, chunk.stream_seq = state.stream_id, state.stream_seq
+    chunk.protocol, chunk.user_data = state.protocol, state.data
+    return chunk
+
+
+def _outbound_chunk(state: ChunkState) -> DataChunk:
+    """A chunk with the fields that aiortc adds to those it is about to send."""
+    chunk: Any = _data_chunk(state)
+    chunk._abandoned = chunk._acked = chunk._in_flight = chunk._retransmit = False
+    chunk._book_size = len(state.data)
+    chunk._expiry, chunk._max_retransmits = state.expiry_unix_s, state.max_retransmits
+    chunk._misses = chunk._sent_count = 0
+    chunk._sent_time = None
+    return cast(DataChunk, chunk)
+
+
+def _channel_state(stream_id: int, channel: RTCDataChannel) -> ChannelState:
+    return ChannelState(
+        stream_id=stream_id,
+        label=channel.label,
+        protocol=channel.protocol,
+        ordered=channel.ordered,
+        max_packet_lifetime_ms=channel.maxPacketLifeTime,
+        max_retransmits=channel.maxRetransmits,
+    )

@@ -8,8 +8,8 @@
 
 Datagrams come in by `handle_stun` and `handle_datagram`, time by `tick`, the backend by the `on_…`
 methods; what goes out goes to the `Host`, at once and in order. The states are in `states`. A
-frame is Opus on both sides today; a backend that wants PCM gets its codec between `AudioStream`
-and the link, in `_hear` and `on_audio`.
+frame is Opus on both sides, untouched; a backend that wants PCM gets a `PcmVoice` between
+`AudioStream` and the link.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import structlog
 
@@ -27,7 +28,7 @@ from fleet.redact import redact_network
 from transceiver import certificate, dtls
 from transceiver.certificate import LocalCertificate
 from transceiver.data_channels import DataChannels
-from transceiver.dtls import DtlsAssociation, Role
+from transceiver.dtls import DtlsAssociation, DtlsState, Role
 from transceiver.host import Host
 from transceiver.ice import (
     AddressForgotten,
@@ -37,14 +38,25 @@ from transceiver.ice import (
     IceEvent,
     IceLite,
 )
-from transceiver.model_link import CallHandle, ModelLink
-from transceiver.offer import Offer
+from transceiver.model_link import BackendAbsent, CallHandle, ModelLink
+from transceiver.offer import DataOffer, Offer
+from transceiver.opus import open_codec
+from transceiver.pcm_voice import RATES_HZ, PcmVoice, choose_format
+from transceiver.resumed_dtls import ResumedDtls
 from transceiver.rtp import opus
 from transceiver.rtp.audio import AudioStream
 from transceiver.rtp.receive import Frame
 from transceiver.sctp import run
+from transceiver.session_state import (
+    STOPPED_BEFORE,
+    DtlsPart,
+    LinkState,
+    Reserve,
+    SctpState,
+    SessionState,
+)
 from transceiver.snapshot import CallSnapshot
-from transceiver.srtp import SrtpKeys, SrtpSession
+from transceiver.srtp import SrtpKeys, SrtpSession, profile_named
 from transceiver.states import END_REASONS, State, Step, follow
 from transceiver.waiting_messages import WaitingMessages
 from wire import stun
@@ -92,12 +104,20 @@ class Session:
         self._host = host
         self._certificate = certificate
         self._ice = IceLite(Credentials(self.local_ufrag, self.local_password, offer.ufrag))
-        self._dtls: DtlsAssociation | None = None
-        self._audio = AudioStream(offer.audio.payload_type, self.cname, unix_s - now, random.random)
+        self._dtls: DtlsAssociation | ResumedDtls | None = None
+        self._audio = AudioStream(
+            offer.audio.payload_type,
+            self.cname,
+            unix_s - now,
+            random.random,
+            offer.audio.red_payload_type,
+        )
+        self._voice: PcmVoice | None = None  # None: the backend speaks Opus
         self._channels: DataChannels | None = None
         self._waiting = WaitingMessages()
         self._handle: CallHandle | None = None
-        self._backend = ""
+        self._backend = self._session_json = ""
+        self._audio_format = 0
         self._connect_by_s = now + CONNECT_TIMEOUT_S
         self._farewell_s = math.inf
         self._wake_s = math.inf
@@ -123,13 +143,123 @@ class Session:
         """Our ufrags that checks may name: one, or two during an ICE restart."""
         return self._ice.local_ufrags
 
+    @property
+    def secured(self) -> bool:
+        """Whether the DTLS handshake is over."""
+        return self._dtls is not None and self._dtls.connected
+
+    # Another process goes on: export here, resume there.
+
+    @classmethod
+    def resumed(
+        cls,
+        state: SessionState,
+        certificate: LocalCertificate,
+        host: Host,
+        unix_s: float,
+        reserve: Reserve = STOPPED_BEFORE,
+    ) -> Session:
+        """A call that another process exported, connected; `open` it, then `carry_on`.
+
+        Raises ValueError when its DTLS or SRTP cannot be resumed here.
+        """
+        association = ResumedDtls(_dtls_state(state, reserve))
+        session = cls(state.call_id, state.offer, state.surface, certificate, host, unix_s)
+        session._dtls = association
+        session._adopt(state, host.now() - max(0.0, unix_s - state.unix_s))
+        return session
+
+    def carry_on(self, state: SessionState, unix_s: float, reserve: Reserve) -> None:
+        """Let sound and messages of a resumed call flow. Raises ValueError as `resumed`."""
+        now = self._host.now()
+        exported_s = now - max(0.0, unix_s - state.unix_s)
+        audio = state.audio
+        if self._audio_format != state.link.audio_format:  # what is queued is of another kind
+            audio = replace(audio, send=replace(audio.send, queue=()))
+        self._audio.resume(audio, exported_s, now, reserve)
+        # The backend's credit begins anew, so what is queued is not given back to it.
+        sender = self._audio.sender
+        self._credited = sender.frames + sender.cleared + sender.refused + len(sender)
+        self.state = State.CONNECTED
+        self._waiting.resume(state.waiting)
+        if self.offer.data is not None:
+            self._resume_channels(self.offer.data, state.sctp)
+        log.info("call_resumed", call_id=self.call_id)
+        self._rewake(now)
+
+    def export(self, unix_s: float, relay_of: Callable[[bytes], bytes]) -> SessionState:
+        """The call as a value, at the Unix time `unix_s`. Raises RuntimeError when not connected.
+
+        `relay_of` names the relay that hears an address. For a handover `leave` comes before
+        anything else is sent, or the exported counters are not true any more.
+        """
+        association = self._dtls
+        if self.state is not State.CONNECTED or association is None:
+            raise RuntimeError("a call can be exported while it is connected")
+        now = self._host.now()
+        return SessionState(
+            call_id=self.call_id,
+            surface=self.surface,
+            started_unix_ms=self.started_unix_ms,
+            unix_s=unix_s,
+            offer=self.offer,
+            ice=self._ice.export(now, relay_of),
+            dtls=_dtls_part(association.export_state()),
+            audio=self._audio.export(now),
+            sctp=self._channels.export() if self._channels is not None else None,
+            waiting=self._waiting.export(),
+            messages_received=self._messages_received,
+            messages_sent=self._messages_sent,
+            link=LinkState(self._backend, self._session_json, self._audio_format),
+        )
+
+    def leave(self) -> None:
+        """End here without a word to the caller, who is another process's from now on."""
+        if self.state is State.ENDED:
+            return
+        self.state = follow(self.state, Step.END)
+        self.end_reason = "moved"
+        self._audio.stop()
+        if self._channels is not None:
+            self._channels.leave()
+        if self._handle is not None:
+            self._handle.close("drained")
+        self._collect_counters()
+        log.info("call_moved", call_id=self.call_id)
+        self._host.ended(self)
+        self._dtls = None  # no close_notify
+        self._release()
+
+    def _adopt(self, state: SessionState, exported_s: float) -> None:
+        self._host.ufrag_ended(self.local_ufrag)  # minted for a new call, which this is not
+        current = state.ice.pending or state.ice.current
+        self.local_ufrag, self.local_password = current.local_ufrag, current.local_password
+        self.started_unix_ms = state.started_unix_ms
+        self._messages_received = state.messages_received
+        self._messages_sent = state.messages_sent
+        self._ice = IceLite.resumed(state.ice, exported_s)
+        for ufrag in self.ufrags:
+            self._host.answers_to(self, ufrag)
+
+    def _resume_channels(self, offer: DataOffer, state: SctpState | None) -> None:
+        if state is None:  # it was not established: both sides may begin anew (RFC 9260 §5.2)
+            self._open_channels(offer.sctp_port, offer.max_message_size)
+            return
+        self._channels = self._make_channels(offer.sctp_port, offer.max_message_size)
+        self._channels.resume(state)
+
     # The front: signaling and the operator.
 
     def open(self, link: ModelLink, session_json: str) -> None:
         """Put the call on the link. Raises BackendAbsent or CallLimit."""
+        audio_format = choose_format(link.accepts)
+        if not audio_format:
+            raise BackendAbsent("the backend accepts no audio format of ours")
         self._handle = link.open_call(
-            self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms
+            self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format
         )
+        self._session_json, self._audio_format = session_json, audio_format
+        self._speak(audio_format)
         self._backend = link.backend
 
     async def accepted(self, timeout_s: float) -> None:
@@ -261,6 +391,8 @@ class Session:
 
     def on_audio(self, payload: bytes, duration: int) -> None:
         """Queue a frame; it is paced out, or waits until the caller is there."""
+        if self._voice is not None:
+            duration = self._voice.duration(payload)
         if not self.offer.audio.receives:
             self._audio.sender.refused += 1
             self._host.count("audio_not_wanted")
@@ -350,7 +482,7 @@ class Session:
             self._on_dtls(event, now)
         self._send_dtls(association)
 
-    def _send_dtls(self, association: DtlsAssociation) -> None:
+    def _send_dtls(self, association: DtlsAssociation | ResumedDtls) -> None:
         while (packet := association.poll_transmit()) is not None:
             self._transmit(packet)
 
@@ -379,7 +511,11 @@ class Session:
     # Inside: messages.
 
     def _open_channels(self, remote_port: int, max_message_size: int) -> None:
-        self._channels = DataChannels(
+        self._channels = self._make_channels(remote_port, max_message_size)
+        run(self._channels.start())  # it suspends nowhere: no task
+
+    def _make_channels(self, remote_port: int, max_message_size: int) -> DataChannels:
+        return DataChannels(
             Role(self.offer.dtls_role),
             remote_port=remote_port,
             remote_max_message_size=max_message_size,
@@ -388,7 +524,6 @@ class Session:
             on_open=self._on_channel,
             on_close=lambda: self._host.count("sctp_ended"),
         )
-        run(self._channels.start())  # it suspends nowhere: no task
 
     def _send_sctp(self, packet: bytes) -> None:
         if self._dtls is not None and self._dtls.send(packet):
@@ -419,6 +554,8 @@ class Session:
     def _read_rtcp(self, packet: bytes, now: float) -> None:
         learned, frames = self._audio.receive_rtcp(packet, now)
         self._hear(frames)
+        if self._voice is not None:
+            self._voice.expect_loss(self._audio.sender.redundancy.loss_percent)
         if learned.acknowledged:
             self._tell_playout()
 
@@ -426,12 +563,25 @@ class Session:
         handle = self._handle
         if handle is None:
             return
-        for payload, timestamp, lost in frames:
+        if self._voice is not None:
+            for sound in self._voice.hear(frames):
+                handle.send_audio(*sound)
+            return
+        for payload, timestamp, lost, *_ in frames:
             duration = opus.duration(payload)
             if duration:
                 handle.send_audio(payload, timestamp, duration, lost)
             else:
                 self._host.count("opus_malformed")
+
+    def _speak(self, audio_format: int) -> None:
+        """Put a codec in between, for a backend that wants PCM."""
+        rate_hz = RATES_HZ.get(audio_format)
+        if rate_hz is None:
+            return
+        self._voice = PcmVoice(open_codec(), rate_hz, self.offer.audio.wishes)
+        self._audio.fill_holes()
+        self._audio.sender.encoded_by(self._voice.encode, self._voice.max_frame_bytes)
 
     def _play(self, now: float) -> None:
         for packet in self._audio.poll(now):
@@ -440,7 +590,7 @@ class Session:
 
     def _give_credit(self) -> None:
         sender = self._audio.sender
-        owed = sender.packets + sender.cleared + sender.refused - self._credited
+        owed = sender.frames + sender.cleared + sender.refused - self._credited
         if owed >= CREDIT_LOT and self._handle is not None:
             self._credited += owed
             self._handle.give_credit(owed)
@@ -463,7 +613,7 @@ class Session:
 
     def _note_held(self, now: float) -> None:
         # The one deadline that a packet can bring forward.
-        if len(self._audio.window):
+        if self._audio.window.pressing:
             self._rewake(now)
 
     def _rewake(self, now: float) -> None:
@@ -518,12 +668,41 @@ class Session:
         self._host.count("rtp_lost", audio.lost)
         self._host.count("rtp_late", audio.window.late)
         self._host.count("rtp_duplicate", audio.window.duplicates)
+        self._host.count("rtp_recovered", audio.recovered)
+        if self._voice is not None:
+            self._host.count("opus_malformed", self._voice.malformed)
 
 
 def _collect(reasons: Counter[str], count: Callable[[str, int], None]) -> None:
     for reason, amount in reasons.items():
         count(reason, amount)
     reasons.clear()
+
+
+def _dtls_part(state: DtlsState) -> DtlsPart:
+    return DtlsPart(
+        role=state.role.value,
+        cipher=state.cipher,
+        master_secret=state.master_secret,
+        client_random=state.client_random,
+        server_random=state.server_random,
+        next_write_sequence=state.next_write_sequence,
+        last_read_sequence=state.last_read_sequence,
+    )
+
+
+def _dtls_state(state: SessionState, reserve: Reserve) -> DtlsState:
+    part, srtp = state.dtls, state.audio.srtp
+    return DtlsState(
+        role=Role(part.role),
+        cipher=part.cipher,
+        master_secret=part.master_secret,
+        client_random=part.client_random,
+        server_random=part.server_random,
+        srtp_keys=SrtpKeys(profile_named(srtp.profile), srtp.local, srtp.remote),
+        next_write_sequence=part.next_write_sequence + reserve.dtls_records,
+        last_read_sequence=part.last_read_sequence,
+    )
 
 
 def _fingerprints(offer: Offer) -> list[certificate.Fingerprint]:

@@ -11,6 +11,7 @@ from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from fleet.address import Address, shown
 from fleet.settings import AddressList, FleetSettings, SecretList, within
+from transceiver.backend_list import BackendAddress, BackendList
 
 MAX_ORIGINS = 32
 # A datagram must fit IPv6's minimum link (RFC 8200 §5) or more, and Ethernet or less.
@@ -65,7 +66,13 @@ class TransceiverSettings(FleetSettings):
         description="bearer keys that may place calls, separated by commas"
     )
     transceiver_backend: Address = Field(
-        Address("127.0.0.1", 9301), description="the model backend"
+        Address("127.0.0.1", 9301), description="the model backend, when there is only one"
+    )
+    transceiver_backends: BackendList | None = Field(
+        None,
+        description="several model backends instead, NAME=host:port*WEIGHT: calls are spread by "
+        "weight, and a session may name its backend (weight 0: only then)",
+        json_schema_extra={"default": "the one of TRUNKLINE_TRANSCEIVER_BACKEND"},
     )
     transceiver_max_calls: Annotated[int, within("a number of calls", 1, 100_000)] = Field(
         1000, description="live calls of this process; more get 503"
@@ -78,6 +85,11 @@ class TransceiverSettings(FleetSettings):
         description="serve the console page at /; it holds the first API key, so whoever reaches "
         "it can place calls: for development only",
     )
+
+    @property
+    def backends(self) -> tuple[BackendAddress, ...]:
+        """All backends, whichever variable names them."""
+        return self.transceiver_backends or (BackendAddress("default", self.transceiver_backend),)
 
     @field_validator("transceiver_trunk")
     @classmethod

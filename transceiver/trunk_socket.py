@@ -12,12 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datagram.mmsg import U64, ReceiveBatch, SendBatch, name_row, packed_address
+from datagram.mmsg import NAME_WORDS, ReceiveBatch, SendBatch, name_row
 from fleet.address import Address
 from fleet.errors import AddressInUse, AddressUnusable
 
 BATCH = 64  # datagrams of one system call
 SLOT_BYTES = 2048  # more than any trunk datagram; what is longer is cut and fails its check
+NAME_SLOT_BYTES = 8 * NAME_WORDS  # of a socket name: address at 8, port at 2 (see `mmsg`)
 MAX_PER_WAKEUP = 4 * BATCH  # then the loop gets its turn; what is left wakes it again
 BUFFER_BYTES = 4 * 1024 * 1024  # 2 s of 1,000 calls, asked for; the kernel may grant less
 MAX_NAMES = 4096  # relay workers remembered with their socket name
@@ -38,8 +39,12 @@ class TrunkSocket:
         rows = np.arange(BATCH, dtype=np.uint64)
         base = np.uint64(self._staging.ctypes.data)
         self._outgoing.part_bases[:BATCH] = base + rows * np.uint64(SLOT_BYTES)
-        self._staging_view = self._staging.reshape(-1).data
-        self._names: OrderedDict[bytes, U64] = OrderedDict()
+        # Batches are small, so rows are read and written as plain memory: an array operation on
+        # one row costs more than the row.
+        self._staging_bytes = self._staging.reshape(-1).data
+        self._slot_bytes = self._incoming.slots.reshape(-1).data
+        self._name_bytes = self._incoming.names.reshape(-1).view(np.uint8).data
+        self._names: OrderedDict[bytes, memoryview] = OrderedDict()
 
     @property
     def address(self) -> Address:
@@ -76,28 +81,31 @@ class TrunkSocket:
         self._socket.close()
 
     def _rows(self, count: int) -> list[tuple[bytes, bytes]]:
-        lengths = self._incoming.lengths[:count].tolist()
-        slots, names = self._incoming.slots, self._incoming.names
-        return [
-            (slots[row, :length].tobytes(), packed_address(names[row]))
-            for row, length in enumerate(lengths)
-        ]
+        slots, names = self._slot_bytes, self._name_bytes
+        taken = []
+        for row, length in enumerate(self._incoming.lengths[:count].tolist()):
+            start, name = row * SLOT_BYTES, row * NAME_SLOT_BYTES
+            relay = bytes(names[name + 8 : name + 24]) + bytes(names[name + 2 : name + 4])
+            taken.append((bytes(slots[start : start + length]), relay))
+        return taken
 
     def _send_batch(self, datagrams: Sequence[tuple[bytes, bytes]]) -> int:
+        staging, parts = self._staging_bytes, self._outgoing.part_words
+        names = self._outgoing.name_words
         for row, (datagram, relay) in enumerate(datagrams):
-            start = row * SLOT_BYTES
-            self._staging_view[start : start + len(datagram)] = datagram
-            self._outgoing.part_lengths[row] = len(datagram)
-            self._outgoing.names[row] = self._name(relay)
+            start, word = row * SLOT_BYTES, row * NAME_WORDS
+            staging[start : start + len(datagram)] = datagram
+            parts[2 * row + 1] = len(datagram)  # an iovec is two words: base, length
+            names[word : word + NAME_WORDS] = self._name(relay)
         sent, _refused = self._outgoing.send(self.fileno(), len(datagrams))
         return len(datagrams) - sent
 
-    def _name(self, relay: bytes) -> U64:
+    def _name(self, relay: bytes) -> memoryview:
         row = self._names.get(relay)
         if row is None:
             if len(self._names) >= MAX_NAMES:
                 self._names.popitem(last=False)
-            row = self._names[relay] = name_row(relay)
+            row = self._names[relay] = name_row(relay).data.cast("B").cast("Q")
         return row
 
 

@@ -6,6 +6,9 @@ A backend greets as soon as it has the call, which is before the caller's channe
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+
+from transceiver.session_state import WaitingMessage
 
 MAX_MESSAGES = 64
 MAX_BYTES = 256 * 1024
@@ -29,6 +32,21 @@ class WaitingMessages:
         self._messages.append((label, content, size))
         self._size_bytes += size
         return True
+
+    def export(self) -> tuple[WaitingMessage, ...]:
+        """What waits, as values, in order."""
+        return tuple(
+            WaitingMessage(label, content, None)
+            if isinstance(content, str)
+            else WaitingMessage(label, None, content)
+            for label, content, _ in self._messages
+        )
+
+    def resume(self, messages: Iterable[WaitingMessage]) -> None:
+        """Keep what waited in another process, within the bounds."""
+        for message in messages:
+            content = message.binary if message.text is None else message.text
+            self.add(message.label, content or b"")
 
     def take(self, label: str) -> list[str | bytes]:
         """The messages for `label`, which are no longer kept."""

@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+from backends.events import AudioFormat
+from backends.settings import EchoSettings
 from tests.backends.kit import TIMEOUT_S, audio, linked, open_call, raw_transceiver
 from tests.conftest import free_port
 
@@ -40,6 +42,22 @@ def test_a_bad_setting() -> None:
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1
     assert "TRUNKLINE_BACKEND_LISTEN" in result.stderr
+
+
+@pytest.mark.parametrize("value", ["mp3", "opus,", "pcm16_11025", "5"])
+def test_a_bad_audio_format(value: str) -> None:
+    """One line that names the variable and the formats there are, and exit status 2."""
+    result = _run(TRUNKLINE_BACKEND_ACCEPTS=value)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "TRUNKLINE_BACKEND_ACCEPTS" in result.stderr
+    assert "pcm16_16000" in result.stderr
+
+
+def test_formats_are_read_in_order_and_once() -> None:
+    """The first format is the one the backend prefers; naming one twice changes nothing."""
+    settings = EchoSettings(backend_accepts="pcm16_16000, OPUS,pcm16_16000")
+    assert settings.backend_accepts == (AudioFormat.PCM16_16000, AudioFormat.OPUS)
 
 
 def test_a_port_already_taken() -> None:

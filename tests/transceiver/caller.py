@@ -21,6 +21,7 @@ from transceiver.model_link import BackendAbsent, CallHandle, CallSink, ModelLin
 from transceiver.offer import AudioOffer, DataOffer, Fingerprint, Offer
 from transceiver.sctp import run
 from transceiver.srtp import SrtpSession
+from trunkline.v1 import model_pb2
 from wire import rtcp, rtp, stun
 from wire.address import pack_address
 from wire.classify import PacketKind, classify
@@ -217,6 +218,7 @@ class FakeLink:
     echo: bool = True
     ready: bool = True
     backend: str = "scripted"
+    accepts: tuple[int, ...] = (model_pb2.AUDIO_FORMAT_OPUS,)
     handles: list[FakeHandle] = field(default_factory=list)
 
     def open_call(
@@ -226,11 +228,16 @@ class FakeLink:
         sink: CallSink,
         send_credit: int,
         started_unix_ms: int,
+        audio_format: int = model_pb2.AUDIO_FORMAT_OPUS,
     ) -> CallHandle:
         if not self.ready:
             raise BackendAbsent("no backend")
+        assert audio_format in self.accepts
         self.handles.append(FakeHandle(sink, self.echo))
         return cast(CallHandle, self.handles[-1])
+
+    def choose(self, session_json: str) -> ModelLink:
+        return self.as_link()
 
     def as_link(self) -> ModelLink:
         return cast(ModelLink, self)

@@ -148,10 +148,12 @@ async def test_a_whole_call_over_the_trunk(engine: Engine, relay: Relay) -> None
     assert token.read(TOKEN_KEYS, session.local_ufrag) == ROUTE
     assert session.local_password == token.password(TOKEN_KEYS, session.local_ufrag)
     for index in range(10):
-        caller.say(b"\xf8" + bytes((index,)))
+        caller.say(b"\xf8v" + bytes((index,)))
     caller.channels.send("oai-events", "hello")  # type: ignore[union-attr]
     await converse(relay, caller, lambda: len(caller.heard) == 10 and caller.messages != [])
-    assert [packet.payload for packet in caller.heard] == [b"\xf8" + bytes((i,)) for i in range(10)]
+    assert [packet.payload for packet in caller.heard] == [
+        b"\xf8v" + bytes((i,)) for i in range(10)
+    ]
     assert {d.sender for d in relay.datagrams} == {ROUTE.node << 16 | ROUTE.epoch}
     counts = [d.count for d in relay.datagrams]
     assert counts == [(counts[0] + index) & 0xFFFFFFFF for index in range(len(counts))]
@@ -409,3 +411,53 @@ def test_relays_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) ->
         assert len(left._names) == 8
     finally:
         left.close()
+
+
+async def half_connect(engine: Engine, relay: Relay) -> tuple[Session, Caller]:
+    """A call from AWAY whose flight with the certificate waits in the caller's `out`."""
+    session, caller = make_call(engine)
+    caller.check()
+    while caller.dtls is None:
+        for packet in caller.out:
+            relay.up((AWAY, packet))
+        caller.out.clear()
+        for _, packet in await relay.down():
+            caller.receive(packet, asyncio.get_running_loop().time())
+    return session, caller
+
+
+async def test_sound_goes_before_handshakes(engine: Engine, relay: Relay) -> None:
+    """A flight that comes before a frame of a live call is worked on after it."""
+    _, talker = await connect(engine, relay)
+    _, newcomer = await half_connect(engine, relay)
+    flight = [(AWAY, packet) for packet in newcomer.out]
+    relay.up(*flight, (HOME, talker.say()))
+    assert [address for address, _ in await relay.down()] == [HOME]
+    assert {address for address, _ in await relay.down()} == {AWAY}
+
+
+async def test_sound_does_not_overtake_its_own_handshake(engine: Engine, relay: Relay) -> None:
+    """A caller's first frame, right behind its last flight, is heard and not dropped."""
+    session, caller = await half_connect(engine, relay)
+    while caller.srtp is None:
+        for packet in caller.out:
+            relay.up((AWAY, packet))
+        caller.out.clear()
+        for _, packet in await relay.down():
+            caller.receive(packet, asyncio.get_running_loop().time())
+    last_flight = list(caller.out)
+    relay.up(*((AWAY, packet) for packet in (*last_flight, caller.say())))
+    await until(lambda: session.snapshot().packets_received == 1)
+    assert engine.counters["rtp_before_keys"] == 0
+
+
+async def test_a_flood_of_one_handshake_is_bounded(engine: Engine, relay: Relay) -> None:
+    """Garbage from an authenticated address is refused at its bound and the handshake goes on."""
+    _, caller = await half_connect(engine, relay)
+    flight, caller.out = caller.out, []
+    garbage = b"\x16\xfe\xfd" + bytes(20)
+    relay.up(*((AWAY, garbage) for _ in range(25)))
+    await until(lambda: engine.counters["dtls_waiting_full"] > 0)
+    await until(lambda: not engine._handshakes)
+    caller.out = flight
+    await converse(relay, caller, lambda: "oai-events" in caller.opened, AWAY)

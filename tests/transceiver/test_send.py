@@ -55,8 +55,8 @@ def test_frames_leave_one_per_duration_with_continuous_numbers() -> None:
 def test_each_frame_is_paced_by_its_own_duration(duration: int) -> None:
     """A 60 ms frame holds the next one for 60 ms."""
     sender = make(0, 0)
-    sender.push(b"a", duration)
-    sender.push(b"b", TICKS)
+    sender.push(b"one", duration)
+    sender.push(b"two", TICKS)
     (first_s, first), (second_s, second) = play(sender, 0.0, 1.0)
     assert second_s - first_s == pytest.approx(duration / 48000)
     assert second.timestamp - first.timestamp == duration

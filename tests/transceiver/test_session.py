@@ -34,9 +34,15 @@ from wire.rtcp import Goodbye, ReceiverReport, ReportBlock, SenderReport
 class World:
     """One session, its caller and its backend; packets arrive at once, time moves by `advance`."""
 
-    def __init__(self, offer: Offer | None = None, *, echo: bool = True) -> None:
+    def __init__(
+        self,
+        offer: Offer | None = None,
+        *,
+        echo: bool = True,
+        accepts: tuple[int, ...] = FakeLink().accepts,
+    ) -> None:
         self.time_s = 100.0
-        self.link = FakeLink(echo=echo)
+        self.link = FakeLink(echo=echo, accepts=accepts)
         self.counters: Counter[str] = Counter()
         self.paths: set[bytes] = set()
         self.ufrags: set[str] = set()
@@ -290,12 +296,12 @@ async def test_the_backend_may_speak_before_the_caller_is_there() -> None:
     """Frames and messages wait for the caller, then go out paced and in order."""
     world = World(echo=False)
     for index in range(4):
-        world.session.on_audio(bytes((0xF8, index)), 960)
+        world.session.on_audio(bytes((0xF8, 0, index)), 960)
     world.session.on_data("oai-events", "welcome")
     await world.advance(1.0)
     assert not world.sent
     await world.connect()
-    assert [packet.payload for packet in world.caller.heard] == [b"\xf8\x00"]
+    assert [packet.payload for packet in world.caller.heard] == [b"\xf8\x00\x00"]
     await world.advance(0.1)
     assert len(world.caller.heard) == 4
     assert world.caller.messages == [("oai-events", "welcome")]
@@ -305,7 +311,7 @@ async def test_the_backend_may_speak_before_the_caller_is_there() -> None:
 async def test_clear_drops_queued_sound_and_answers_with_the_position(world: World) -> None:
     """What was queued is counted as cleared, and its credit comes back."""
     for _ in range(100):
-        world.session.on_audio(b"\xf8x", 960)
+        world.session.on_audio(b"\xf8voice", 960)
     await world.advance(0.1)
     world.session.on_clear()
     sent, _, cleared, queued = world.handle.playouts[-1]
@@ -316,7 +322,7 @@ async def test_clear_drops_queued_sound_and_answers_with_the_position(world: Wor
 async def test_a_backend_beyond_its_credit_is_refused_not_queued(world: World) -> None:
     """The queue is bounded; refused frames give their credit back like played ones."""
     for _ in range(2 * SEND_CREDIT):
-        world.session.on_audio(b"\xf8x", 960)
+        world.session.on_audio(b"\xf8voice", 960)
     assert world.session.snapshot().queued_frames <= 300
     assert world.counters["audio_refused"] == 2 * SEND_CREDIT - 300 - 1
     world.session.on_clear()
@@ -327,7 +333,7 @@ async def test_a_caller_that_does_not_listen_is_sent_nothing() -> None:
     """A sendonly offer: the backend's frames are dropped and its credit returns."""
     world = await World(make_offer(receives=False)).connect()
     for _ in range(CREDIT_LOT):
-        world.session.on_audio(b"\xf8x", 960)
+        world.session.on_audio(b"\xf8voice", 960)
     await world.advance(1.0)
     assert not world.caller.heard and world.handle.credit == CREDIT_LOT
     await world.finish()
@@ -360,7 +366,7 @@ async def test_an_end_tells_both_sides_and_leaves_nothing() -> None:
     world.session.handle_datagram(HOME, b"\x80\x6d" + bytes(40), world.time_s)
     world.caller.check()
     world.session.handle_datagram(HOME, world.caller.out.pop(), world.time_s)
-    world.session.on_audio(b"\xf8x", 960)
+    world.session.on_audio(b"\xf8voice", 960)
     world.session.tick(world.time_s + 100)
     assert not world.sent and world.counters["session_ended"] == 2
     await world.caller.hang_up()
@@ -465,7 +471,7 @@ async def test_a_caller_that_vanishes_ends_the_call(world: World) -> None:
 async def test_an_address_taken_by_another_session_is_forgotten(world: World) -> None:
     """With no address left, sound is counted and goes nowhere."""
     world.session.forget_address(HOME)
-    world.session.on_audio(b"\xf8x", 960)
+    world.session.on_audio(b"\xf8voice", 960)
     assert not world.sent and world.counters["no_selected_address"] == 1
 
 

@@ -48,7 +48,7 @@ def test_defaults() -> None:
     assert settings.transceiver_trunk == Address("127.0.0.1", 0)
     assert settings.transceiver_trunk_advertise is None
     assert settings.transceiver_admin == Address("127.0.0.1", 9201)
-    assert settings.transceiver_backend == Address("127.0.0.1", 9301)
+    assert [str(backend) for backend in settings.backends] == ["default=127.0.0.1:9301*1"]
     assert settings.transceiver_max_calls == 1000
     assert settings.transceiver_trunk_mtu == 1400
     assert settings.transceiver_cors_origins == ("*",)
@@ -60,6 +60,13 @@ def test_lists_are_read() -> None:
     settings = loaded()
     assert settings.transceiver_relays[1] == Address("2001:db8::1", 3478)
     assert [k.get_secret_value() for k in settings.transceiver_api_keys] == ["key-one", "key-two"]
+
+
+def test_backends_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several backends have names and weights, and stand in for the single one."""
+    monkeypatch.setenv("TRUNKLINE_TRANSCEIVER_BACKEND", "127.0.0.1:1")
+    monkeypatch.setenv("TRUNKLINE_TRANSCEIVER_BACKENDS", "echo=127.0.0.1:9301*3, voice=[::1]:9302")
+    assert [str(b) for b in loaded().backends] == ["echo=127.0.0.1:9301*3", "voice=[::1]:9302*1"]
 
 
 def test_origins_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +83,10 @@ def test_origins_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("HTTP", "8080", "is not host:port"),
         ("TRUNK", "transceiver:0", "is not an IP address with a port"),
         ("TRUNK_ADVERTISE", "0.0.0.0:4000", "relays cannot send to"),
+        ("BACKENDS", "127.0.0.1:9301", "is not NAME=host:port or NAME=host:port*WEIGHT"),
+        ("BACKENDS", "a=127.0.0.1:9301*1001", "the weight 1001 is above 1000"),
+        ("BACKENDS", "a=127.0.0.1:1,a=127.0.0.1:2", "each name once"),
+        ("BACKENDS", "a=nowhere", "is not host:port"),
         ("TRUNK_ADVERTISE", "pod-name:4000", "relays cannot send to"),
         ("TRUNK_MTU", "1279", "is not a datagram size in bytes (1280–9000)"),  # noqa: RUF001
         ("MAX_CALLS", "0", "is not a number of calls"),

@@ -10,11 +10,15 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 
+from transceiver.rtp import red
+from transceiver.rtp.jitter_buffer import JitterBuffer
 from transceiver.rtp.receive import Frame, ReorderWindow
 from transceiver.rtp.reports import Learned, Reports
 from transceiver.rtp.send import PacedSender
 from transceiver.rtp.statistics import ReceptionStatistics
+from transceiver.session_state import AudioState, Reserve
 from transceiver.srtp import SrtpSession
+from transceiver.srtp_resume import resumed_srtp
 from wire import rtcp, rtp
 from wire.errors import WireError
 
@@ -29,15 +33,23 @@ class AudioStream:
     """
 
     def __init__(
-        self, payload_type: int, cname: str, unix_offset_s: float, random: Callable[[], float]
+        self,
+        payload_type: int,
+        cname: str,
+        unix_offset_s: float,
+        random: Callable[[], float],
+        red_payload_type: int | None = None,
     ) -> None:
         self.dropped: Counter[str] = Counter()
         self.received = 0
-        self.sender = _sender(payload_type)
-        self.window = ReorderWindow()
+        self.sender = _sender(payload_type, red_payload_type)
+        self.recovered = 0  # packets that came with a later one only
+        self._make_window: type[ReorderWindow] | type[JitterBuffer] = ReorderWindow
+        self.window: ReorderWindow | JitterBuffer = ReorderWindow()
         self.heard: ReceptionStatistics | None = None
         self.reports: Reports | None = None
         self._payload_type = payload_type
+        self._red_payload_type = red_payload_type
         self._cname = cname
         self._unix_offset_s = unix_offset_s
         self._random = random
@@ -54,11 +66,45 @@ class AudioStream:
         """Packets of the caller that did not come, over the whole call, never negative."""
         return self._lost_before + max(0, self.heard.lost if self.heard else 0)
 
+    def fill_holes(self) -> None:
+        """Receive for a decoder: frames come from a jitter buffer. Before the first packet."""
+        self._make_window = JitterBuffer
+        self.window = JitterBuffer()
+
     def start(self, srtp: SrtpSession, now: float) -> None:
         """Keys are there: packets may flow both ways, reports begin."""
         self._srtp = srtp
         srtp.dropped = self.dropped
         self.reports = Reports(self.sender, self._cname, now, self._unix_offset_s, self._random)
+
+    def export(self, now: float) -> AudioState:
+        """Both directions as a value. Raises RuntimeError before `start` and after the goodbye."""
+        srtp = self._srtp
+        if srtp is None:
+            raise RuntimeError("a stream can be exported while it has keys")
+        return AudioState(
+            send=self.sender.export(now),
+            heard=self.heard.export() if self.heard else None,
+            received=self.received,
+            recovered=self.recovered,
+            lost_before=self._lost_before,
+            srtp=srtp.export(),
+        )
+
+    def resume(self, state: AudioState, exported_s: float, now: float, reserve: Reserve) -> None:
+        """Go on with the streams of another process, which it exported at `exported_s`."""
+        self.sender.resume(state.send, exported_s, reserve.rtp_packets)
+        self.received, self.recovered = state.received, state.recovered
+        self._lost_before = state.lost_before
+        if state.heard is not None:
+            self.heard = ReceptionStatistics.resumed(state.heard)
+            if isinstance(self.window, ReorderWindow):
+                self.window.expect(state.heard.highest + 1)
+        self.start(resumed_srtp(state, reserve), now)
+
+    def stop(self) -> None:
+        """Send and hear nothing more, and say no goodbye: another process goes on."""
+        self._srtp = None
 
     def receive_rtp(self, packet: bytes, now: float) -> list[Frame]:
         """The frames that an SRTP packet lets go, in order."""
@@ -73,9 +119,12 @@ class AudioStream:
         except WireError as error:
             self.dropped[error.reason] += 1
             return []
+        blocks: list[red.Block] = []
         if payload_type != self._payload_type:
-            self.dropped["rtp_payload_type"] += 1
-            return []
+            blocks = self._read_red(payload_type, payload)
+            if not blocks:
+                return []
+            payload = blocks.pop().payload
         frames: list[Frame] = []
         heard = self.heard
         if heard is None or heard.ssrc != ssrc:
@@ -83,8 +132,40 @@ class AudioStream:
             heard = self.heard = ReceptionStatistics(ssrc, sequence)
         heard.note(sequence, timestamp, now)
         self.received += 1
+        if blocks:
+            frames += self._recover(blocks, sequence, timestamp, now)
         in_order = self.window.push(sequence, timestamp, payload, now)
         return frames + in_order if frames else in_order
+
+    def _read_red(self, payload_type: int, payload: bytes) -> list[red.Block]:
+        if payload_type != self._red_payload_type:
+            self.dropped["rtp_payload_type"] += 1
+            return []
+        try:
+            blocks = red.read(payload)
+        except WireError as error:
+            self.dropped[error.reason] += 1
+            return []
+        if blocks[-1].payload_type != self._payload_type:
+            self.dropped["red_payload_type"] += 1
+            return []
+        return blocks
+
+    def _recover(
+        self, copies: list[red.Block], sequence: int, timestamp: int, now: float
+    ) -> list[Frame]:
+        # The copies are of the packets right before, in order: RFC 2198 has no sequence numbers.
+        frames: list[Frame] = []
+        for index, copy in enumerate(copies):
+            if not copy.payload or copy.payload_type != self._payload_type:
+                continue
+            of = (sequence - len(copies) + index) & 0xFFFF
+            at = (timestamp - copy.offset) & 0xFFFF_FFFF
+            held = len(self.window)
+            taken = self.window.recover(of, at, copy.payload, now)
+            self.recovered += bool(taken) or len(self.window) > held
+            frames += taken
+        return frames
 
     def receive_rtcp(self, packet: bytes, now: float) -> tuple[Learned, list[Frame]]:
         """What an SRTCP packet says; a BYE of the caller's stream lets go what was held."""
@@ -136,11 +217,11 @@ class AudioStream:
         frames = self.window.flush()
         self._lost_before = self.lost
         self.heard = None
-        self.window = ReorderWindow()
+        self.window = self._make_window()
         return frames
 
 
-def _sender(payload_type: int) -> PacedSender:
+def _sender(payload_type: int, red_payload_type: int | None) -> PacedSender:
     # RFC 3550 §5.1: random first numbers. The sequence starts in the lower half, so that the
     # first packets cannot wrap before the receiver has seen one (RFC 3711 §3.3.1).
     return PacedSender(
@@ -148,4 +229,5 @@ def _sender(payload_type: int) -> PacedSender:
         payload_type=payload_type,
         sequence=secrets.randbelow(0x8000),
         timestamp=secrets.randbelow(1 << 32),
+        red_payload_type=red_payload_type,
     )

@@ -14,6 +14,7 @@ comes behind is a duplicate, or late if its hole was given up; neither leaves th
 from __future__ import annotations
 
 from collections import OrderedDict
+from enum import Enum
 from typing import NamedTuple
 
 HOLD_S = (
@@ -25,12 +26,26 @@ MAX_GIVEN_UP = 64  # sequence numbers remembered to tell late from duplicate
 MAX_MISORDER = 100
 
 
+class Origin(Enum):
+    """Where the sound of a frame comes from."""
+
+    PACKET = "packet"
+    FEC = "fec"  # the in-band FEC of the packet after it, which `payload` then is
+    CONCEALED = "concealed"  # the decoder's guess at what is lost
+    COMFORT = "comfort"  # the noise of a pause
+
+
 class Frame(NamedTuple):
-    """One frame in order. `lost`: packets missing immediately before it."""
+    """One frame in order. `lost`: packets missing immediately before it.
+
+    The reorder window gives packets only; the jitter buffer fills gaps, and knows `duration`.
+    """
 
     payload: bytes
     timestamp: int
     lost: int
+    origin: Origin = Origin.PACKET
+    duration: int = 0  # 48 kHz ticks; 0: the payload says
 
 
 class _Held(NamedTuple):
@@ -54,6 +69,19 @@ class ReorderWindow:
     def __len__(self) -> int:
         return len(self._held)
 
+    @property
+    def pressing(self) -> bool:
+        """Whether a packet may have brought the deadline forward."""
+        return bool(self._held)
+
+    def recover(self, sequence: int, timestamp: int, payload: bytes, now: float) -> list[Frame]:
+        """As `push`, for a copy that came with a later packet: taken only if it fills a hole."""
+        if self._next is None or sequence in self._held:
+            return []
+        if (sequence - self._next) & 0xFFFF > MAX_AHEAD:
+            return []
+        return self.push(sequence, timestamp, payload, now)
+
     def push(self, sequence: int, timestamp: int, payload: bytes, now: float) -> list[Frame]:
         """The frames that this packet lets go, in order; mostly itself."""
         if sequence == self._next and not self._held:
@@ -71,6 +99,10 @@ class ReorderWindow:
         if ahead > MAX_AHEAD:
             return self.flush()
         return self._run(0) + self.expire(now)
+
+    def expect(self, sequence: int) -> None:
+        """Begin with `sequence`: what comes before it has been heard elsewhere."""
+        self._next = sequence & 0xFFFF
 
     def deadline_s(self) -> float | None:
         """When `expire` will have something; None while nothing is held."""

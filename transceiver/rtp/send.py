@@ -17,17 +17,29 @@ Across a pause the timestamp follows the wall clock, so that the caller's jitter
 and not a packet that took so long; the sequence number rises by one whatever happens. What was held
 up follows at twice its rate until it has caught up; two frames never leave at once.
 
-Played-out position: each frame is one packet, so what a receiver report acknowledges in packets
-is acknowledged in frames.
+A frame may be written in another format than the wire's: `encoded_by` names who makes a packet of
+it, when its turn comes and not before, since what is cleared need not be encoded.
+
+DTX: of a run of packets that hold nothing (RFC 7587 §3.1.3) only the first is sent, which tells the
+caller's decoder to make comfort noise; time goes on, and the packet that ends the run has the
+marker. When reports speak of loss, each packet carries the one before it as well (`Redundancy`).
+
+Played-out position: each frame that is sent is one packet, redundancy or not, so what a receiver
+report acknowledges in packets is acknowledged in frames; the frames of a pause between two such
+packets count as heard with the first.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
-from transceiver.rtp.opus import CLOCK_HZ, MAX_DURATION, MAX_PACKET_BYTES
+from transceiver.rtp.opus import CLOCK_HZ, DTX_BYTES, MAX_DURATION, MAX_PACKET_BYTES
+from transceiver.rtp.redundancy import Redundancy
+from transceiver.rtp.skipped import SkippedFrames
+from transceiver.session_state import SendState
 from wire import rtp
 from wire.rtcp import ReportBlock
 
@@ -54,14 +66,19 @@ class PacedSender:
         sequence: int,
         timestamp: int,
         max_queued: int = MAX_QUEUED_FRAMES,
+        red_payload_type: int | None = None,
     ) -> None:
         self.ssrc = ssrc
+        self.redundancy = Redundancy(payload_type, red_payload_type)
         self.packets = 0
         self.octets = 0
         self.acked = 0
         self.cleared = 0
         self.refused = 0
-        self._payload_type = payload_type
+        self._encode: Callable[[bytes], bytes] | None = None
+        self._max_frame_bytes = MAX_PACKET_BYTES
+        self._skipped = SkippedFrames()
+        self._resting = False  # the last frame was DTX's
         self._max_queued = max_queued
         self._queue: deque[tuple[bytes, int]] = deque()
         self._first_sequence = self._sequence = sequence  # extended, never wraps
@@ -73,9 +90,18 @@ class PacedSender:
     def __len__(self) -> int:
         return len(self._queue)
 
+    @property
+    def frames(self) -> int:
+        """Frames whose turn has come: those sent, and those DTX left out."""
+        return self.packets + self._skipped.total
+
+    def encoded_by(self, encode: Callable[[bytes], bytes], max_frame_bytes: int) -> None:
+        """Frames come in another format, of at most that many bytes; `encode` makes packets."""
+        self._encode, self._max_frame_bytes = encode, max_frame_bytes
+
     def push(self, payload: bytes, duration: int) -> bool:
         """Queue a frame of `duration` 48 kHz ticks; False if it is unfit or the queue is full."""
-        fit = 0 < len(payload) <= MAX_PACKET_BYTES and 0 < duration <= MAX_DURATION
+        fit = 0 < len(payload) <= self._max_frame_bytes and 0 < duration <= MAX_DURATION
         if not fit or len(self._queue) >= self._max_queued:
             self.refused += 1
             return False
@@ -89,14 +115,17 @@ class PacedSender:
         return now if self._due_s is None else max(self._due_s, self._not_before_s)
 
     def poll(self, now: float) -> bytes | None:
-        """The RTP packet that is due, or None; `due_s` then says when the next one is."""
+        """The RTP packet that is due, or None; `due_s` then says when the next one is.
+
+        None also for a frame that DTX leaves out, whose turn is then over.
+        """
         if not self._queue or now < self._not_before_s:
             return None
         due_s = now if self._due_s is None else self._rejoin(now, self._due_s)
         if now < due_s:
             return None
         payload, duration = self._queue.popleft()
-        packet = self._packet(payload)
+        packet = self._packet(payload if self._encode is None else self._encode(payload))
         self._timestamp += duration
         self._due_s = due_s + duration / CLOCK_HZ
         self._not_before_s = now + duration / CLOCK_HZ / 2
@@ -114,16 +143,52 @@ class PacedSender:
         sent = self._sequence - self._first_sequence
         if not sent or report.ssrc != self.ssrc:
             return False
+        self.redundancy.note_report(report.fraction_lost)
         # The report's cycles count from where its sender began; ours are known, so 16 bits do.
         behind = (self._sequence - 1 - report.highest_sequence) & 0xFFFF
-        acked = min(sent, max(0, sent - behind - max(0, report.packets_lost)))
+        highest = max(0, sent - behind)
+        frames = highest + self._skipped.up_to(highest)
+        acked = min(self.frames, max(0, frames - max(0, report.packets_lost)))
         moved = acked > self.acked
         self.acked = max(self.acked, acked)
         return moved
 
     def playout(self) -> Playout:
         """The four counts, for the backend."""
-        return Playout(self.packets, self.acked, self.cleared, len(self._queue))
+        return Playout(self.frames, self.acked, self.cleared, len(self._queue))
+
+    def export(self, now: float) -> SendState:
+        """The stream as a value, with what is queued."""
+        return SendState(
+            ssrc=self.ssrc,
+            sequence=self._sequence,
+            first_sequence=self._first_sequence,
+            timestamp=self._timestamp,
+            marker=self._marker,
+            due_in_s=None if self._due_s is None else self._due_s - now,
+            packets=self.packets,
+            octets=self.octets,
+            acked=self.acked,
+            cleared=self.cleared,
+            refused=self.refused,
+            skipped=self._skipped.total,
+            queue=tuple(self._queue),
+        )
+
+    def resume(self, state: SendState, now: float, reserve: int = 0) -> None:
+        """Go on with a stream of another process, `now` being the moment of its export.
+
+        The next sequence number is `reserve` further on.
+        """
+        self.ssrc = state.ssrc
+        self._sequence = state.sequence + reserve
+        self._first_sequence = state.first_sequence + reserve
+        self._timestamp, self._marker = state.timestamp, state.marker
+        self._due_s = None if state.due_in_s is None else now + state.due_in_s
+        self.packets, self.octets, self.acked = state.packets, state.octets, state.acked
+        self.cleared, self.refused = state.cleared, state.refused
+        self._skipped.resume(state.skipped)
+        self._queue = deque(state.queue, maxlen=None)
 
     def rtp_time(self, now: float) -> int:
         """The RTP timestamp of this moment, for a sender report (RFC 3550 §6.4.1)."""
@@ -141,17 +206,27 @@ class PacedSender:
         self._marker = True
         return due_s + skipped / CLOCK_HZ
 
-    def _packet(self, payload: bytes) -> bytes:
+    def _packet(self, payload: bytes) -> bytes | None:
+        resting, self._resting = self._resting, len(payload) <= DTX_BYTES
+        if resting and self._resting:
+            self._skip()
+            return None
+        payload_type, body = self.redundancy.wrap(payload, self._timestamp)
         packet = rtp.write(
-            self._payload_type,
+            payload_type,
             self._marker,
             self._sequence & 0xFFFF,
             self._timestamp & 0xFFFF_FFFF,
             self.ssrc,
-            payload,
+            body,
         )
         self._marker = False
         self._sequence += 1
         self.packets += 1
-        self.octets += len(payload)
+        self.octets += len(body)
         return packet
+
+    def _skip(self) -> None:
+        self._skipped.add(self.packets)
+        self.redundancy.forget()
+        self._marker = True

@@ -6,6 +6,7 @@ Order of arrival is what matters here, so this stands before the reorder window,
 from __future__ import annotations
 
 from transceiver.rtp.opus import CLOCK_HZ
+from transceiver.session_state import HeardState
 from wire.rtcp import ReportBlock
 
 MAX_LOST = 0x7F_FFFF  # 24 bits, signed
@@ -22,6 +23,27 @@ class ReceptionStatistics:
         self._transit: int | None = None
         self._expected_prior = 0
         self._received_prior = 0
+
+    @classmethod
+    def resumed(cls, state: HeardState) -> ReceptionStatistics:
+        """What another process had counted. The next packet measures no jitter: clocks differ."""
+        heard = cls(state.ssrc, state.base)
+        heard._highest, heard.received, heard.jitter = state.highest, state.received, state.jitter
+        heard._expected_prior = state.expected_prior
+        heard._received_prior = state.received_prior
+        return heard
+
+    def export(self) -> HeardState:
+        """The counts as a value."""
+        return HeardState(
+            ssrc=self.ssrc,
+            base=self._base,
+            highest=self._highest,
+            received=self.received,
+            jitter=self.jitter,
+            expected_prior=self._expected_prior,
+            received_prior=self._received_prior,
+        )
 
     def note(self, sequence: int, timestamp: int, now: float) -> None:
         """Count one packet, duplicates too (A.3)."""

@@ -101,7 +101,12 @@ def _accepted_section(
 
 
 def _formats(offer: Offer, mid: str) -> str:
-    return str(offer.audio.payload_type) if mid == offer.audio.mid else "webrtc-datachannel"
+    if mid != offer.audio.mid:
+        return "webrtc-datachannel"
+    audio = offer.audio
+    red = [] if audio.red_payload_type is None else [audio.red_payload_type]
+    # The caller sends what stands first (RFC 3264 §6.1): redundancy is taken, and not asked for.
+    return " ".join(map(str, [audio.payload_type, *red]))
 
 
 def _audio_lines(audio: AudioOffer, local: LocalIdentity) -> Iterator[str]:
@@ -109,6 +114,9 @@ def _audio_lines(audio: AudioOffer, local: LocalIdentity) -> Iterator[str]:
     yield "a=rtcp-mux"
     yield f"a=rtpmap:{audio.payload_type} opus/48000/2"
     yield f"a=fmtp:{audio.payload_type} {OPUS_PARAMETERS}"
+    if audio.red_payload_type is not None:
+        yield f"a=rtpmap:{audio.red_payload_type} red/48000/2"
+        yield f"a=fmtp:{audio.red_payload_type} {audio.payload_type}/{audio.payload_type}"
     yield "a=ptime:20"
     if audio.receives:
         yield f"a=msid:{STREAM_ID} {TRACK_ID}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fleet.address import Address
+from transceiver.backends import UnknownBackend
 from transceiver.engine import Draining, TooManyCalls
 from transceiver.model_link import BackendAbsent, BackendRefused, CallLimit
 from transceiver.offer import Offer
@@ -56,7 +57,7 @@ class CallEngine(Protocol):
     """What signaling needs of the engine."""
 
     def create_call(self, offer: Offer, surface: str, session_json: str) -> CallSession:
-        """A new call. Raises TooManyCalls, Draining, BackendAbsent, CallLimit."""
+        """A new call. Raises TooManyCalls, Draining, UnknownBackend, BackendAbsent, CallLimit."""
 
     def find(self, call_id: str) -> CallSession | None:
         """The live call of that id."""
@@ -117,6 +118,8 @@ class Intake:
             raise Problem("too_many_calls", "Try again, or another server.") from None
         except Draining:
             raise Problem("draining", "Try again; another server will answer.") from None
+        except UnknownBackend:
+            raise Problem("unknown_backend", "Leave it out, or name one that is there.") from None
         except BackendAbsent:
             raise Problem("backend_absent", "Try again in a moment.") from None
         except CallLimit:

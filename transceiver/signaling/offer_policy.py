@@ -32,6 +32,7 @@ from typing import Literal
 from aiortc.sdp import MediaDescription, SessionDescription
 
 from transceiver.offer import AudioOffer, DataOffer, Fingerprint, Offer
+from transceiver.signaling import audio_formats
 from transceiver.signaling.sdp_sections import MediaLine, Section, cut
 
 MAX_OFFER_BYTES = 64 * 1024
@@ -283,6 +284,8 @@ def _audio_offer(session: Section, audio: _Media, payload_type: int) -> AudioOff
         ssrc=ssrcs[0] if ssrcs else None,
         receives=direction in ("sendrecv", "recvonly"),
         sends=direction in ("sendrecv", "sendonly"),
+        red_payload_type=audio_formats.red_payload_type(audio.section, audio.line, payload_type),
+        wishes=audio_formats.opus_wishes(audio.section, payload_type),
     )
 
 

@@ -32,6 +32,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "no_fingerprint": (422, "The offer has no certificate fingerprint"),
     "bad_fingerprint": (422, "The certificate fingerprint cannot be used"),
     "bad_setup": (422, "The DTLS role of the offer cannot be used"),
+    "unknown_backend": (422, "The session asks for an unknown model backend"),
     # the request
     "bad_request": (400, "The request cannot be read"),
     "bad_form": (400, "The form cannot be read"),

@@ -5,7 +5,8 @@
                                          → 201, answer, Location: /v1/realtime/calls/{id}
     POST /v1/realtime/calls/{id}/hangup  → 200
 
-The `session` object goes to the model backend as it came; nothing here reads it.
+The `session` object goes to the model backend as it came. All that is read here is which backend
+that should be: `session.trunkline.backend`, or a `session.model` that is a backend's name.
 """
 
 from __future__ import annotations

@@ -1,0 +1,125 @@
+"""Which backend a call gets, when there are several.
+
+    session.trunkline.backend = NAME     that one; a name nobody has is the caller's mistake
+    session.model = NAME of a backend    that one; every other model is the backend's to judge
+    neither                              one that is ready and has room, by weight
+
+Each backend has a link of its own, so one that is lost, slow or stuck keeps no other from its
+calls; a call whose backend is away is refused and not sent to another kind of model.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from transceiver.model_link import BackendAbsent, CallLimit, LinkError, ModelLink
+
+
+class UnknownBackend(LinkError):  # noqa: N818 - a mistake of the caller, not of ours
+    """The session asks for a backend that no operator named."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One backend as calls are given to it."""
+
+    name: str
+    link: ModelLink
+    weight: int = 1
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it would take a call now, as far as is known here."""
+        link = self.link
+        return link.ready and not (link.max_calls and link.calls >= link.max_calls)
+
+
+class Backends:
+    """All backends of this process. `chance` gives numbers from 0 to 1.
+
+    Raises ValueError for none, and for a name used twice.
+    """
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        chance: Callable[[], float] = random.random,  # shares of load, not secrets
+    ) -> None:
+        self._by_name = {backend.name: backend for backend in backends}
+        if not backends or len(self._by_name) != len(backends):
+            raise ValueError("one or more backends, each name once")
+        self._chance = chance
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What callers may ask for."""
+        return tuple(self._by_name)
+
+    @property
+    def shown(self) -> str:
+        """The names the backends gave themselves, for a person; empty until one greeted."""
+        return ", ".join(b.link.backend for b in self._by_name.values() if b.link.backend)
+
+    @property
+    def counters(self) -> Counter[str]:
+        """The counters of all links, added up."""
+        total: Counter[str] = Counter()
+        for backend in self._by_name.values():
+            total.update(asdict(backend.link.counters))
+        return total
+
+    def choose(self, session_json: str) -> ModelLink:
+        """The link for a call with this session.
+
+        Raises UnknownBackend, BackendAbsent (none of those that may take it is ready) or CallLimit
+        (those that are ready are full).
+        """
+        asked, model = wishes(session_json)
+        if asked is not None and asked not in self._by_name:
+            raise UnknownBackend("no backend has the name the session asks for")
+        chosen = self._by_name.get(asked if asked is not None else model or "")
+        return chosen.link if chosen is not None else self._by_weight().link
+
+    def _by_weight(self) -> Backend:
+        candidates = [b for b in self._by_name.values() if b.weight and b.has_room]
+        if not candidates:
+            raise self._refusal()
+        point = self._chance() * sum(backend.weight for backend in candidates)
+        for backend in candidates:
+            point -= backend.weight
+            if point < 0:
+                return backend
+        return candidates[-1]  # the sum was rounded
+
+    def _refusal(self) -> LinkError:
+        weighted = [backend for backend in self._by_name.values() if backend.weight]
+        if any(backend.link.ready for backend in weighted):
+            return CallLimit("every backend that is there holds its limit of calls")
+        reasons = "; ".join(f"{b.name}: {b.link.down_reason}" for b in weighted)
+        return BackendAbsent(f"no backend: {reasons}")
+
+
+def wishes(session_json: str) -> tuple[str | None, str | None]:
+    """The backend and the model a session names; None for what it does not, or not as text."""
+    session = _object(_parsed(session_json))
+    return _text(_object(session.get("trunkline")).get("backend")), _text(session.get("model"))
+
+
+def _parsed(session_json: str) -> object:
+    try:
+        return json.loads(session_json) if session_json else None
+    except (ValueError, RecursionError):  # checked where it came in; here it says nothing
+        return None
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
