@@ -9,9 +9,11 @@ import typer
 from rich.console import Console
 
 from launcher import StartupError
+from loadtest.relay_bench.benchmark import add_benchmarks
 from loadtest.report import print_result, progress_bar
 from loadtest.scenario import Limits, Result, Scenario
 from loadtest.scenarios import SCENARIOS
+from loadtest.scenarios.relay import BENCHMARKS
 from loadtest.target import open_target
 
 MAX_SECONDS = 3600.0
@@ -97,6 +99,7 @@ def _show_log(lines: list[str]) -> None:
 
 for _scenario in SCENARIOS.values():
     add_command(_scenario)
+add_benchmarks(app, BENCHMARKS)
 
 if __name__ == "__main__":
     app()

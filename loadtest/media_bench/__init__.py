@@ -1,0 +1,1 @@
+"""What the media engine's scenarios share: callers with real keys, exact pacing, lateness."""

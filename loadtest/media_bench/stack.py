@@ -1,0 +1,58 @@
+"""A stack for a measurement: the engine alone on one core, everything else on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from fleet.redis_store import RedisStore
+from launcher import Stack
+from loadtest.errors import CallFailedError
+from loadtest.media_bench.links import TrunkLink
+from loadtest.relay_bench.cores import Cores, choose_cores, pin, pinned
+from loadtest.scenario import Check, Result
+from wire.keys import KeyRing
+
+ENGINE = "transceiver"
+QUIET = {"TRUNKLINE_LOG_LEVEL": "warning", "TRUNKLINE_TRANSCEIVER_MAX_CALLS": "20000"}
+"""Settings of every measured stack."""
+
+
+@contextmanager
+def laid_out(stack: Stack, engine: str = ENGINE) -> Iterator[Cores]:
+    """Pin the part `engine` to one core; this process and all other parts to another.
+
+    Raises StartupError when there is only one core.
+    """
+    cores = choose_cores()
+    with pinned(cores.load):
+        for name, keeper in stack.parts.items():
+            if keeper.running:
+                pin(keeper.pid, cores.forwarder if name == engine else cores.load)
+        yield cores
+
+
+async def trunk_link(stack: Stack) -> TrunkLink:
+    """Stand in for a relay: the keys of the stack, the node from its directory."""
+    store = RedisStore(stack.variables["TRUNKLINE_REDIS_URL"], cluster_of(stack.variables))
+    try:
+        nodes = (await store.snapshot()).nodes
+    finally:
+        await store.close()
+    if not nodes:
+        raise CallFailedError("no_node")
+    trunk = nodes[0].trunk
+    return TrunkLink(
+        KeyRing.parse(stack.variables["TRUNKLINE_TRUNK_KEYS"]), (trunk.host, trunk.port)
+    )
+
+
+def not_ours() -> Result:
+    """Return what to say when a target was given: its processes are not ours to pin and watch."""
+    detail = "it measures processes, so it starts them itself: leave --target out"
+    return Result(checks=[Check("a stack of our own", passed=False, detail=detail)])
+
+
+def cluster_of(variables: Mapping[str, str]) -> int:
+    """Return the cluster number of a stack."""
+    return int(variables.get("TRUNKLINE_CLUSTER", "0"))

@@ -1,0 +1,1 @@
+"""What ours is measured beside: stock aiortc, a forwarder in C."""
