@@ -14,6 +14,7 @@ import structlog
 from fleet import admin, logs, process
 from fleet.directory import Directory, Node
 from fleet.directory_follower import DirectoryFollower
+from fleet.ending import end
 from fleet.redis_store import RedisStore
 from fleet.settings import load
 from relay import metrics
@@ -70,8 +71,7 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
         ]
         _log.info("relay_started", port=settings.relay_port, workers=len(public), admin=server.port)
         await stop.wait()
-        for task in running:
-            task.cancel()
+        await end(running)
     _log.info("relay_stopped")
 
 

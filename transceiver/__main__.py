@@ -21,6 +21,7 @@ from aiohttp import web
 
 from fleet import admin, logs, process
 from fleet.address import Address
+from fleet.ending import end
 from fleet.listen import check_free
 from fleet.redis_store import RedisStore
 from fleet.settings import load
@@ -82,8 +83,7 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
             _spare_the_collector()
             _log.info("transceiver_started", http=http.port, trunk=bound.port, admin=server.port)
             await stop.wait()
-        for task in running:
-            task.cancel()
+        await end(running)
     _log.info("transceiver_stopped")
 
 
