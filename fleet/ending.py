@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 RETRY_S = 0.2
@@ -20,3 +21,19 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=RETRY_S)
+
+
+@asynccontextmanager
+async def ending() -> AsyncIterator[list[asyncio.Task[Any]]]:
+    """A list for background tasks, which are ended however the block is left.
+
+    Inside a task group, whose own cancellation of what is left comes only once:
+
+        async with asyncio.TaskGroup() as tasks, ending() as running:
+            running.append(tasks.create_task(loop()))
+    """
+    tasks: list[asyncio.Task[Any]] = []
+    try:
+        yield tasks
+    finally:
+        await end(tasks)

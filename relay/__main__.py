@@ -14,7 +14,7 @@ import structlog
 from fleet import admin, logs, process
 from fleet.directory import Directory, Node
 from fleet.directory_follower import DirectoryFollower
-from fleet.ending import end
+from fleet.ending import ending
 from fleet.redis_store import RedisStore
 from fleet.settings import load
 from relay import metrics
@@ -41,7 +41,7 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
     crew = Crew(settings, public, trunk, inherited.tables if inherited else ())
     remembering = Remembering(settings, crew)
     holder = Handover(settings.relay_handover, crew, settings.cluster, stop.set)
-    async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks, ending() as running:
         stack.push_async_callback(holder.close)  # first in, last out: only then are the ports free
         stack.push_async_callback(store.close)
         stack.push_async_callback(remembering.close)
@@ -53,9 +53,14 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
             inherited.prepare(crew)
         crew.start()
         stack.push_async_callback(crew.stop)
+        # Before anything else is waited for: the first packets may be of flows to be asked about.
+        work = (follower.run(), crew.watch(), *remembering.loops())
+        running += [tasks.create_task(coroutine) for coroutine in work]
         if inherited:
             await inherited.serve(crew)
-        holder.open()
+        holder.open()  # before the predecessor ends: there is always somebody at the path
+        if inherited:
+            await inherited.outlive()
         scraper = metrics.serve(settings.relay_metrics, crew, directory)
         stack.callback(scraper.server_close)
         stack.push_async_callback(asyncio.to_thread, scraper.shutdown)
@@ -63,15 +68,9 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
         add_admin = partial(add_RelayAdminServicer_to_server, servicer)
         server = await admin.serve(settings.relay_admin, [add_admin], [SERVICE_NAME])
         stack.push_async_callback(server.close)
-        running = [
-            tasks.create_task(follower.run()),
-            tasks.create_task(crew.watch()),
-            tasks.create_task(remembering.run()),
-            tasks.create_task(_report_health(crew, servicer, server)),
-        ]
+        running.append(tasks.create_task(_report_health(crew, servicer, server)))
         _log.info("relay_started", port=settings.relay_port, workers=len(public), admin=server.port)
         await stop.wait()
-        await end(running)
     _log.info("relay_stopped")
 
 

@@ -6,6 +6,7 @@ environment, where other processes of the same user could read them.
 
 from __future__ import annotations
 
+import array
 import json
 import socket
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ Message = dict[str, Any]
 
 def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
     """Send one message without waiting; raises OSError (EAGAIN from a peer that does not read)."""
-    socket.send_fds(channel, [json.dumps(message).encode()], list(fds), socket.MSG_DONTWAIT)
+    # Not `socket.send_fds`: it takes flags and does not pass them on.
+    beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    channel.sendmsg([json.dumps(message).encode()], beside, socket.MSG_DONTWAIT)
 
 
 def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:

@@ -37,6 +37,7 @@ HUNG_AFTER_MS = 2000  # a loop that has not come round for this long (it does so
 CHECK_INTERVAL_S = 0.25
 STOP_TIMEOUT_S = 2.0
 _SHORT_LIFE_S = 1.0
+_MAX_SIBLINGS = control.MAX_FDS - 4  # beside a worker's own descriptors in one message
 _MAX_BACKOFF_S = 5.0
 
 _log = structlog.get_logger()
@@ -192,7 +193,7 @@ class Crew:
         for post in self.posts:
             if post.process:
                 with contextlib.suppress(OSError):
-                    _introduce(post.process, tables)
+                    post.process.tell(siblings_message(tables), [table.fd for table in tables])
 
     def _close_strange_tables(self) -> None:
         for table in self._strange_tables:
@@ -201,7 +202,10 @@ class Crew:
 
     def _tables_beside(self, post: Post) -> list[Table]:
         beside = [other.table for other in self.posts if other is not post]
-        return [*self._strange_tables, *beside][: control.MAX_FDS]
+        return [*self._strange_tables, *beside][:_MAX_SIBLINGS]
+
+    def _sibling_fds(self, post: Post) -> list[int]:
+        return [table.fd for table in self._tables_beside(post)]
 
     def _hear(self, post: Post, message: control.Message) -> None:
         asked = read_questions(message)
@@ -251,8 +255,7 @@ class Crew:
         asyncio.get_running_loop().add_reader(process.pid_fd, self._on_exit, post, process)
         fds = [post.public.fileno(), post.trunk.fileno(), post.memory_fd, self.nodes_fd]
         try:
-            process.assign(self._assignment(post), fds)
-            _introduce(process, self._tables_beside(post))
+            process.assign(self._assignment(post), [*fds, *self._sibling_fds(post)])
             process.order(self._orders_for(post))
             process.listen(partial(self._hear, post))
         except OSError:
@@ -272,6 +275,7 @@ class Crew:
             questions_per_s=settings.relay_questions,
             token_keys=self.orders.token_keys,
             trunk_keys=self.orders.trunk_keys,
+            siblings=siblings_message(self._tables_beside(post)),
         )
 
     def give(self, orders: Orders) -> None:
@@ -327,10 +331,6 @@ class Crew:
 
 def _nothing(*_: object) -> None:
     pass
-
-
-def _introduce(process: Process, tables: Sequence[Table]) -> None:
-    process.tell(siblings_message(tables), [table.fd for table in tables])
 
 
 def _now_ms() -> int:

@@ -10,8 +10,9 @@ whoever comes:
       tables {capacities} + memory descriptors ─────▶  its workers read the successor's tables too
       … starts its workers; both read the sockets now, and each other's tables …
       serving ──────────────────────────────────────▶  stops its workers, closes its ports
+      takes the path
       ◀────────────────────────────────────────── end of the channel
-      opens its own admin and metrics ports, and the path
+      opens its own admin and metrics ports
 
 Until `serving` the holder goes on as before, whatever becomes of the successor. The sockets are
 never closed, so the kernel neither deals the clients anew nor drops what it has queued. Memory is
@@ -123,7 +124,7 @@ class Inheritance:
             self._channel.send({"tables": capacities}, [table.fd for table in tables])
 
     async def serve(self, crew: Crew) -> None:
-        """Wait for our workers, have the old ones stopped, and wait until their relay is gone.
+        """Wait for our workers, then have the old ones stopped.
 
         Raises HandoverRefused when ours do not come up; the old relay goes on then.
         """
@@ -133,8 +134,12 @@ class Inheritance:
                     await asyncio.sleep(_LOOK_INTERVAL_S)
         except TimeoutError:
             raise HandoverRefused("the workers do not come up") from None
-        with suppress(OSError):  # if it is gone already, or hangs, there is nobody to wait for
+        with suppress(OSError):  # gone already
             self._channel.send({"serving": True})
+
+    async def outlive(self) -> None:
+        """Wait until the old relay is gone and its ports are free, or does not end."""
+        with suppress(OSError):
             while await self._channel.receive(END_TIMEOUT_S):
                 pass
         self.close()

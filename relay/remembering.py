@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Coroutine
 from functools import partial
+from typing import Any
 
 from fleet.flow_store import RedisFlowStore
 from relay.crew import Crew, Post
@@ -30,12 +31,13 @@ class Remembering:
         self._replies = {post.number: partial(crew.answer, post) for post in crew.posts}
         crew.ask = self._ask
 
-    async def run(self) -> None:
-        """Write and answer until cancelled."""
-        if self._enabled:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._questions.run())
-                tasks.create_task(self._cache.run())
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What writes and answers until cancelled: for a task each, ended by `fleet.ending`.
+
+        Not a task group in here: it would pass a cancellation on once, and one that redis-py
+        swallows has to be repeated. A relay with a write on its way hung on SIGTERM that way.
+        """
+        return [self._questions.run(), self._cache.run()] if self._enabled else []
 
     async def close(self) -> None:
         """Let go of the connections."""

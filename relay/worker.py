@@ -57,13 +57,15 @@ class Assignment:
     questions_per_s: int
     token_keys: str  # as wire.keys.KeyRing.parse reads them
     trunk_keys: str
+    # With it and not after it: the first packets may be of flows that only a sibling knows.
+    siblings: control.Message
 
 
 class Worker:
     """The loop and its sockets; the work is Uplink's and Downlink's."""
 
     def __init__(self, assignment: Assignment, fds: list[int], channel: socket.socket) -> None:
-        self._public_fd, self._trunk_fd, memory_fd, nodes_fd = fds
+        self._public_fd, self._trunk_fd, memory_fd, nodes_fd, *sibling_fds = fds
         self._channel = channel
         self._memory = WorkerMemory(memory_fd, assignment.flow_capacity)
         self._counts = self._memory.counts
@@ -92,6 +94,7 @@ class Worker:
                 packets=assignment.parking_packets, questions_per_s=assignment.questions_per_s
             ),
         )
+        self._recovery.hear(assignment.siblings, sibling_fds, now_ms=0)
         self._uplink = uplink.Uplink(
             received=self._from_clients,
             flows=self._memory.flows,

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from fleet import admin, logs, process
 from fleet.address import Address
-from fleet.ending import end
+from fleet.ending import ending
 from fleet.listen import check_free
 from fleet.redis_store import RedisStore
 from fleet.settings import load
@@ -55,35 +55,33 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
     await check_free(settings.transceiver_admin)
     name = f"{socket.gethostname()}:{os.getpid()}"
     certificate = LocalCertificate()
-    async with asyncio.TaskGroup() as tasks:
-        async with AsyncExitStack() as stack:
-            store = RedisStore(settings.redis_url.get_secret_value(), settings.cluster)
-            stack.push_async_callback(store.close)
-            links = [ModelLink(str(backend.address), name) for backend in settings.backends]
-            for link in links:
-                stack.push_async_callback(link.close)
-            backends = _backends(settings, links)
-            engine = _engine(settings, certificate, backends)
-            bound = await engine.start(settings.transceiver_trunk)
-            node = NodeKeeper(store, name, _advertised(settings, bound), engine, settings.cluster)
-            stack.push_async_callback(node.close)
-            stack.push_async_callback(engine.close)
-            await node.claim()
-            running = [tasks.create_task(node.run())]
-            running += [tasks.create_task(link.run()) for link in links]
-            http = await listen(
-                _app(settings, certificate, engine, node, backends), settings.transceiver_http
-            )
-            stack.push_async_callback(http.close)
-            servicer = TransceiverAdmin(engine, node.drain)
-            add_admin = partial(add_TransceiverAdminServicer_to_server, servicer)
-            server = await admin.serve(settings.transceiver_admin, [add_admin], [SERVICE_NAME])
-            stack.push_async_callback(server.close)
-            running.append(tasks.create_task(_report_health(node, server)))
-            _spare_the_collector()
-            _log.info("transceiver_started", http=http.port, trunk=bound.port, admin=server.port)
-            await stop.wait()
-        await end(running)
+    async with asyncio.TaskGroup() as tasks, ending() as running, AsyncExitStack() as stack:
+        store = RedisStore(settings.redis_url.get_secret_value(), settings.cluster)
+        stack.push_async_callback(store.close)
+        links = [ModelLink(str(backend.address), name) for backend in settings.backends]
+        for link in links:
+            stack.push_async_callback(link.close)
+        backends = _backends(settings, links)
+        engine = _engine(settings, certificate, backends)
+        bound = await engine.start(settings.transceiver_trunk)
+        node = NodeKeeper(store, name, _advertised(settings, bound), engine, settings.cluster)
+        stack.push_async_callback(node.close)
+        stack.push_async_callback(engine.close)
+        await node.claim()
+        running.append(tasks.create_task(node.run()))
+        running += [tasks.create_task(link.run()) for link in links]
+        http = await listen(
+            _app(settings, certificate, engine, node, backends), settings.transceiver_http
+        )
+        stack.push_async_callback(http.close)
+        servicer = TransceiverAdmin(engine, node.drain)
+        add_admin = partial(add_TransceiverAdminServicer_to_server, servicer)
+        server = await admin.serve(settings.transceiver_admin, [add_admin], [SERVICE_NAME])
+        stack.push_async_callback(server.close)
+        running.append(tasks.create_task(_report_health(node, server)))
+        _spare_the_collector()
+        _log.info("transceiver_started", http=http.port, trunk=bound.port, admin=server.port)
+        await stop.wait()
     _log.info("transceiver_stopped")
 
 

@@ -81,8 +81,10 @@ class Crowd(Generic[Key]):
                 self.lines.append(await self._place())
 
         missing = count - len(self.lines)
-        if missing > 0:
-            await asyncio.gather(*(place() for _ in range(missing)))
+        placed = await asyncio.gather(*(place() for _ in range(missing)), return_exceptions=True)
+        for error in placed:
+            if error is not None:
+                raise error
 
     async def shrink_to(self, count: int) -> None:
         """Hang up the oldest calls until `count` are left."""
@@ -121,14 +123,16 @@ class Crowd(Generic[Key]):
 
     async def _place(self) -> Line[Key]:
         caller = Caller(self._identity)
+        answer = await post_offer(self._session, self._target, caller.offer)
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                answer = await post_offer(self._session, self._target, caller.offer)
                 first = caller.answered(answer.sdp)
                 key = self._link.open(caller)
                 await self._join(caller, key, first)
-        except TimeoutError:
-            raise CallFailedError("timeout") from None
+        except (CallFailedError, TimeoutError) as error:
+            with suppress(CallFailedError):  # what failed first is the reason to report
+                await hang_up(self._session, self._target, answer)
+            raise CallFailedError(getattr(error, "reason", "timeout")) from None
         assert caller.voice is not None  # noqa: S101 - that is what `_join` waits for
         return Line(caller, caller.voice, answer, key, self._random.randrange(SLOTS))
 
@@ -186,7 +190,8 @@ class Crowd(Generic[Key]):
         for seen_s, key, packet in self._link.packets(traffic.records):
             if key in voices and classify(packet) is PacketKind.RTP:
                 number = voices[key].number(packet)
-                if number not in echoes[key]:
+                # Beyond what was said: a codec's concealment of the silence behind it.
+                if number not in echoes[key] and number < voices[key].said:
                     echoes[key][number] = seen_s
                     voices[key].heard += 1
                     last[key] = packet

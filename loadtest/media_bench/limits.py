@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass
 from typing import Generic
 
+from loadtest.errors import CallFailedError
 from loadtest.media_bench.crowd import Crowd
 from loadtest.media_bench.links import Key
 from loadtest.media_bench.search import CapacitySearch
@@ -24,6 +25,11 @@ class Capacity:
     def sessions(self) -> int:
         """How many sessions held."""
         return self.best.callers if self.best else 0
+
+    @property
+    def strangers(self) -> float:
+        """What others took of the machine, percent of a core, where the answer was found."""
+        return max((t.strangers for t in (self.best, self.failed) if t), default=0.0)
 
     def note(self, trial: Trial) -> None:
         """Keep the trial if it says more than what is known."""
@@ -45,24 +51,31 @@ class Climb(Generic[Key]):
         self._name = name
         self._engine = engine
 
-    async def run(
-        self, search: CapacitySearch, tell: Callable[[str], None] | None = None
-    ) -> Capacity:
-        """Try loads until the search is done. Raises CallFailedError when calls cannot be placed.
+    async def run(self, search: CapacitySearch) -> Capacity:
+        """Try loads until the search is done, and tell each trial on stderr.
 
-        After a trial that failed all calls are placed anew: what it left queued in server and
-        backend would be held against the next one.
+        Every trial has calls of its own: what one left queued in server and backend would be held
+        against the next, and a codec that conceals the silence between two trials adds frames.
         """
         capacity = Capacity()
         while (load := search.next()) is not None:
             self._progress.stage(f"{self._name} {load}")
-            await self._crowd.grow_to(load)
-            trial = await self._crowd.measure(load, self._seconds)
-            if tell is not None:
-                tell(f"{self._name}: {trial.described(self._engine)}")
-            capacity.note(trial)
-            search.note(load, held=trial.held)
-            if not trial.held:
-                await self._crowd.shrink_to(0)
-        await self._crowd.shrink_to(0)
+            trial = await self._try(load)
+            if trial is not None:
+                capacity.note(trial)
+                self._tell(str(trial.described(self._engine)))
+            search.note(load, held=trial is not None and trial.held)
+            await self._crowd.shrink_to(0)
         return capacity
+
+    async def _try(self, load: int) -> Trial | None:
+        """One trial; None when the calls could not even be placed."""
+        try:
+            await self._crowd.grow_to(load)
+        except CallFailedError as error:
+            self._tell(f"{load}: a call failed ({error.reason})")
+            return None
+        return await self._crowd.measure(load, self._seconds)
+
+    def _tell(self, line: str) -> None:
+        print(f"{self._name}: {line}", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ import numpy as np
 from launcher import StartupError
 from loadtest.sound import SAMPLE_RATE_HZ, Samples
 
-MAX_SHIFT = SAMPLE_RATE_HZ // 4
+MAX_SHIFT = SAMPLE_RATE_HZ // 25
 """Codec and resampler delay the sound by some ms; the best alignment within this is scored."""
 
 Measure = Callable[..., float]

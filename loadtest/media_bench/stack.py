@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from fleet.redis_store import RedisStore
-from launcher import Stack
-from loadtest.errors import CallFailedError
+from launcher import Stack, StartupError
 from loadtest.media_bench.links import TrunkLink
 from loadtest.relay_bench.cores import Cores, choose_cores, pin, pinned
 from loadtest.scenario import Check, Result
@@ -33,14 +32,17 @@ def laid_out(stack: Stack, engine: str = ENGINE) -> Iterator[Cores]:
 
 
 async def trunk_link(stack: Stack) -> TrunkLink:
-    """Stand in for a relay: the keys of the stack, the node from its directory."""
+    """Stand in for a relay: the keys of the stack, the node from its directory.
+
+    Raises StartupError when the directory has no node.
+    """
     store = RedisStore(stack.variables["TRUNKLINE_REDIS_URL"], cluster_of(stack.variables))
     try:
         nodes = (await store.snapshot()).nodes
     finally:
         await store.close()
     if not nodes:
-        raise CallFailedError("no_node")
+        raise StartupError("no transceiver holds a node index")
     trunk = nodes[0].trunk
     return TrunkLink(
         KeyRing.parse(stack.variables["TRUNKLINE_TRUNK_KEYS"]), (trunk.host, trunk.port)

@@ -49,6 +49,11 @@ class Trial:
             return "others on the engine's core"
         return "callers and backend" if rest >= FULL_PERCENT else "neither core"
 
+    @property
+    def strangers(self) -> float:
+        """CPU of processes that have no part in this, in percent of a core."""
+        return self._percent({"": self.busy.strangers_s})[""]
+
     def described(self, engine: str) -> dict[str, object]:
         """The figures that say what the limit was."""
         return {
@@ -59,6 +64,7 @@ class Trial:
             "lost": self.measured.lost,
             "send_lateness_ms_p99": self.send_lateness_p99_ms,
             **{f"cpu_{name}": used for name, used in self.percent().items()},
+            "cpu_strangers": self.strangers,
             "engine_waited": self._percent(self.busy.waited_s).get(engine, 0.0),
         }
 

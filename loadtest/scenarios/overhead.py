@@ -15,6 +15,7 @@ import aiohttp
 from launcher import Stack
 from loadtest.media_bench.cpu import Busy
 from loadtest.media_bench.crowd import Crowd
+from loadtest.media_bench.guard import guarded
 from loadtest.media_bench.links import UdpLink
 from loadtest.media_bench.speech import short_speech, speech
 from loadtest.media_bench.stack import ENGINE, QUIET, laid_out, not_ours
@@ -76,7 +77,7 @@ def _result(unpaced: Trial, paced: Trial) -> Result:
 SCENARIO = Scenario(
     name="overhead",
     summary="What relay, engine and model link add to a frame at half load.",
-    run=run,
+    run=guarded(run),
     defaults=Limits(calls=150, concurrency=150, seconds=8),
     max_calls=400,
     variables=QUIET,

@@ -22,6 +22,7 @@ from loadtest.media_bench.beside import ENGINE as AIORTC
 from loadtest.media_bench.beside import aiortc_beside
 from loadtest.media_bench.cpu import Busy
 from loadtest.media_bench.crowd import Crowd
+from loadtest.media_bench.guard import guarded
 from loadtest.media_bench.search import CapacitySearch
 from loadtest.media_bench.speech import speech
 from loadtest.media_bench.stack import ENGINE, QUIET, laid_out, not_ours, trunk_link
@@ -159,7 +160,7 @@ def _result(idle: Arrivals, loaded: Burst, best: Burst | None, aiortc: Arrivals)
 SCENARIO = Scenario(
     name="setup",
     summary="POST to first media both ways, idle and at 50 calls a second, beside stock aiortc.",
-    run=run,
+    run=guarded(run),
     defaults=Limits(calls=100, concurrency=1, seconds=4),
     max_calls=10_000,
     variables=QUIET,

@@ -19,6 +19,7 @@ import aiohttp
 from launcher import Stack
 from loadtest.media_bench.cpu import Busy
 from loadtest.media_bench.crowd import Crowd
+from loadtest.media_bench.guard import guarded
 from loadtest.media_bench.links import UdpLink
 from loadtest.media_bench.speech import speech
 from loadtest.media_bench.stack import ENGINE, QUIET, laid_out, not_ours
@@ -151,7 +152,7 @@ def _flat(check: str, grown: Mapping[str, int], bound: int) -> Check:
 SCENARIO = Scenario(
     name="soak",
     summary="Calls come and go at half load; no memory, call, descriptor or thread piles up.",
-    run=run,
+    run=guarded(run),
     defaults=Limits(calls=150, concurrency=150, seconds=120),
     max_calls=400,
     variables={**QUIET, "TRUNKLINE_RELAY_FLOW_IDLE_S": str(FLOW_IDLE_S)},

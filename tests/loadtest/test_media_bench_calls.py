@@ -12,11 +12,14 @@ from loadtest.media_bench.beside import HELD, aiortc_beside
 from loadtest.media_bench.cpu import Busy
 from loadtest.media_bench.crowd import Crowd
 from loadtest.media_bench.generator import SLOTS, play
+from loadtest.media_bench.guard import guarded
 from loadtest.media_bench.impairment import Impairment, Network
 from loadtest.media_bench.links import TrunkLink, UdpLink
 from loadtest.media_bench.recorder import recorder
 from loadtest.media_bench.speech import short_speech, speech, speech_with_fec
 from loadtest.media_bench.stack import QUIET, trunk_link
+from loadtest.report import progress_bar
+from loadtest.scenario import Limits, Progress, Result
 from loadtest.target import Target
 from wire import trunk
 from wire.keys import KeyRing
@@ -123,3 +126,20 @@ async def test_a_listening_backend() -> None:
     assert sorted(heard.arrived_s)[:50] == [960 * frame for frame in range(50)]
     assert heard.recording.length_samples >= 50 * 960
     assert np.abs(heard.recording.sound()).max() > 1000
+
+
+async def test_a_call_that_is_refused(stack: Stack) -> None:
+    """A wrong key ends a crowd with its one reason, and a scenario with a check that failed."""
+    link = UdpLink()
+    target = Target(stack.console_url, "wrong", stack)
+
+    async def run(target: Target, _limits: Limits, _progress: Progress) -> Result:
+        async with aiohttp.ClientSession() as session:
+            await Crowd(session, target, link, speech()).grow_to(3)
+        return Result()
+
+    with progress_bar(1) as progress:
+        result = await guarded(run)(target, Limits(1, 1, 1.0), progress)
+    assert not result.passed
+    assert result.failures == {"http_401": 1}
+    assert link.sockets() == []

@@ -204,3 +204,13 @@ def test_intelligibility_aligns_before_it_scores() -> None:
     assert intelligibility(share_alike, said, late) == 1.0
     assert intelligibility(share_alike, said, np.zeros(48_000, np.int16)) == 0.0
     assert intelligibility(share_alike, said, np.zeros(0, np.int16)) == 0.0
+
+
+def test_what_strangers_took() -> None:
+    """CPU that no part of a measurement used was somebody else's, and is told in percent."""
+    before = Busy({"engine": 5.0, "callers": 1.0}, {"engine": 0.5}, cores_s=100.0)
+    after = Busy({"engine": 6.5, "callers": 1.5}, {"engine": 0.75}, cores_s=102.5)
+    used = before.until(after)
+    assert (used.used_s, used.waited_s) == ({"engine": 1.5, "callers": 0.5}, {"engine": 0.25})
+    assert used.strangers_s == pytest.approx(0.5)
+    assert Trial(10, 2.0, Measured(), used, 0.0).strangers == 25.0
