@@ -155,21 +155,32 @@ class Uplink:
         if live.all():
             self._flows.touch(slots, now_ms)
             return owners
-        if self._taken_over(which, slots < 0, now_ms):
-            return self._owners_by_address(which, now_ms)
-        known, strangers = slots >= 0, self._admitted_strangers(which, slots < 0, now_ms)
-        self._leave(which, strangers, now_ms)
-        self._counts[Counter.DROP_RATE_LIMITED] += np.count_nonzero(~known & ~strangers)
+        # Before siblings are asked, or a flood of strangers spends what they can be asked.
+        limited = (slots < 0) & ~self._admitted_strangers(which, slots < 0, now_ms)
+        if self._taken_over(which, (slots < 0) & ~limited, now_ms):
+            slots, _, _ = self._find(which)  # all: a flow that came may have pushed out another
+        return self._owners_of_known(which, slots, limited, now_ms)
+
+    def _owners_of_known(
+        self, which: Indexes | slice, slots: Indexes, limited: Mask, now_ms: int
+    ) -> Indexes:
+        """Owners of what has a live flow; the rest is kept or counted."""
+        nodes, epochs = self._flows.owners(slots)
+        current = self._nodes.epochs(nodes)
+        known, owners = slots >= 0, nodes.astype(np.int64)
+        live = known & (current == epochs)
+        self._leave(which, ~known & ~limited, now_ms)
+        self._counts[Counter.DROP_RATE_LIMITED] += np.count_nonzero(~known & limited)
         self._count_unroutable(known, current == NO_EPOCH, live)
         owners[~live] = _UNROUTED
         self._flows.touch(slots[live], now_ms)
         return owners
 
-    def _taken_over(self, which: Indexes | slice, unknown: Mask, now_ms: int) -> bool:
+    def _taken_over(self, which: Indexes | slice, strangers: Mask, now_ms: int) -> bool:
         """Whether siblings had some of the unknown addresses, which are known here now."""
-        if self._recovery is None or not unknown.any():
+        if self._recovery is None or not strangers.any():
             return False
-        names = self._received.names[which][unknown]
+        names = self._received.names[which][strangers]
         ports = names[:, 0] >> _PORT_SHIFT & _PORT_MASK
         return bool((self._recovery.take_over(names[:, 1:3], ports, now_ms) >= 0).any())
 

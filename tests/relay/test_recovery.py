@@ -8,16 +8,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from datagram.mmsg import U64
 from fleet.flow_store import FlowOwner
 from relay import control, memory
 from relay.counters import Counter
+from relay.limits import BURST_S, Rates
 from relay.memory import Table, WorkerMemory
 from relay.parking import Parking
 from relay.recovery import Recovery, owners_message, read_questions, siblings_message
-from relay.siblings import LOOKUPS_PER_S, Sibling, Siblings
+from relay.siblings import LOOKUPS_PER_S, Nodes, Sibling, Siblings
 from tests.relay import kit
 from tests.relay.kit import EPOCH, NODE, NODE_ADDRESS, NOW_MS, NOW_S, Plane, check, client, ufrag
 from wire import trunk
+from wire.address import pack_address
 
 IDLE_MS = 60_000
 
@@ -245,3 +248,33 @@ def test_questions_that_the_supervisor_does_not_read_are_lost_and_counted(world:
         world.plane.up([(client(number), media(1))])
         world.recovery.ask(world.channel)
     assert world.plane.count(Counter.QUESTIONS_LOST) > 0
+
+
+def test_strangers_beyond_their_budget_are_not_looked_up_next_door(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood costs the siblings as many look-ups as the flood's prefix has packets to spend."""
+    looked_up: list[int] = []
+    owners = Siblings.owners
+
+    def counted(self: Siblings, addresses: U64, ports: U64, now_ms: int) -> tuple[Nodes, Nodes]:
+        looked_up.append(len(ports))
+        return owners(self, addresses, ports, now_ms)
+
+    monkeypatch.setattr(Siblings, "owners", counted)
+    world.plane.uplink._limits.change(Rates(strangers=10))
+    flood = [pack_address("203.0.113.9", 1024 + number) for number in range(60)]
+    for _ in range(20):
+        world.plane.up([(address, media(1)) for address in flood])
+    assert sum(looked_up) == 10 * BURST_S
+    assert world.plane.count(Counter.DROP_RATE_LIMITED) == 20 * 60 - 10 * BURST_S
+
+
+def test_one_packet_within_the_budget_brings_the_flow_for_all_of_its_batch(world: World) -> None:
+    """A limited packet is forwarded after all when an earlier one has brought its flow."""
+    me = client(1)
+    world.next_door.up([(me, check(ufrag()))])
+    world.plane.uplink._limits.change(Rates(strangers=1))
+    sent = world.plane.up([(me, media(number)) for number in range(40)])
+    assert sum(len(datagram.frames) for _, datagram in sent) == 40
+    assert world.plane.drops() == {}
