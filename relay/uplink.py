@@ -24,6 +24,7 @@ from relay.recovery import Recovery
 from relay.trunk_writer import Indexes, TrunkWriter
 from relay.uplink_few import FEW, FewUplink
 from wire.errors import WireError
+from wire.token import Route
 
 SLOT_BYTES = 1536  # a whole Ethernet frame: what is larger than the trunk takes is counted
 _NOT_WEBRTC, _STUN, _BY_ADDRESS = 0, 1, 2
@@ -262,7 +263,8 @@ class Uplink:
             self._flows.touch(where, now_ms)
             return route.node
         self._admission.authenticate(check)
-        self._refuse_recording(check, index)
+        if self._refuse_recording(check, index) and self._is_anothers(index, route):
+            raise WireError("stun_replay")
         if self._fresh and slot < 0:
             self._fresh.admit_address(check.ufrag, now_ms)
         address = self._received.names[index, 1:3]
@@ -271,15 +273,24 @@ class Uplink:
             self._recovery.checked_in(index, FlowOwner(route.node, route.epoch))
         return route.node
 
-    def _refuse_recording(self, check: Check, index: int) -> None:
-        """Raise WireError for a check that was first seen from another address."""
-        if self._fresh:
-            address = packed_address(self._received.names[index])
-            self._fresh.admit(check.message.transaction_id, address)
+    def _refuse_recording(self, check: Check, index: int) -> bool:
+        """Whether the check is a repeat; raise WireError if first seen from another address."""
+        if self._fresh is None:
+            return False
+        address = packed_address(self._received.names[index])
+        return self._fresh.admit(check.message.transaction_id, address)
+
+    def _is_anothers(self, index: int, route: Route) -> bool:
+        """Whether the packet's address has another owner by now, also since this batch began."""
+        slots, _, _ = self._find(np.array([index]))
+        nodes, epochs = self._flows.owners(slots)
+        return bool(slots[0] >= 0 and (nodes[0] != route.node or epochs[0] != route.epoch))
 
     def _note(self, outcome: Put) -> None:
         if outcome is Put.FULL:
             raise WireError("flow_table_full")
+        if outcome is Put.KEPT:
+            return  # made by an earlier check of the same batch
         if outcome is Put.MOVED:
             self._counts[Counter.FLOWS_MOVED] += 1
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import numpy as np
+import pytest
 
 from relay import memory
 from relay.counters import Counter
@@ -14,6 +15,7 @@ from relay.fresh_checks import (
     LOG_ENTRIES,
     CheckLog,
     FreshChecks,
+    Seen,
 )
 from relay.nodes import SIZE_BYTES
 from tests.relay.kit import NOW_MS, Plane, check, client, media, ufrag
@@ -68,6 +70,37 @@ def test_a_repeated_check_from_its_own_address_passes() -> None:
     assert it.drops() == {}
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_a_repeated_check_does_not_move_a_flow_back(together: bool) -> None:
+    """A late copy of a check, after its address became another caller's, in one batch or three."""
+    it, me = plane(), client(1)
+    it.nodes.put(5, 1, client(99))
+    old, new = check(ufrag()), check(ufrag(node=5, epoch=1))
+    packets = [(me, old), (me, new), (me, old)]
+    for batch in [packets] if together else [[packet] for packet in packets]:
+        it.up(batch)
+    assert it.drops() == {"stun_replay": 1}
+    [(address, _)] = it.up([(me, media())])
+    assert address == client(99)
+
+
+def test_a_repeated_check_brings_a_flow_back_that_nobody_has() -> None:
+    """After the flow is gone a retransmission is as good as the first."""
+    it, repeated = plane(), check(ufrag())
+    it.up([(client(1), repeated)])
+    it.flows.expire(NOW_MS + 60_001, 60_000, it.flows.slot_count)
+    assert it.up([(client(1), repeated)], NOW_MS + 60_001)
+    assert it.up([(client(1), media())], NOW_MS + 60_001)
+
+
+def test_two_copies_in_one_batch_make_one_flow() -> None:
+    """Both are forwarded, and the books say one flow."""
+    it, repeated = plane(), check(ufrag())
+    [(_, datagram)] = it.up([(client(1), repeated)] * 2)
+    assert len(datagram.frames) == 2
+    assert it.count(Counter.FLOWS_MADE) == 1
+
+
 def test_the_log_is_one_for_all_workers() -> None:
     """What one worker saw another refuses: the kernel gives other addresses to other workers."""
     buffer = memoryview(bytearray(CheckLog.SIZE_BYTES))
@@ -88,11 +121,11 @@ def test_the_log_forgets_and_does_not_grow() -> None:
     """After many more transactions than it has places the oldest are overwritten, none refused."""
     it = log()
     first = os.urandom(12)
-    assert not it.is_elsewhere(first, client(1))
-    assert it.is_elsewhere(first, client(2))
+    assert it.seen(first, client(1)) is Seen.NEVER
+    assert it.seen(first, client(2)) is Seen.ELSEWHERE
     for number in range(6 * LOG_ENTRIES):
-        it.is_elsewhere(number.to_bytes(12), client(1))
-        if number % 1000 == 0 and not it.is_elsewhere(first, client(3)):
+        it.seen(number.to_bytes(12), client(1))
+        if number % 1000 == 0 and it.seen(first, client(3)) is Seen.NEVER:
             break
     else:
         raise AssertionError("never forgotten")
@@ -119,8 +152,8 @@ def test_directory_and_log_share_memory_without_touching() -> None:
     fd = memory.create("test", memory.SHARED_BYTES)
     nodes, check_log = memory.shared_nodes(fd), memory.shared_check_log(fd)
     nodes.put(65_535, 65_535, client(1))
-    assert not check_log.is_elsewhere(bytes(12), client(1))
-    assert memory.shared_check_log(fd).is_elsewhere(bytes(12), client(2))
+    assert check_log.seen(bytes(12), client(1)) is Seen.NEVER
+    assert memory.shared_check_log(fd).seen(bytes(12), client(2)) is Seen.ELSEWHERE
     assert nodes.epoch(65_535) == 65_535
     assert np.count_nonzero(nodes.names) > 0
     os.close(fd)
