@@ -110,17 +110,15 @@ class Recovery:
             return owners
         hashes = self._flows.hashes(addresses, ports)
         for index in found.tolist():
-            put = self._flows.put(
-                hashes[index],
-                addresses[index],
-                int(ports[index]),
-                int(owners[index]),
-                int(epochs[index]),
-                now_ms,
-            )
+            owner = FlowOwner(int(owners[index]), int(epochs[index]))
+            port = int(ports[index])
+            put = self._flows.put(hashes[index], addresses[index], port, *owner, now_ms)
             # A client's second packet of the batch finds the flow that its first one brought.
             self._counts[Counter.RECOVERED_SIBLING] += put in {Put.MADE, Put.EVICTED}
             self._counts[Counter.FLOWS_EVICTED] += put is Put.EVICTED
+            if put is not Put.FULL and len(self._parking):
+                # Or the store's answer, which may be older than the sibling's, would count.
+                self._release(addresses[index].tobytes() + _port_bytes(port), owner)
         return self._flows.find(hashes, addresses, ports)
 
     def park(self, indexes: Iterable[int], now_ms: int) -> None:
@@ -222,6 +220,10 @@ class Recovery:
         _, high, low, _ = name.tolist()
         port = int(name[0] >> _PORT_SHIFT & _PORT_MASK)
         return RoutedPacket(owner.node, row, len(packet), high, low, port)
+
+
+def _port_bytes(port: int) -> bytes:
+    return port.to_bytes(2, "little")  # in words the packet's first byte is the lowest
 
 
 def _node(packet: RoutedPacket) -> int:

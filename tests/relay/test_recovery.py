@@ -278,3 +278,17 @@ def test_one_packet_within_the_budget_brings_the_flow_for_all_of_its_batch(world
     sent = world.plane.up([(me, media(number)) for number in range(40)])
     assert sum(len(datagram.frames) for _, datagram in sent) == 40
     assert world.plane.drops() == {}
+
+
+def test_a_flow_next_door_wins_over_an_answer_that_comes_later(world: World) -> None:
+    """Its check arrived next door while the store was asked: the store's owner is the older one."""
+    me = client(1)
+    for plane in (world.plane, world.next_door):
+        plane.nodes.put(9, 1, NODE_ADDRESS)
+    world.plane.up([(me, media(1))])
+    world.next_door.up([(me, check(ufrag(9, 1)))])
+    world.plane.up([(me, media(2))])
+    assert world.released() == [(me, media(1))]
+    world.tell(me, FlowOwner(NODE, EPOCH))
+    assert owner_of(world.plane) == FlowOwner(9, 1)
+    assert world.plane.drops() == {}
