@@ -1,6 +1,6 @@
-"""How much one source may send, held before anything of a packet is parsed.
+"""How much strangers may cost, held before anything of a packet is parsed.
 
-Three budgets, each a table of token buckets:
+Three budgets hold single sources, each a table of token buckets:
 
     strangers   packets from addresses without a flow, by source prefix       strict
     checks      STUN requests from addresses with a flow, by address          what ICE needs, twice
@@ -16,6 +16,12 @@ bucket: then they share its budget, which with 65,536 buckets costs an honest so
 if it shares with one that floods. The key is random, so nobody can choose whom to share with.
 Nothing is stored for a source but its bucket, and nothing grows.
 
+Two more hold all strangers of a worker together: a flood from everywhere has as many prefixes as it
+wants. What a stranger's packet costs (a first check some 30 µs, unknown media some 10) times these
+rates leaves most of the core to live calls, and what may come at once is over before the socket's
+queue is full. Who calls first during such a flood is served by chance: ICE asks again (RFC 8445
+§14), six times in the first four seconds.
+
 Limits are a worker's own: a prefix whose clients the kernel spreads over n workers has n budgets.
 """
 
@@ -26,6 +32,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from relay.allowance import Allowance
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
@@ -39,6 +47,11 @@ V6_PREFIX_BITS = 48
 BUCKETS = 65_536  # 16 bytes each
 BURST_S = 2  # a bucket holds this much of its rate
 MAX_RATE = 10_000_000
+
+# Of all strangers together; the shares of a core these cost stand above.
+FIRST_CHECKS_PER_S = 5_000
+UNKNOWN_MEDIA_PER_S = 10_000
+_AT_ONCE_S = 0.04  # 200 first checks are 6 ms; a receive queue of 8 MB holds 50 ms of a flood
 
 # An address's words are the packet's bytes read as little-endian numbers: the first byte is lowest.
 _V4_MAPPED = np.uint64(0xFFFF0000)
@@ -124,6 +137,8 @@ class SourceLimits:
         self._strangers = TokenBuckets(*_figures(rates.strangers))
         self._checks = TokenBuckets(*_figures(rates.checks))
         self._packets = TokenBuckets(*_figures(rates.packets))
+        self._all_first_checks = _of_all(FIRST_CHECKS_PER_S)
+        self._all_unknown_media = _of_all(UNKNOWN_MEDIA_PER_S)
 
     def change(self, rates: Rates) -> None:
         """Other rates from now on."""
@@ -136,9 +151,23 @@ class SourceLimits:
         """Whether `packets` refuses anything, so that a batch need not ask when it does not."""
         return self._packets.rate_per_s > 0
 
-    def strangers(self, addresses: U64, now_ms: int) -> Mask:
-        """Which packets from addresses without a flow may be looked at."""
-        return self._strangers.admit(prefixes(addresses), now_ms) if len(addresses) else _NONE
+    def first_checks(self, addresses: U64, now_ms: int) -> Mask:
+        """Which STUN requests from addresses without a flow may be looked at."""
+        return self._strangers_of(addresses, now_ms, self._all_first_checks)
+
+    def unknown_media(self, addresses: U64, now_ms: int) -> Mask:
+        """Which other packets from addresses without a flow may be asked about."""
+        return self._strangers_of(addresses, now_ms, self._all_unknown_media)
+
+    def _strangers_of(self, addresses: U64, now_ms: int, of_all: Allowance) -> Mask:
+        if not len(addresses):
+            return _NONE
+        admitted = self._strangers.admit(prefixes(addresses), now_ms)
+        wanted = int(np.count_nonzero(admitted))
+        given = of_all.take(wanted, now_ms)
+        if given < wanted:
+            admitted[admitted.nonzero()[0][given:]] = False
+        return admitted
 
     def checks(self, hashes: U64, now_ms: int) -> Mask:
         """Which STUN requests from addresses with a flow may be looked at, by `flows.hashes`."""
@@ -156,6 +185,10 @@ def prefixes(addresses: U64) -> U64:
     # A prefix of ::ffff:… and one of 0:0:ffff:…/48 could be the same word; nobody has the latter.
     words: U64 = np.where(is_v4, low & _V4_MASK, high & _V6_MASK)
     return words
+
+
+def _of_all(rate_per_s: int) -> Allowance:
+    return Allowance(rate_per_s, rate_per_s * _AT_ONCE_S)
 
 
 def _figures(rate: int) -> tuple[float, float]:

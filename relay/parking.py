@@ -19,6 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from relay.allowance import Allowance
+
 HOLD_MS = (
     250  # looked at every 50 ms, so 300 at most; older sound the receiver has concealed by then
 )
@@ -61,9 +63,7 @@ class Parking:
         self._hold_ms = hold_ms
         self._forget_ms = forget_ms
         self._max_unknown = max_unknown
-        self._questions_per_s = questions_per_s
-        self._tokens = self._most_tokens = float(questions_per_s * BURST_S)
-        self._tokens_at_ms = 0
+        self._questions = Allowance(questions_per_s, questions_per_s * BURST_S)
         # Both in the order they were made, so that the oldest stands first.
         self._lots: dict[bytes, _Lot] = {}
         self._unknown: dict[bytes, int] = {}
@@ -89,7 +89,7 @@ class Parking:
                 return Verdict.UNKNOWN
             if self._parked >= self._packets:
                 return Verdict.FULL
-            if not self._take_token(now_ms):
+            if not self._questions.spend(1, now_ms):
                 return Verdict.NOT_ASKED
             lot = self._lots[address] = _Lot(now_ms)
             self._to_ask.append(address)
@@ -138,14 +138,3 @@ class Parking:
             if now_ms - self._unknown[address] < self._forget_ms:
                 return
             del self._unknown[address]
-
-    def _take_token(self, now_ms: int) -> bool:
-        passed_ms = max(0, now_ms - self._tokens_at_ms)
-        self._tokens_at_ms = now_ms
-        self._tokens = min(
-            self._most_tokens, self._tokens + passed_ms * self._questions_per_s / 1000
-        )
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True

@@ -61,7 +61,7 @@ class RelaySettings(FleetSettings):
         description="a flow without packets is forgotten after this; at least 30, ICE consent's "
         "own limit (RFC 7675)",
     )
-    relay_batch: _Batch = Field(128, description="packets taken from a socket in one system call")
+    relay_batch: _Batch = Field(512, description="packets taken from a socket in one system call")
     relay_stranger_rate: _Rate = Field(
         2000,
         description="packets per second that a worker looks at from addresses without a flow, for "

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from relay.allowance import Allowance
 from relay.flows import U64, FlowTable
 from relay.nodes import NodeTable
 
@@ -21,7 +22,6 @@ Nodes = npt.NDArray[np.int64]
 
 # Tables looked up per second and worker, whatever strangers send: each costs some 60 µs a batch.
 LOOKUPS_PER_S = 4000
-_BURST = LOOKUPS_PER_S
 _NOBODY = -1
 
 
@@ -40,8 +40,7 @@ class Siblings:
         self._nodes = nodes
         self._flow_idle_ms = flow_idle_ms
         self._siblings: list[Sibling] = []
-        self._tokens = float(_BURST)
-        self._tokens_at_ms = 0
+        self._lookups = Allowance(LOOKUPS_PER_S, LOOKUPS_PER_S)
 
     def __len__(self) -> int:
         return len(self._siblings)
@@ -74,15 +73,8 @@ class Siblings:
 
     def _tables(self, now_ms: int) -> list[FlowTable]:
         """The tables to look up now: none when strangers have used up this second's look-ups."""
-        if not self._siblings:
-            return []
-        passed_ms = max(0, now_ms - self._tokens_at_ms)
-        self._tokens_at_ms = now_ms
-        self._tokens = min(float(_BURST), self._tokens + passed_ms * LOOKUPS_PER_S / 1000)
-        if self._tokens < len(self._siblings):
-            return []
-        self._tokens -= len(self._siblings)
-        return [sibling.flows for sibling in self._siblings]
+        affordable = self._lookups.spend(len(self._siblings), now_ms)
+        return [sibling.flows for sibling in self._siblings] if affordable else []
 
 
 def _is_over(sibling: Sibling, now_ms: int) -> bool:

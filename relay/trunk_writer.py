@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import struct
 import sys
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from wire.trunk import (
     ENTRY_BYTES,
     HEADER_BYTES,
     MAX_FRAMES,
+    TAG_BYTES,
     TAG_OFFSET,
     TAGGED_FROM,
     VERSION,
@@ -81,6 +81,7 @@ class TrunkWriter:
         self._sender_word = np.uint64(int.from_bytes(sender.to_bytes(4), "little") << 32)
         self._rows = np.zeros((rows, _WORDS), np.uint64)
         self._octets = self._rows.data.cast("B")
+        self._tags = self._rows.view(np.uint8)[:, TAG_OFFSET:TAGGED_FROM]
         self._address = self._rows.ctypes.data
         self._numbers = np.arange(rows)
 
@@ -166,15 +167,18 @@ class TrunkWriter:
 
     def _cut(self, nodes: Indexes, lengths: Indexes) -> Indexes:
         """Index of the first packet of each datagram: a new one per node, MTU and MAX_FRAMES."""
-        ends = (lengths + ENTRY_BYTES).cumsum().tolist()
+        sizes = lengths + ENTRY_BYTES
+        ends = sizes.cumsum()
+        # Where a datagram that began here would end; a single packet always fits: larger ones
+        # were dropped as oversize.
+        full = ends.searchsorted(ends - sizes + self._room, "right")
+        following = np.minimum(full, self._numbers[: nodes.size] + MAX_FRAMES).tolist()
         starts: list[int] = []
         for first, stop in self._runs(nodes):
             at = first
             while at < stop:
                 starts.append(at)
-                limit = (ends[at - 1] if at else 0) + self._room
-                # A single packet always fits: larger ones were dropped as oversize.
-                at = min(bisect_right(ends, limit, at + 1, stop), at + MAX_FRAMES)
+                at = following[at]
         return np.array(starts)
 
     @staticmethod
@@ -203,5 +207,8 @@ class TrunkWriter:
         headers[:, 1] = self._sender_word
         headers[:, 2] = numbers.byteswap().astype(np.uint64) << _32 | time_word
         self._rows[rows] = headers
-        for row, frames in zip(rows.tolist(), frame_counts.tolist(), strict=True):
-            self._tag(row, frames)
+        starts = rows * ENTRY_BYTES
+        ends = starts + HEADER_BYTES + frame_counts * ENTRY_BYTES
+        spans = zip((starts + TAGGED_FROM).tolist(), ends.tolist(), strict=True)
+        tags = np.frombuffer(self._tagger.tags(self._octets, spans), np.uint8)
+        self._tags[rows] = tags.reshape(-1, TAG_BYTES)

@@ -9,6 +9,8 @@ a hundred of a live call) and the cut into datagrams are looked at one by one:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -157,8 +159,9 @@ class Uplink:
             self._flows.touch(slots, now_ms)
             return owners
         # Before siblings are asked, or a flood of strangers spends what they can be asked.
-        limited = (slots < 0) & ~self._admitted_strangers(which, slots < 0, now_ms)
-        if self._taken_over(which, (slots < 0) & ~limited, now_ms):
+        unknown = slots < 0
+        limited = unknown & ~self._admitted(which, unknown, self._limits.unknown_media, now_ms)
+        if self._taken_over(which, unknown & ~limited, now_ms):
             slots, _, _ = self._find(which)  # all: a flow that came may have pushed out another
         return self._owners_of_known(which, slots, limited, now_ms)
 
@@ -203,11 +206,16 @@ class Uplink:
         self._counts[Counter.DROP_UNKNOWN_NODE] += gone
         self._counts[Counter.DROP_STALE_EPOCH] += np.count_nonzero(known & ~live) - gone
 
-    def _admitted_strangers(self, which: Indexes | slice, unknown: Mask, now_ms: int) -> Mask:
-        """Which of the packets are from unknown addresses, and within their prefix's budget."""
+    def _admitted(
+        self,
+        which: Indexes | slice,
+        unknown: Mask,
+        budget: Callable[[npt.NDArray[np.uint64], int], Mask],
+        now_ms: int,
+    ) -> Mask:
+        """Which of the packets are from unknown addresses, and within the strangers' budget."""
         admitted = unknown.copy()
-        addresses = self._received.names[which][unknown, 1:3]
-        admitted[unknown] = self._limits.strangers(addresses, now_ms)
+        admitted[unknown] = budget(self._received.names[which][unknown, 1:3], now_ms)
         return admitted
 
     def _find(
@@ -235,7 +243,7 @@ class Uplink:
         self, requests: Indexes, unknown: Mask, hashes: npt.NDArray[np.uint64], now_ms: int
     ) -> Mask:
         """Which requests may be read: strangers by their prefix, callers each by themselves."""
-        admitted = self._admitted_strangers(requests, unknown, now_ms)
+        admitted = self._admitted(requests, unknown, self._limits.first_checks, now_ms)
         refused = np.count_nonzero(unknown & ~admitted)
         known = ~unknown
         admitted[known] = self._limits.checks(hashes[known], now_ms)

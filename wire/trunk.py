@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
@@ -104,6 +104,16 @@ class Tagger:
         state.update(tagged)
         return state.digest()
 
+    def tags(self, octets: memoryview, spans: Iterable[tuple[int, int]]) -> bytes:
+        """`tag` of each span (start, end) of `octets`, one after another."""
+        copy = self._prepared[self.key_id].copy
+        tags = []
+        for start, end in spans:
+            state = copy()
+            state.update(octets[start:end])
+            tags.append(state.digest())
+        return b"".join(tags)
+
     def check(self, datagram: bytes | memoryview) -> None:
         """Raise WireError unless `datagram` has its whole table and its tag holds.
 
@@ -152,10 +162,10 @@ def fill(
         yield frames[start:]
 
 
-def origin(datagram: bytes | memoryview) -> tuple[int, int, int]:
-    """Sender, time and count of a datagram that `Tagger.check` let pass."""
-    sender, time_s, count = _ORIGIN.unpack_from(datagram, TAGGED_FROM)
-    return sender, time_s, count
+def origin(octets: bytes | memoryview, start: int = 0) -> tuple[int, int, int]:
+    """Sender, time and count of the datagram at `start`, which `Tagger.check` let pass."""
+    origin: tuple[int, int, int] = _ORIGIN.unpack_from(octets, start + TAGGED_FROM)
+    return origin
 
 
 def read(tagger: Tagger, datagram: bytes) -> Datagram:

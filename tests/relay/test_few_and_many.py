@@ -65,6 +65,31 @@ def test_downlinks_agree(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcomes[0] == outcomes[1]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_tags_are_checked_alike(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forged, replayed, foreign and broken datagrams among whole ones, one by one and by arrays."""
+    chance = random.Random(seed)
+    batches = []
+    for first in range(0, 600, 30):
+        batch = []
+        for number in range(chance.randint(12, 30)):
+            whole = from_node((client(number % 9), media(160)), count=first + number)
+            spoiled = bytearray(whole)
+            spoiled[chance.randrange(48)] ^= 1 << chance.randrange(8)
+            stranger = from_node((client(1), media()), sender=99 << 16, count=first + number)
+            batch.append(
+                chance.choice((whole, whole, whole, bytes(spoiled), whole[:30], stranger, b""))
+            )
+        batches.append([*batch, batch[0]])
+    outcomes = []
+    for few in (0, 1000):
+        monkeypatch.setattr(downlink, "FEW_DATAGRAMS", few)
+        plane = Plane()
+        outcomes.append(([plane.down(batch) for batch in batches], plane.counts.tolist()))
+        assert {"trunk_tag", "trunk_replay", "trunk_short", "trunk_sender"} <= plane.drops().keys()
+    assert outcomes[0] == outcomes[1]
+
+
 def test_a_hint_is_only_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flow that expired and whose slot another took is not followed from memory."""
     plane = Plane(capacity=4)

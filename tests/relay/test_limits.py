@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from datagram.mmsg import name_row
 from relay.counters import Counter
-from relay.limits import BURST_S, MAX_RATE, Rates, SourceLimits, TokenBuckets, prefixes
+from relay.limits import (
+    BURST_S,
+    FIRST_CHECKS_PER_S,
+    MAX_RATE,
+    UNKNOWN_MEDIA_PER_S,
+    Rates,
+    SourceLimits,
+    TokenBuckets,
+    prefixes,
+)
 from tests.relay.kit import Plane, check, client, media, ufrag
 from wire.address import pack_address
 
@@ -59,10 +68,10 @@ def test_a_prefix_gets_its_burst_and_then_its_rate() -> None:
     """Full buckets let BURST_S seconds' worth pass, and then as much as time brings."""
     limits = SourceLimits(Rates(strangers=100))
     flood = words(*(f"192.0.2.{host}" for host in range(256))).repeat(4, axis=0)
-    assert limits.strangers(flood, NOW_MS).sum() == 100 * BURST_S
-    assert limits.strangers(flood, NOW_MS).sum() == 0
-    assert limits.strangers(flood, NOW_MS + 500).sum() == 50
-    assert limits.strangers(words("198.51.100.1"), NOW_MS + 500).all()
+    assert limits.unknown_media(flood, NOW_MS).sum() == 100 * BURST_S
+    assert limits.unknown_media(flood, NOW_MS).sum() == 0
+    assert limits.unknown_media(flood, NOW_MS + 500).sum() == 50
+    assert limits.unknown_media(words("198.51.100.1"), NOW_MS + 500).all()
 
 
 def words(*hosts: str) -> np.ndarray:
@@ -96,12 +105,30 @@ def test_no_rate_is_no_limit() -> None:
 def test_a_changed_rate_holds_from_the_next_packet_on() -> None:
     """Limits change both ways while packets come."""
     limits = SourceLimits(Rates())
-    flood = words("192.0.2.1").repeat(1000, axis=0)
-    assert limits.strangers(flood, NOW_MS).all()
+    flood = words("192.0.2.1").repeat(100, axis=0)
+    assert limits.unknown_media(flood, NOW_MS).all()
     limits.change(Rates(strangers=10))
-    assert limits.strangers(flood, NOW_MS).sum() == 20
+    assert limits.unknown_media(flood, NOW_MS).sum() == 20
     limits.change(Rates())
-    assert limits.strangers(flood, NOW_MS).all()
+    assert limits.unknown_media(flood, NOW_MS).all()
+
+
+@pytest.mark.parametrize(
+    ("budget", "rate_per_s"),
+    [("first_checks", FIRST_CHECKS_PER_S), ("unknown_media", UNKNOWN_MEDIA_PER_S)],
+)
+def test_strangers_from_everywhere_share_one_budget(budget: str, rate_per_s: int) -> None:
+    """As many prefixes as a flood likes buy it no more of a worker's time."""
+    limits = SourceLimits(Rates(strangers=2000))
+    admit = getattr(limits, budget)
+    everywhere = words(*(f"198.{18 + n % 2}.{n % 250}.{n // 250}" for n in range(1000)))
+    first = admit(everywhere, NOW_MS)
+    assert first.sum() == rate_per_s * 0.04
+    assert first[: first.sum()].all()  # who came first
+    assert admit(everywhere, NOW_MS).sum() == 0
+    assert admit(everywhere, NOW_MS + 10).sum() == rate_per_s * 0.01
+    other = {"first_checks": limits.unknown_media, "unknown_media": limits.first_checks}[budget]
+    assert other(words("203.0.113.1"), NOW_MS).all()
 
 
 @pytest.mark.parametrize("rate", [-1, MAX_RATE + 1])
