@@ -123,12 +123,19 @@ static struct control out_controls[MAX_BURST];
 static struct mmsghdr in_headers[RECEIVE_BATCH];
 static struct iovec in_parts[RECEIVE_BATCH];
 static unsigned char in_slots[RECEIVE_BATCH][SLOT_BYTES];
+static unsigned char in_controls[RECEIVE_BATCH][CMSG_SPACE(sizeof(struct timespec))];
 
-static uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+static uint64_t in_ns(struct timespec time) {
+  return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
+
+static uint64_t clock_ns(clockid_t clock) {
+  struct timespec now;
+  clock_gettime(clock, &now);
+  return in_ns(now);
+}
+
+static uint64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 
 static void fail(const char *what) {
   fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
@@ -283,16 +290,31 @@ static void take(enum kind kind, const unsigned char *datagram, uint32_t length,
   tally->bytes += length;
 }
 
+// When the kernel had the datagram (SO_TIMESTAMPNS), on our clock: that others run on this core
+// before we look is no latency of the path.
+static uint64_t arrived_ns(struct msghdr *header, uint64_t now, uint64_t real_now) {
+  struct cmsghdr *control = CMSG_FIRSTHDR(header);
+  if (!control || control->cmsg_type != SCM_TIMESTAMPNS) return now;
+  struct timespec real;
+  memcpy(&real, CMSG_DATA(control), sizeof real);
+  uint64_t ago = real_now - in_ns(real);
+  return ago < now ? now - ago : now;
+}
+
 static bool serve_sink(int number) {
   const struct sink *sink = &sinks[number];
+  for (int i = 0; i < RECEIVE_BATCH; i++)
+    in_headers[i].msg_hdr.msg_controllen = sizeof in_controls[0];
   int count = recvmmsg(sink->fd, in_headers, RECEIVE_BATCH, MSG_DONTWAIT, NULL);
   if (count <= 0) return false;
-  uint64_t now = now_ns();
+  uint64_t now = now_ns(), real_now = clock_ns(CLOCK_REALTIME);
   if (tally->last_ns && now - tally->last_ns > tally->max_gap_ns)
     tally->max_gap_ns = now - tally->last_ns;
   tally->last_ns = progress_ns = now;
   tally->by_sink[number] += count;
-  for (int i = 0; i < count; i++) take(sink->kind, in_slots[i], in_headers[i].msg_len, now);
+  for (int i = 0; i < count; i++)
+    take(sink->kind, in_slots[i], in_headers[i].msg_len,
+         arrived_ns(&in_headers[i].msg_hdr, now, real_now));
   return count == RECEIVE_BATCH;
 }
 
@@ -323,6 +345,8 @@ static void add_sink(const char *words) {
   struct sink *sink = &sinks[sink_count];
   char kind[8];
   if (sink_count == MAX_SINKS || sscanf(words, "rx:%d:%7s", &sink->fd, kind) != 2) fail(words);
+  int on = 1;
+  if (setsockopt(sink->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on)) fail("SO_TIMESTAMPNS");
   sink->kind = strcmp(kind, "trunk") == 0 ? TRUNK : strcmp(kind, "keyed") == 0 ? KEYED : PLAIN;
   sink_count++;
 }
@@ -332,6 +356,7 @@ static void prepare(void) {
     in_parts[i] = (struct iovec){in_slots[i], SLOT_BYTES};
     in_headers[i].msg_hdr.msg_iov = &in_parts[i];
     in_headers[i].msg_hdr.msg_iovlen = 1;
+    in_headers[i].msg_hdr.msg_control = in_controls[i];
   }
   for (int i = 0; i < MAX_BURST; i++) {
     struct control *control = &out_controls[i];

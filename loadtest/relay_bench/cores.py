@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,8 @@ def pinned(core: int) -> Iterator[None]:
 def pin(pid: int, core: int) -> None:
     """Move every thread of a process to one core."""
     for task in Path("/proc", str(pid), "task").iterdir():
-        os.sched_setaffinity(int(task.name), {core})
+        with suppress(ProcessLookupError):  # it ended since
+            os.sched_setaffinity(int(task.name), {core})
 
 
 def cpu_s(pid: int) -> float:
