@@ -95,6 +95,11 @@ class PacedSender:
         """Frames whose turn has come: those sent, and those DTX left out."""
         return self.packets + self._skipped.total
 
+    @property
+    def used(self) -> int:
+        """Frames that no longer wait: those whose turn has come, was taken away or never was."""
+        return self.packets + self._skipped.total + self.cleared + self.refused
+
     def encoded_by(self, encode: Callable[[bytes], bytes], max_frame_bytes: int) -> None:
         """Frames come in another format, of at most that many bytes; `encode` makes packets."""
         self._encode, self._max_frame_bytes = encode, max_frame_bytes
@@ -119,16 +124,21 @@ class PacedSender:
 
         None also for a frame that DTX leaves out, whose turn is then over.
         """
+        due_s = self._due_s
         if not self._queue or now < self._not_before_s:
             return None
-        due_s = now if self._due_s is None else self._rejoin(now, self._due_s)
+        if due_s is None:
+            due_s = now
+        elif now - due_s >= TALKSPURT_GAP_S:
+            due_s = self._skip_pause(now, due_s)
         if now < due_s:
             return None
         payload, duration = self._queue.popleft()
         packet = self._packet(payload if self._encode is None else self._encode(payload))
         self._timestamp += duration
-        self._due_s = due_s + duration / CLOCK_HZ
-        self._not_before_s = now + duration / CLOCK_HZ / 2
+        duration_s = duration / CLOCK_HZ
+        self._due_s = due_s + duration_s
+        self._not_before_s = now + duration_s / 2
         return packet
 
     def clear(self) -> int:
@@ -195,11 +205,9 @@ class PacedSender:
         elapsed_s = 0.0 if self._due_s is None else now - self._due_s
         return (self._timestamp + int(elapsed_s * CLOCK_HZ)) & 0xFFFF_FFFF
 
-    def _rejoin(self, now: float, due_s: float) -> float:
-        """When the next frame should leave, after skipping a pause."""
+    def _skip_pause(self, now: float, due_s: float) -> float:
+        """When the next frame should leave: as many whole frames later as the pause was long."""
         late_s = now - due_s
-        if late_s < TALKSPURT_GAP_S:
-            return due_s
         duration = self._queue[0][1]
         skipped = int(late_s * CLOCK_HZ + 0.5) // duration * duration
         self._timestamp += skipped
