@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +40,10 @@ def pinned(core: int) -> Iterator[None]:
 
 
 def pin(pid: int, core: int) -> None:
-    """Move every thread of a process to one core."""
+    """Move every thread of a process to one core; one that ends meanwhile needs none."""
     for task in Path("/proc", str(pid), "task").iterdir():
-        os.sched_setaffinity(int(task.name), {core})
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(task.name), {core})
 
 
 def cpu_s(pid: int) -> float:
