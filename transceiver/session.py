@@ -188,7 +188,7 @@ class Session:
         self.state = State.CONNECTED
         self._waiting.resume(state.waiting)
         if self.offer.data is not None:
-            self._resume_channels(self.offer.data, state.sctp)
+            self._resume_channels(self.offer.data, state.sctp, reserve)
         log.info("call_resumed", call_id=self.call_id)
         self._rewake(now)
 
@@ -246,12 +246,12 @@ class Session:
         for ufrag in self.ufrags:
             self._host.answers_to(self, ufrag)
 
-    def _resume_channels(self, offer: DataOffer, state: SctpState | None) -> None:
+    def _resume_channels(self, offer: DataOffer, state: SctpState | None, reserve: Reserve) -> None:
         if state is None:  # it was not established: both sides may begin anew (RFC 9260 §5.2)
             self._open_channels(offer.sctp_port, offer.max_message_size)
             return
         self._channels = self._make_channels(offer.sctp_port, offer.max_message_size)
-        self._channels.resume(state)
+        self._channels.resume(state, reserve)
 
     # The front: signaling and the operator.
 
@@ -400,13 +400,12 @@ class Session:
         """Queue a frame; it is paced out, or waits until the caller is there."""
         if self._voice is not None:
             duration = self._voice.duration(payload)
-        sender = self._audio.sender
+        sender, now = self._audio.sender, self._host.now()
         if not self.offer.audio.receives:
             sender.refused += 1
             self._host.count("audio_not_wanted")
-        elif not sender.push(payload, duration):
+        elif not sender.push(payload, duration, now):
             self._host.count("audio_refused")
-        now = self._host.now()
         self._play(now)
         if sender:  # what left at once brings no deadline forward
             self._rewake(now)
