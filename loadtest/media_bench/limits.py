@@ -16,7 +16,6 @@ from loadtest.media_bench.search import CapacitySearch
 from loadtest.media_bench.trial import Trial
 from loadtest.scenario import Progress
 
-
 MAX_SPOILT = 3
 """Failed trials of a search that others may have spoilt, and that are run again for it."""
 
@@ -53,8 +52,8 @@ class Capacity:
 class Climb(Generic[Key]):
     """Runs a search against one server. `seconds` is how long each trial is timed.
 
-    A trial that failed while others took the machine is run again. No trial begins that would probably not end within `within_s` of the first; what is known by
-    then is the answer.
+    A trial that failed while others took the machine is run again. No trial begins that would
+    probably not end within `within_s` of the first; what is known by then is the answer.
     """
 
     def __init__(
