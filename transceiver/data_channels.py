@@ -15,7 +15,7 @@ from aiortc.rtcsctptransport import RTCSctpCapabilities
 
 from transceiver.dtls import Role
 from transceiver.sctp import MAX_CHANNELS, MAX_MESSAGE_BYTES, Association, DtlsPipe
-from transceiver.session_state import SctpState
+from transceiver.session_state import STOPPED_BEFORE, Reserve, SctpState
 
 SCTP_PORT = 5000  # a=sctp-port of everybody's SDP
 MAX_BUFFERED_BYTES = 1024 * 1024  # over all channels, not yet handed to SCTP
@@ -71,9 +71,12 @@ class DataChannels:
         """The association and its open channels as a value; None until it is established."""
         return self._association.export()
 
-    def resume(self, state: SctpState) -> None:
-        """Go on with the channels of another process, instead of `start`; `on_open` hears each."""
-        for channel in self._association.resume(state, self._max_message_bytes):
+    def resume(self, state: SctpState, reserve: Reserve = STOPPED_BEFORE) -> None:
+        """Go on with the channels of another process, instead of `start`; `on_open` hears each.
+
+        What arrives how often is said in `sctp_resume`.
+        """
+        for channel in self._association.resume(state, self._max_message_bytes, reserve):
             self._opened(channel)
         self._association.wake()
 

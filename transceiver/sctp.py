@@ -7,6 +7,7 @@ end in place: packets stay in order and no packet costs a task.
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -21,15 +22,24 @@ from aiortc.rtcsctptransport import (
     WEBRTC_DCEP,
     Chunk,
     DataChunk,
+    ForwardTsnChunk,
     InboundStream,
     RTCSctpTransport,
     SackChunk,
 )
 
+from transceiver.sctp_resume import (
+    HOLE_PATIENCE_S,
+    chunk_state,
+    data_chunk,
+    outbound,
+    pop_behind,
+)
 from transceiver.sctp_screen import MAX_STREAMS, screen
 from transceiver.session_state import (
+    STOPPED_BEFORE,
     ChannelState,
-    ChunkState,
+    Reserve,
     SctpState,
     StreamState,
     UnsentMessage,
@@ -103,6 +113,10 @@ class Association(RTCSctpTransport):
         self._dropped = dropped
         self._on_end = on_end
         self._held_chunks = 0
+        self._hole_tsn: int | None = None  # behind it chunks may be gone, see `sctp_resume`
+        self._lowest_tsn: int | None = None  # of what came since
+        self._hole_timer: asyncio.TimerHandle | None = None
+        self._passed_hole = False
         self._rto = RTO_INITIAL_S
         self._inbound_streams_max = MAX_STREAMS
 
@@ -140,6 +154,7 @@ class Association(RTCSctpTransport):
         """Stop without a word, timers too: another process goes on with the association."""
         self._pipe.closed = True
         self._forget_unsent()
+        self._forget_hole()
         run(self.stop())
 
     def export(self) -> SctpState | None:
@@ -166,9 +181,9 @@ class Association(RTCSctpTransport):
             reconfig_response=self._reconfig_response_seq,
             next_channel_id=self._data_channel_id or 0,
             outbound_sequences=tuple(self._outbound_stream_seq.items()),
-            unacknowledged=tuple(map(_chunk_state, (*self._sent_queue, *self._outbound_queue))),
+            unacknowledged=tuple(map(chunk_state, (*self._sent_queue, *self._outbound_queue))),
             inbound=tuple(
-                StreamState(number, s.sequence_number, tuple(map(_chunk_state, s.reassembly)))
+                StreamState(number, s.sequence_number, tuple(map(chunk_state, s.reassembly)))
                 for number, s in self._inbound_streams.items()
             ),
             channels=tuple(
@@ -183,7 +198,9 @@ class Association(RTCSctpTransport):
             ),
         )
 
-    def resume(self, state: SctpState, max_message_bytes: int) -> list[RTCDataChannel]:
+    def resume(
+        self, state: SctpState, max_message_bytes: int, reserve: Reserve = STOPPED_BEFORE
+    ) -> list[RTCDataChannel]:
         """Go on with an association of another process, instead of `start`; its open channels.
 
         What was not acknowledged is sent again: the peer knows it by its number. Call `wake` when
@@ -196,11 +213,14 @@ class Association(RTCSctpTransport):
         self._local_port, self._remote_port = state.local_port, state.remote_port
         self._remote_max_message_size = max_message_bytes
         self._resume_numbers(state)
-        self._outbound_queue.extend(map(_outbound_chunk, state.unacknowledged))
+        ours = outbound(state, reserve.sctp_chunks)
+        self._local_tsn, self._outbound_stream_seq = ours.next_tsn, ours.sequences
+        self._sent_queue.extend(ours.sent)
+        self._hole_tsn = state.last_received_tsn if reserve.sctp_chunks else None
         for stream in state.inbound:
             known = self._inbound_streams[stream.stream_id] = InboundStream()
             known.sequence_number = stream.sequence
-            known.reassembly = list(map(_data_chunk, stream.chunks))
+            known.reassembly = list(map(data_chunk, stream.chunks))
         channels = {channel.stream_id: self._channel(channel) for channel in state.channels}
         self._data_channels.update(channels)
         for message in state.unsent:
@@ -213,10 +233,10 @@ class Association(RTCSctpTransport):
     def wake(self) -> None:
         """Send what waits in a resumed association."""
         self._set_state(self.State.ESTABLISHED)
+        self._update_advanced_peer_ack_point()
         run(self._transmit())
 
     def _resume_numbers(self, state: SctpState) -> None:
-        self._local_tsn = state.local_tsn
         self._last_sacked_tsn = state.last_sacked_tsn
         self._advanced_peer_ack_tsn = state.advanced_peer_ack_tsn
         self._last_received_tsn = state.last_received_tsn
@@ -230,7 +250,6 @@ class Association(RTCSctpTransport):
         self._reconfig_request_seq = state.reconfig_request
         self._reconfig_response_seq = state.reconfig_response
         self._data_channel_id = state.next_channel_id
-        self._outbound_stream_seq = dict(state.outbound_sequences)
 
     def _channel(self, state: ChannelState) -> RTCDataChannel:
         parameters = RTCDataChannelParameters(
@@ -250,6 +269,7 @@ class Association(RTCSctpTransport):
         if state is self.State.CLOSED and not self.ended:
             self._pipe.closed = True
             self._forget_unsent()
+            self._forget_hole()
             self._on_end()
 
     def _forget_unsent(self) -> None:
@@ -272,6 +292,58 @@ class Association(RTCSctpTransport):
             self._dropped[reason] += 1
             return
         await super()._receive_data_chunk(chunk)
+        if self._hole_tsn is not None:
+            self._mind_hole(chunk.tsn)
+        elif self._passed_hole:
+            await self._deliver_behind(self._last_received_tsn or 0)
+
+    async def _receive_forward_tsn_chunk(self, chunk: ForwardTsnChunk) -> None:
+        # First, because aiortc throws away what came beyond the new point already when pieces of
+        # what is passed over stand before it.
+        ahead = (chunk.cumulative_tsn - (self._last_received_tsn or 0)) % _TSN_MODULO
+        if 0 < ahead < _TSN_MODULO // 2:
+            await self._deliver_behind(chunk.cumulative_tsn)
+        await super()._receive_forward_tsn_chunk(chunk)
+
+    async def _deliver_behind(self, tsn: int) -> None:
+        """Tell the messages that waited for chunks up to `tsn` that will not come any more."""
+        for stream in list(self._inbound_streams.values()):
+            if stream.reassembly:
+                messages, gone_bytes = pop_behind(stream, tsn)
+                self._advertised_rwnd += gone_bytes + sum(len(data) for _, _, data in messages)
+                for message in messages:
+                    await self._receive(*message)
+
+    # The hole that a dead owner left: what it acknowledged after its state was written.
+
+    def _mind_hole(self, tsn: int) -> None:
+        """Wait a while for what may yet fill the hole; it is none if the next chunk comes."""
+        if self._last_received_tsn != self._hole_tsn:
+            self._forget_hole()
+            return
+        if self._lowest_tsn is None or (tsn - self._lowest_tsn) % _TSN_MODULO > _TSN_MODULO // 2:
+            self._lowest_tsn = tsn
+        if self._hole_timer is None:
+            self._hole_timer = asyncio.get_running_loop().call_later(
+                HOLE_PATIENCE_S, self._pass_hole
+            )
+
+    def _pass_hole(self) -> None:
+        lowest = self._lowest_tsn
+        self._forget_hole()
+        if lowest is not None:
+            self._dropped["sctp_passed_over"] += 1
+            self._passed_hole = True
+            self._last_received_tsn = (lowest - 1) % _TSN_MODULO
+            self._sack_misordered.discard(lowest)
+            self._mark_received(lowest)
+            run(self._deliver_behind(self._last_received_tsn))
+            run(self._send_sack())
+
+    def _forget_hole(self) -> None:
+        if self._hole_timer is not None:
+            self._hole_timer.cancel()
+        self._hole_timer = self._hole_tsn = self._lowest_tsn = None
 
     def _refusal(self, tsn: int) -> str | None:
         """Why a DATA chunk is treated as lost; a hole that nothing can fill ends it all."""
@@ -326,38 +398,6 @@ class Association(RTCSctpTransport):
             return "sctp_channel_limit"
         label_bytes, _protocol_bytes = struct.unpack_from("!HH", data, 8)
         return "sctp_label" if label_bytes > MAX_LABEL_BYTES else None
-
-
-def _chunk_state(chunk: DataChunk) -> ChunkState:
-    return ChunkState(
-        flags=chunk.flags,
-        tsn=chunk.tsn,
-        stream_id=chunk.stream_id,
-        stream_seq=chunk.stream_seq,
-        protocol=chunk.protocol,
-        data=chunk.user_data,
-        max_retransmits=getattr(chunk, "_max_retransmits", None),
-        expiry_unix_s=getattr(chunk, "_expiry", None),
-    )
-
-
-def _data_chunk(state: ChunkState) -> DataChunk:
-    chunk = DataChunk()
-    chunk.flags, chunk.tsn = state.flags, state.tsn
-    chunk.stream_id, chunk.stream_seq = state.stream_id, state.stream_seq
-    chunk.protocol, chunk.user_data = state.protocol, state.data
-    return chunk
-
-
-def _outbound_chunk(state: ChunkState) -> DataChunk:
-    """A chunk with the fields that aiortc adds to those it is about to send."""
-    chunk: Any = _data_chunk(state)
-    chunk._abandoned = chunk._acked = chunk._in_flight = chunk._retransmit = False
-    chunk._book_size = len(state.data)
-    chunk._expiry, chunk._max_retransmits = state.expiry_unix_s, state.max_retransmits
-    chunk._misses = chunk._sent_count = 0
-    chunk._sent_time = None
-    return cast(DataChunk, chunk)
 
 
 def _channel_state(stream_id: int, channel: RTCDataChannel) -> ChannelState:

@@ -73,6 +73,11 @@ CREDIT_LOT = 25  # credit goes back in lots: an event for every frame would doub
 FAREWELL_S = 0.2
 EVENTS_LABEL = "oai-events"
 
+# For the path of every packet: Python 3.11 takes 0.1 µs to look up a member of an Enum.
+_STUN, _DTLS = PacketKind.STUN, PacketKind.DTLS
+_RTP, _RTCP = PacketKind.RTP, PacketKind.RTCP
+_ENDED = State.ENDED
+
 log = structlog.get_logger(__name__)
 
 
@@ -179,11 +184,11 @@ class Session:
         self._audio.resume(audio, exported_s, now, reserve)
         # The backend's credit begins anew, so what is queued is not given back to it.
         sender = self._audio.sender
-        self._credited = sender.frames + sender.cleared + sender.refused + len(sender)
+        self._credited = sender.used + len(sender)
         self.state = State.CONNECTED
         self._waiting.resume(state.waiting)
         if self.offer.data is not None:
-            self._resume_channels(self.offer.data, state.sctp)
+            self._resume_channels(self.offer.data, state.sctp, reserve)
         log.info("call_resumed", call_id=self.call_id)
         self._rewake(now)
 
@@ -241,12 +246,12 @@ class Session:
         for ufrag in self.ufrags:
             self._host.answers_to(self, ufrag)
 
-    def _resume_channels(self, offer: DataOffer, state: SctpState | None) -> None:
+    def _resume_channels(self, offer: DataOffer, state: SctpState | None, reserve: Reserve) -> None:
         if state is None:  # it was not established: both sides may begin anew (RFC 9260 §5.2)
             self._open_channels(offer.sctp_port, offer.max_message_size)
             return
         self._channels = self._make_channels(offer.sctp_port, offer.max_message_size)
-        self._channels.resume(state)
+        self._channels.resume(state, reserve)
 
     # The front: signaling and the operator.
 
@@ -312,18 +317,20 @@ class Session:
     def handle_datagram(self, address: bytes, packet: bytes, now: float) -> None:
         """Take a datagram from the caller's `address` (18 bytes)."""
         kind = classify(packet)
-        if kind is PacketKind.STUN:
+        if kind is _STUN:
             self._read_stun(packet, address, now)
         elif not self._ice.knows(address):
             self._host.count("session_unknown_address")
-        elif self.state is State.ENDED:
+        elif self.state is _ENDED:
             self._host.count("session_ended")
-        elif kind is PacketKind.RTP:
-            self._hear(self._audio.receive_rtp(packet, now))
+        elif kind is _RTP:
+            frames = self._audio.receive_rtp(packet, now)
+            if frames:
+                self._hear(frames)
             self._note_held(now)
-        elif kind is PacketKind.RTCP:
+        elif kind is _RTCP:
             self._read_rtcp(packet, now)
-        elif kind is PacketKind.DTLS:
+        elif kind is _DTLS:
             self._read_dtls(packet, now)
         else:
             self._host.count("session_unknown_kind")
@@ -393,14 +400,14 @@ class Session:
         """Queue a frame; it is paced out, or waits until the caller is there."""
         if self._voice is not None:
             duration = self._voice.duration(payload)
+        sender, now = self._audio.sender, self._host.now()
         if not self.offer.audio.receives:
-            self._audio.sender.refused += 1
+            sender.refused += 1
             self._host.count("audio_not_wanted")
-        elif not self._audio.sender.push(payload, duration):
+        elif not sender.push(payload, duration, now):
             self._host.count("audio_refused")
-        now = self._host.now()
         self._play(now)
-        if len(self._audio.sender):  # what left at once brings no deadline forward
+        if sender:  # what left at once brings no deadline forward
             self._rewake(now)
 
     def on_data(self, label: str, content: str | bytes) -> None:
@@ -567,7 +574,7 @@ class Session:
             for sound in self._voice.hear(frames):
                 handle.send_audio(*sound)
             return
-        for payload, timestamp, lost, *_ in frames:
+        for payload, timestamp, lost, _, _ in frames:
             duration = opus.duration(payload)
             if duration:
                 handle.send_audio(payload, timestamp, duration, lost)
@@ -589,8 +596,7 @@ class Session:
         self._give_credit()
 
     def _give_credit(self) -> None:
-        sender = self._audio.sender
-        owed = sender.frames + sender.cleared + sender.refused - self._credited
+        owed = self._audio.sender.used - self._credited
         if owed >= CREDIT_LOT and self._handle is not None:
             self._credited += owed
             self._handle.give_credit(owed)

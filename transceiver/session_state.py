@@ -63,12 +63,13 @@ class Reserve:
     rtp_packets: int = 0
     rtcp_packets: int = 0
     dtls_records: int = 0
+    sctp_chunks: int = 0
 
 
 STOPPED_BEFORE = Reserve()
 # For a state that is up to a second old: a second of catching up is 100 packets, of reports 2, and
 # data at 10 Mb/s some 1,000 records.
-SECOND_OLD = Reserve(rtp_packets=256, rtcp_packets=16, dtls_records=4096)
+SECOND_OLD = Reserve(rtp_packets=256, rtcp_packets=16, dtls_records=4096, sctp_chunks=4096)
 
 
 @dataclass(frozen=True)

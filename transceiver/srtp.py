@@ -83,6 +83,10 @@ class SrtpKeys:
     remote: bytes = field(repr=False)
 
 
+# For the path of every packet: a name of this module is found sooner than one of the library.
+_srtp_protect, _srtp_unprotect = lib.srtp_protect, lib.srtp_unprotect
+
+
 class SrtpSession:
     """Protects what we send and opens what we receive, for every SSRC of one call.
 
@@ -122,7 +126,7 @@ class SrtpSession:
 
     def protect_rtp(self, packet: bytes) -> bytes:
         """`packet` as SRTP."""
-        return self._protect(lib.srtp_protect, packet)
+        return self._protect(_srtp_protect, packet)
 
     def protect_rtcp(self, packet: bytes) -> bytes:
         """The compound `packet` as SRTCP."""
@@ -132,7 +136,19 @@ class SrtpSession:
 
     def unprotect_rtp(self, packet: bytes) -> bytes | None:
         """The RTP packet inside `packet`, or None."""
-        return self._open(lib.srtp_unprotect, packet, packet[8:12])
+        size, ssrc = len(packet), packet[8:12]
+        if size > MAX_PACKET_BYTES or ssrc not in self._streams:
+            return self._open(_srtp_unprotect, packet, ssrc)
+        # As `_open`, without the call: this is the path of every packet.
+        length, memory = self._length, self._bytes
+        memory[0:size] = packet
+        length[0] = size
+        status = _srtp_unprotect(self._inbound, self._memory, length)
+        if status:
+            self.dropped[_REASONS.get(status, "srtp_malformed")] += 1
+            return None
+        opened: bytes = memory[0 : length[0]]
+        return opened
 
     def unprotect_rtcp(self, packet: bytes) -> bytes | None:
         """The RTCP compound inside `packet`, or None."""

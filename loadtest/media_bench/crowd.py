@@ -90,10 +90,15 @@ class Crowd(Generic[Key]):
         """Hang up the oldest calls until `count` are left."""
         split = max(0, len(self.lines) - count)
         leaving, self.lines = self.lines[:split], self.lines[split:]
-        for line in leaving:
-            with suppress(CallFailedError):  # it is over either way
-                await hang_up(self._session, self._target, line.answer)
-            self._link.close_one(line.key)
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def leave(line: Line[Key]) -> None:
+            async with turns:
+                with suppress(CallFailedError):  # it is over either way
+                    await hang_up(self._session, self._target, line.answer)
+                self._link.close_one(line.key)
+
+        await asyncio.gather(*map(leave, leaving))
 
     async def measure(self, callers: int, seconds: float) -> Trial:
         """Let the first `callers` speak for `seconds` after the warm-up, and time their echoes."""

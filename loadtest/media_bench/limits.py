@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic
 
@@ -12,6 +15,9 @@ from loadtest.media_bench.links import Key
 from loadtest.media_bench.search import CapacitySearch
 from loadtest.media_bench.trial import Trial
 from loadtest.scenario import Progress
+
+MAX_SPOILT = 3
+"""Failed trials of a search that others may have spoilt, and that are run again for it."""
 
 
 @dataclass
@@ -31,25 +37,45 @@ class Capacity:
         """What others took of the machine, percent of a core, where the answer was found."""
         return max((t.strangers for t in (self.best, self.failed) if t), default=0.0)
 
-    def note(self, trial: Trial) -> None:
-        """Keep the trial if it says more than what is known."""
+    def note(self, trial: Trial | None) -> None:
+        """Keep the trial if it says more than what is known; what held has not failed."""
+        if trial is None:
+            return
         if trial.held and (self.best is None or trial.callers >= self.best.callers):
             self.best = trial
+            if self.failed is not None and self.failed.callers <= trial.callers:
+                self.failed = None
         if not trial.held and (self.failed is None or trial.callers <= self.failed.callers):
             self.failed = trial
 
 
 class Climb(Generic[Key]):
-    """Runs a search against one server. `seconds` is how long each trial is timed."""
+    """Runs a search against one server. `seconds` is how long each trial is timed.
+
+    A trial that failed while others took the machine is run again. No trial begins that would
+    probably not end within `within_s` of the first; what is known by then is the answer.
+    """
 
     def __init__(
-        self, crowd: Crowd[Key], seconds: float, progress: Progress, name: str, engine: str
+        self,
+        crowd: Crowd[Key],
+        seconds: float,
+        progress: Progress,
+        name: str,
+        engine: str,
+        *,
+        within_s: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._crowd = crowd
         self._seconds = seconds
         self._progress = progress
         self._name = name
         self._engine = engine
+        self._within_s = within_s
+        self._clock = clock
+        self._longest_s = 0.0
+        self._spoilt_trials = 0
 
     async def run(self, search: CapacitySearch) -> Capacity:
         """Try loads until the search is done, and tell each trial on stderr.
@@ -58,14 +84,16 @@ class Climb(Generic[Key]):
         against the next, and a codec that conceals the silence between two trials adds frames.
         """
         capacity = Capacity()
-        while (load := search.next()) is not None:
+        ends_s = self._clock() + self._within_s
+        while (load := search.next()) is not None and self._ends_by(ends_s):
             self._progress.stage(f"{self._name} {load}")
+            started_s = self._clock()
             trial = await self._try(load)
-            if trial is not None:
+            if trial is None or not self._spoilt(trial):
+                search.note(load, held=trial is not None and trial.held)
                 capacity.note(trial)
-                self._tell(str(trial.described(self._engine)))
-            search.note(load, held=trial is not None and trial.held)
             await self._crowd.shrink_to(0)
+            self._longest_s = max(self._longest_s, self._clock() - started_s)
         return capacity
 
     async def _try(self, load: int) -> Trial | None:
@@ -75,7 +103,21 @@ class Climb(Generic[Key]):
         except CallFailedError as error:
             self._tell(f"{load}: a call failed ({error.reason})")
             return None
-        return await self._crowd.measure(load, self._seconds)
+        trial = await self._crowd.measure(load, self._seconds)
+        self._tell(str(trial.described(self._engine)))
+        return trial
+
+    def _spoilt(self, trial: Trial) -> bool:
+        """Whether a failure is to be forgotten because others may have caused it."""
+        spoilt = not trial.held and trial.disturbed and self._spoilt_trials < MAX_SPOILT
+        self._spoilt_trials += spoilt
+        return spoilt
+
+    def _ends_by(self, ends_s: float) -> bool:
+        in_time = self._clock() + self._longest_s <= ends_s
+        if not in_time:
+            self._tell("out of time")
+        return in_time
 
     def _tell(self, line: str) -> None:
         print(f"{self._name}: {line}", file=sys.stderr, flush=True)

@@ -13,13 +13,16 @@ PRECISION = 0.05
 class CapacitySearch:
     """Say `next()`, run that load, report it by `note`, until `next()` is None."""
 
-    def __init__(self, first: int, most: int, precision: float = PRECISION) -> None:
+    def __init__(
+        self, first: int, most: int, precision: float = PRECISION, growth: float = GROWTH
+    ) -> None:
         self.best = 0
         """The largest load that held; 0 before any did."""
         self._failed: int | None = None
         self._most = most
         self._candidate = min(first, most)
         self._precision = precision
+        self._growth = growth
         self._second_try = False
 
     @property
@@ -48,7 +51,7 @@ class CapacitySearch:
 
     def _following(self) -> int:
         if self._failed is None:
-            return min(self._most, max(self.best + 1, round(self.best * GROWTH)))
+            return min(self._most, max(self.best + 1, round(self.best * self._growth)))
         return max(1, (self.best + self._failed) // 2)
 
     def _step(self, failed: int) -> float:

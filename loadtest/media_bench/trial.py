@@ -11,6 +11,8 @@ from loadtest.media_bench.lateness import Measured
 MAX_LATENESS_MS = 10.0
 """p99 over all frames: half a frame, which any jitter buffer of a caller takes without a gap."""
 FULL_PERCENT = 90.0
+MAX_STRANGERS = 10.0
+"""Percent of a core. Beyond it a trial may have been cut short, and its failure means nothing."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Trial:
     def strangers(self) -> float:
         """CPU of processes that have no part in this, in percent of a core."""
         return self._percent({"": self.busy.strangers_s})[""]
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others took so much of the machine that a failure may be theirs."""
+        return self.strangers > MAX_STRANGERS
 
     def described(self, engine: str) -> dict[str, object]:
         """The figures that say what the limit was."""

@@ -40,9 +40,9 @@ def pinned(core: int) -> Iterator[None]:
 
 
 def pin(pid: int, core: int) -> None:
-    """Move every thread of a process to one core."""
+    """Move every thread of a process to one core; one that ends meanwhile needs none."""
     for task in Path("/proc", str(pid), "task").iterdir():
-        with suppress(ProcessLookupError):  # it ended since
+        with suppress(ProcessLookupError):
             os.sched_setaffinity(int(task.name), {core})
 
 

@@ -4,7 +4,9 @@ What is measured. Callers do a real DTLS handshake each, then send speech that w
 protected ahead of time, 50 packets a second, every caller at a random phase. A model backend
 echoes over gRPC. The engine has a core to itself; callers, backend and Redis share the other. The
 number of sessions is raised until the p99 lateness of all echoed frames (defined in
-`media_bench.lateness`) passes 10 ms or a frame is lost; a load that fails is tried twice.
+`media_bench.lateness`) passes 10 ms or a frame is lost; a load that fails is tried twice. Each of
+the four searches is over after `WITHIN_S`, with what is known then: `at_best` held, `at_failure`
+is the smallest load that did not.
 
 Ours is spoken to over the trunk, as by a relay, so the generator costs little. Stock aiortc
 (`loadtest.peers.aiortc_echo`) has a UDP socket for each caller. It always decodes and encodes, so
@@ -25,16 +27,20 @@ from loadtest.media_bench.links import UdpLink
 from loadtest.media_bench.search import CapacitySearch
 from loadtest.media_bench.speech import speech
 from loadtest.media_bench.stack import ENGINE, QUIET, laid_out, not_ours, trunk_link
+from loadtest.media_bench.trial import MAX_STRANGERS
 from loadtest.scenario import Check, Limits, Progress, Result, Scenario
 from loadtest.target import Target
 
 WIDEBAND = "pcm16_16000"
 MIN_RATIO = 20.0
 MIN_PCM_RATIO = 5.0
-MAX_STRANGERS = 10.0
-"""Percent of a core. Beyond it either side may have been cut short, and the ratio means nothing."""
-FIRST_LOAD = 100
+FIRST_LOAD = 350
+GROWTH = 1.25
+"""Of our loads; the first ones are near the answer."""
+FIRST_PCM_LOAD = 64
 FIRST_AIORTC_LOAD = 8
+WITHIN_S = 50.0
+"""For each of the four searches: all of them end within four minutes."""
 
 
 async def run(target: Target, limits: Limits, progress: Progress) -> Result:
@@ -42,17 +48,19 @@ async def run(target: Target, limits: Limits, progress: Progress) -> Result:
     if target.stack is None:
         return not_ours()
     result = Result()
-    ours = await _ours(target.stack, limits, progress, "ours")
+    ours = await _ours(target.stack, limits, progress, "ours", FIRST_LOAD)
     theirs = await _aiortc(limits, progress, "pcm16_48000", "aiortc")
     _report(result, "", ours, theirs, MIN_RATIO)
     async with Stack(StackSettings({**QUIET, beside.ACCEPTS: WIDEBAND})) as stack:
-        ours = await _ours(stack, limits, progress, "ours pcm")
+        ours = await _ours(stack, limits, progress, "ours pcm", FIRST_PCM_LOAD)
     theirs = await _aiortc(limits, progress, WIDEBAND, "aiortc pcm")
     _report(result, "pcm_", ours, theirs, MIN_PCM_RATIO)
     return result
 
 
-async def _ours(stack: Stack, limits: Limits, progress: Progress, name: str) -> Capacity:
+async def _ours(
+    stack: Stack, limits: Limits, progress: Progress, name: str, first: int
+) -> Capacity:
     await stack.stop_part("relay")
     target = Target(stack.console_url, stack.api_key, stack)
     link = await trunk_link(stack)
@@ -60,8 +68,8 @@ async def _ours(stack: Stack, limits: Limits, progress: Progress, name: str) -> 
         with laid_out(stack, ENGINE):
             async with aiohttp.ClientSession() as session:
                 crowd = Crowd(session, target, link, speech(), lambda: Busy.of(stack))
-                climb = Climb(crowd, limits.seconds, progress, name, ENGINE)
-                return await climb.run(CapacitySearch(FIRST_LOAD, limits.calls))
+                climb = Climb(crowd, limits.seconds, progress, name, ENGINE, within_s=WITHIN_S)
+                return await climb.run(CapacitySearch(first, limits.calls, growth=GROWTH))
     finally:
         link.close()
 
@@ -76,7 +84,9 @@ async def _aiortc(limits: Limits, progress: Progress, audio_format: str, name: s
                     crowd = Crowd(
                         *(session, target, link, speech()), lambda: Busy.of(stack), beside.HELD
                     )
-                    climb = Climb(crowd, limits.seconds, progress, name, beside.ENGINE)
+                    climb = Climb(
+                        *(crowd, limits.seconds, progress, name, beside.ENGINE), within_s=WITHIN_S
+                    )
                     search = CapacitySearch(FIRST_AIORTC_LOAD, limits.calls)
                     return await climb.run(search)
         finally:
@@ -99,6 +109,7 @@ def _report(
         "at_best": ours.best.described(ENGINE) if ours.best else None,
         "at_failure": ours.failed.described(ENGINE) if ours.failed else None,
         "aiortc_at_best": theirs.best.described(beside.ENGINE) if theirs.best else None,
+        "aiortc_at_failure": theirs.failed.described(beside.ENGINE) if theirs.failed else None,
     }
     result.figures |= {prefix + name: value for name, value in figures.items()}
     strangers = max(ours.strangers, theirs.strangers)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from launcher.stack import Stack
+from launcher.stack import Stack, StackSettings
 from loadtest.compare import compare
 from loadtest.sound import SAMPLE_RATE_HZ, SPEECH, Samples, read_wav
 
@@ -73,9 +73,10 @@ navigator.mediaDevices.getUserMedia = (wish) => ask({ ...wish,
 
 
 @pytest.fixture
-async def stack() -> AsyncIterator[Stack]:
-    """A whole Trunkline with its console, as `make run` starts it."""
-    async with Stack() as running:
+async def stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
+    """A whole Trunkline with its console, as `make run` starts it; the format is the parameter."""
+    variables = {"TRUNKLINE_BACKEND_ACCEPTS": getattr(request, "param", "opus")}
+    async with Stack(StackSettings(variables)) as running:
         yield running
 
 
@@ -107,8 +108,9 @@ async def page(stack: Stack, tmp_path: Path) -> AsyncIterator[Page]:
         yield page
 
 
+@pytest.mark.parametrize("stack", ["opus", "pcm16_16000"], indirect=True)
 async def test_a_caller_hears_themself(page: Page) -> None:
-    """Sound comes back whole, nothing is lost on loopback, and the page says so."""
+    """Sound comes back whole from either kind of backend, nothing is lost, the page says so."""
     await page.click("#talk")
     assert await until_state(page, "connected", "failed") == "connected"
     await page.evaluate(RECORD)

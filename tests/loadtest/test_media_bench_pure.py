@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
@@ -9,13 +11,16 @@ from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 
 from loadtest.media_bench.cpu import Busy
+from loadtest.media_bench.crowd import Crowd
 from loadtest.media_bench.generator import SLOTS, impaired
 from loadtest.media_bench.impairment import Impairment, Network
 from loadtest.media_bench.lateness import Measured, lateness_s
+from loadtest.media_bench.limits import Capacity, Climb
 from loadtest.media_bench.quality import intelligibility
 from loadtest.media_bench.search import CapacitySearch
 from loadtest.media_bench.trial import Trial
 from loadtest.media_bench.voice import Voice
+from loadtest.report import progress_bar
 
 KEY = bytes(range(30))
 
@@ -95,6 +100,61 @@ def test_one_bad_moment_does_not_count() -> None:
     assert search.next() == 10
     search.note(10, held=True)
     assert (search.next(), search.best, search.capped) == (None, 10, True)
+
+
+class SlowCrowd:
+    """Callers that all hold; a trial takes ten seconds of a clock that only they move."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.tried: list[int] = []
+
+    async def grow_to(self, count: int) -> None:
+        self.tried.append(count)
+
+    async def measure(self, callers: int, _seconds: float) -> Trial:
+        self.now_s += 10.0
+        return Trial(callers, 2.0, trial(0).measured, Busy({"engine": 1.0}), 0.1)
+
+    async def shrink_to(self, _count: int) -> None:
+        pass
+
+
+async def test_a_climb_ends_in_time() -> None:
+    """The trial that would end too late is not begun, and the best until then is the answer."""
+    crowd = SlowCrowd()
+    with progress_bar(1) as progress:
+        climb = Climb(
+            cast(Crowd[bytes], crowd),
+            *(1.0, progress, "slow", "engine"),
+            within_s=35.0,
+            clock=lambda: crowd.now_s,
+        )
+        capacity = await climb.run(CapacitySearch(10, 1000))
+    assert crowd.tried == [10, 15, 22]
+    assert (capacity.sessions, capacity.failed) == (22, None)
+
+
+async def test_a_trial_that_others_spoilt_is_run_again() -> None:
+    """A failure while strangers had the machine does not count, three times a search."""
+    crowd = SlowCrowd()
+    late = trial(11)
+    spoilt = Trial(10, 2.0, late.measured, Busy({"engine": 1.0}, cores_s=3.0), 0.1)
+    crowd.measure = AsyncMock(side_effect=[spoilt, spoilt, spoilt, trial(0)])  # type: ignore[method-assign]
+    with progress_bar(1) as progress:
+        climb = Climb(cast(Crowd[bytes], crowd), 1.0, progress, "spoilt", "engine")
+        capacity = await climb.run(CapacitySearch(10, 10))
+    assert crowd.tried == [10] * 4
+    assert (capacity.sessions, capacity.failed) == (10, None)
+
+
+def test_what_held_has_not_failed() -> None:
+    """A load that failed once and held then leaves no failure behind."""
+    capacity = Capacity()
+    capacity.note(trial(11))
+    assert capacity.failed is not None
+    capacity.note(trial(0))
+    assert (capacity.failed, capacity.sessions) == (None, 10)
 
 
 def test_a_voice_counts_echoes_across_the_wrap() -> None:

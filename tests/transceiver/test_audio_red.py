@@ -108,7 +108,7 @@ def report(sender_sequence: int, lost: int = 0, fraction: int = 0) -> ReportBloc
 def sent_by(sender: PacedSender, payloads: list[bytes]) -> list[rtp.RtpPacket]:
     """What leaves when a backend says these, from the sender's next due time on."""
     for payload in payloads:
-        assert sender.push(payload, TICKS)
+        assert sender.push(payload, TICKS, 0.0)
     packets, now = [], sender.due_s(0.0) or 0.0
     while len(sender):
         now = max(now, sender.due_s(now) or now)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-import selectors
 import struct
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,53 +16,11 @@ from aiortc import RTCDataChannel, RTCDataChannelParameters
 from aiortc.rtcsctptransport import RTCSctpCapabilities, RTCSctpTransport
 from google_crc32c import value as crc32c
 
+from tests.virtual_time import JumpingLoop, Run
 from transceiver import data_channels, sctp
 from transceiver.data_channels import DataChannels
 from transceiver.dtls import Role
 from transceiver.sctp_screen import MAX_CHUNKS, screen
-
-
-class JumpingSelector(selectors.DefaultSelector):
-    """Never waits: it tells how long the loop would have, and the loop's clock jumps."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.skipped_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise RuntimeError("the test waits for something that no timer will bring")
-        self.skipped_s += timeout
-        return super().select(0)
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """An event loop on virtual time."""
-
-    def __init__(self) -> None:
-        self.jumps = JumpingSelector()
-        super().__init__(self.jumps)
-
-    def time(self) -> float:
-        return self.jumps.skipped_s
-
-    def live_timers(self) -> int:
-        return sum(not handle.cancelled() for handle in vars(self)["_scheduled"])
-
-
-@pytest.fixture
-def run() -> Iterator[Callable[[Coroutine[Any, Any, None]], None]]:
-    """Run a coroutine on a virtual loop; whatever the loop had to report fails the test."""
-    loop = JumpingLoop()
-    complaints: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _, context: complaints.append(context))
-    yield loop.run_until_complete
-    tasks, timers = asyncio.all_tasks(loop), loop.live_timers()
-    loop.close()
-    assert (tasks, timers, complaints) == (set(), 0, [])
-
-
-Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
 class Side:

@@ -180,6 +180,8 @@ async def test_a_checkpoint_is_enough(move: Move) -> None:
     for number in range(5):  # after the checkpoint, by the owner that is about to die
         move.caller.say()
         await move.until(lambda n=number: len(move.caller.heard) == before + n + 1)  # type: ignore[misc]
+    move.channels().send(EVENTS, "since")
+    await move.until(lambda: move.caller.messages[-1][1] == "since")
     session = move.second.adopt(read(write(state)), SECOND_OLD)
     move.re_point()
     await move.talk(3)

@@ -107,6 +107,22 @@ async def test_a_tick_is_one_message() -> None:
         assert backend.batches == [10]
 
 
+async def test_messages_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said in many ticks of one interval is one message; after a pause nothing waits."""
+    async with scripted() as backend, running_link(backend.port) as link:
+        await soon(link.until_ready())
+        handle = link.open_call("c", "", Sink(), 50, 0)
+        await backend.until(lambda: len(backend.heard) == 1)
+        backend.batches.clear()
+        monkeypatch.setattr(model_link, "MESSAGE_INTERVAL_S", 0.25)
+        for frame in range(20):
+            handle.send_audio(b"x", frame * 960, 960)
+            await asyncio.sleep(0)
+        await backend.until(lambda: len(backend.heard) == 21)
+        assert sum(backend.batches) == 20
+        assert len(backend.batches) <= 2
+
+
 async def test_handler_sends_no_further_than_its_credit() -> None:
     """A handler stops at the credit and goes on by as much as is given."""
 

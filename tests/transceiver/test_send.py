@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import deque
+from collections.abc import Iterable
 
 import pytest
 
-from transceiver.rtp.send import TALKSPURT_GAP_S, PacedSender, Playout
+from transceiver.rtp.send import HURRY, TALKSPURT_GAP_S, PacedSender, Playout
 from wire import rtp
 from wire.rtcp import ReportBlock
 from wire.rtp import RtpPacket
@@ -19,9 +22,9 @@ def make(sequence: int = 0xFFFE, timestamp: int = 0xFFFF_FFF0, **options: int) -
     return PacedSender(SSRC, 111, sequence, timestamp, **options)
 
 
-def push(sender: PacedSender, count: int = 1) -> None:
+def push(sender: PacedSender, count: int = 1, now: float = 0.0) -> None:
     for _ in range(count):
-        assert sender.push(b"opus", TICKS)
+        assert sender.push(b"opus", TICKS, now)
 
 
 def play(sender: PacedSender, start_s: float, until_s: float) -> list[tuple[float, RtpPacket]]:
@@ -55,8 +58,8 @@ def test_frames_leave_one_per_duration_with_continuous_numbers() -> None:
 def test_each_frame_is_paced_by_its_own_duration(duration: int) -> None:
     """A 60 ms frame holds the next one for 60 ms."""
     sender = make(0, 0)
-    sender.push(b"one", duration)
-    sender.push(b"two", TICKS)
+    sender.push(b"one", duration, 0.0)
+    sender.push(b"two", TICKS, 0.0)
     (first_s, first), (second_s, second) = play(sender, 0.0, 1.0)
     assert second_s - first_s == pytest.approx(duration / 48000)
     assert second.timestamp - first.timestamp == duration
@@ -69,11 +72,52 @@ def test_jitter_of_the_backend_does_not_add_up() -> None:
     left = []
     for index, late in enumerate(late_s):
         now = index * FRAME_S + late
-        push(sender)
+        push(sender, 1, now)
         left += play(sender, now, now + 0.0101)
     assert [packet.timestamp for _, packet in left] == [n * TICKS for n in range(6)]
     assert left[-1][0] == pytest.approx(5 * FRAME_S + 0.009)
     assert sender.due_s(0.2) is None
+
+
+def live(sender: PacedSender, arrivals_s: Iterable[float]) -> list[float]:
+    """How long each frame waits whose arrival is given, polled as it comes and when it is due."""
+    waiting: deque[float] = deque()
+    waits: list[float] = []
+    for now in [*arrivals_s, math.inf]:
+        for left_s, _ in play(sender, waiting[0] if waiting else now, now):
+            waits.append(left_s - waiting.popleft())
+        if now < math.inf:
+            push(sender, 1, now)
+            waiting.append(now)
+    return waits
+
+
+def test_a_first_frame_that_was_late_delays_nobody_after_it() -> None:
+    """Frames that find an empty queue leave up to half a frame before the rhythm of the first."""
+    waits = live(make(0, 0), [0.009, *(n * FRAME_S for n in range(1, 20))])
+    assert max(waits) < 0.001
+
+
+@pytest.mark.parametrize("late_s", [0.04, 0.1, 0.19])
+def test_a_queue_that_only_stands_is_drained(late_s: float) -> None:
+    """After a slow start the wait of every frame shrinks to nothing, without a burst or a gap."""
+    sender = make(0, 0)
+    arrivals_s = [late_s, *(max(late_s, n * FRAME_S) for n in range(1, 400))]
+    waits = live(sender, arrivals_s)
+    assert waits[20] == pytest.approx(late_s, abs=0.011)
+    assert max(waits[-50:]) < 0.001
+    left_s = [came + wait for came, wait in zip(arrivals_s, waits, strict=True)]
+    spacing = [after - before for before, after in itertools.pairwise(left_s)]
+    assert min(spacing[30:300]) >= FRAME_S * (1 - HURRY) - 0.0101
+    assert sender.packets == 400
+
+
+def test_a_backend_ahead_of_time_is_not_hurried() -> None:
+    """What was said faster than real time is sent in real time, however long it takes."""
+    growing = live(make(0, 0), [n * FRAME_S / 2 for n in range(200)])
+    assert growing[-1] == pytest.approx(199 * FRAME_S / 2, abs=0.011)
+    far_ahead = live(make(0, 0), [0.0] * 50 + [n * FRAME_S for n in range(1, 200)])
+    assert far_ahead[-1] == pytest.approx(49 * FRAME_S, abs=0.011)
 
 
 @pytest.mark.parametrize("gap_s", [0.5, 3.0, 100.0])
@@ -82,7 +126,7 @@ def test_a_pause_moves_the_timestamp_as_the_wall_clock(gap_s: float) -> None:
     sender = make(7, 0)
     push(sender)
     play(sender, 0.0, 0.0)
-    push(sender, 2)
+    push(sender, 2, FRAME_S + gap_s)
     sent = [packet for _, packet in play(sender, FRAME_S + gap_s, FRAME_S + gap_s + 1)]
     assert sent[0].timestamp == pytest.approx(TICKS + gap_s * 48000, abs=TICKS)
     assert sent[0].timestamp % TICKS == 0
@@ -97,7 +141,7 @@ def test_late_frames_of_a_live_source_are_the_next_sound() -> None:
     play(sender, 0.0, 0.0)
     for number, late_s in enumerate((0.03, 0.03, 0.1, 0.09, 0.09), start=1):
         now = number * FRAME_S + late_s
-        push(sender)
+        push(sender, 1, now)
         sent = play(sender, now, now + FRAME_S / 2)
         assert [(packet.timestamp, packet.marker) for _, packet in sent] == [
             (number * TICKS, False)
@@ -131,10 +175,10 @@ def test_the_queue_is_bounded_and_unfit_frames_are_refused() -> None:
     """A full queue, an empty or too long frame, and an impossible duration change nothing."""
     sender = make(max_queued=3)
     push(sender, 3)
-    assert not sender.push(b"opus", TICKS)
+    assert not sender.push(b"opus", TICKS, 0.0)
     sender.clear()
     for payload, duration in ((b"", TICKS), (bytes(1276), TICKS), (b"a", 0), (b"a", 5761)):
-        assert not sender.push(payload, duration)
+        assert not sender.push(payload, duration, 0.0)
     assert sender.playout() == Playout(sent=0, acked=0, cleared=3, queued=0)
     assert sender.refused == 5
 
@@ -145,9 +189,9 @@ def test_clear_forgets_what_is_queued_and_keeps_the_rhythm() -> None:
     push(sender, 10)
     play(sender, 0.0, 2 * FRAME_S)
     assert sender.clear() == 7
-    push(sender)
+    push(sender, 1, 2 * FRAME_S + 0.001)
     ((now, packet),) = play(sender, 2 * FRAME_S + 0.001, 1.0)
-    assert now == pytest.approx(3 * FRAME_S)
+    assert now == pytest.approx(2.5 * FRAME_S)
     assert (packet.timestamp, packet.sequence) == (3 * TICKS, 3)
     assert sender.playout() == Playout(sent=4, acked=0, cleared=7, queued=0)
 

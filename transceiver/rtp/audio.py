@@ -184,14 +184,15 @@ class AudioStream:
 
     def poll(self, now: float) -> list[bytes]:
         """Protected packets to send now: due frames, then a due report."""
-        if self._srtp is None or self.reports is None:
+        srtp, reports = self._srtp, self.reports
+        if srtp is None or reports is None:
             return []
         frame = self.sender.poll(now)
-        packets = [] if frame is None else [self._srtp.protect_rtp(frame)]
-        if now >= self.reports.next_s:
-            compound = self.reports.poll(now, self.heard)
+        packets = [] if frame is None else [srtp.protect_rtp(frame)]
+        if now >= reports.next_s:
+            compound = reports.poll(now, self.heard)
             if compound is not None:
-                packets.append(self._srtp.protect_rtcp(compound))
+                packets.append(srtp.protect_rtcp(compound))
         return packets
 
     def due_s(self, now: float) -> float | None:

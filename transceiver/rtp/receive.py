@@ -35,6 +35,9 @@ class Origin(Enum):
     COMFORT = "comfort"  # the noise of a pause
 
 
+_PACKET = Origin.PACKET  # Python 3.11 takes 0.1 µs to look up a member of an Enum
+
+
 class Frame(NamedTuple):
     """One frame in order. `lost`: packets missing immediately before it.
 
@@ -85,8 +88,9 @@ class ReorderWindow:
     def push(self, sequence: int, timestamp: int, payload: bytes, now: float) -> list[Frame]:
         """The frames that this packet lets go, in order; mostly itself."""
         if sequence == self._next and not self._held:
+            # Nearly every packet. A tuple made directly skips the constructor: half of all this.
             self._next = (sequence + 1) & 0xFFFF
-            return [Frame(payload, timestamp, 0)]
+            return [tuple.__new__(Frame, (payload, timestamp, 0, _PACKET, 0))]
         if self._next is None:
             self._next = sequence
         ahead = (sequence - self._next) & 0xFFFF

@@ -17,6 +17,10 @@ Across a pause the timestamp follows the wall clock, so that the caller's jitter
 and not a packet that took so long; the sequence number rises by one whatever happens. What was held
 up follows at twice its rate until it has caught up; two frames never leave at once.
 
+The rhythm is that of the first frame, which was perhaps a late one. So a frame that meets an empty
+queue may leave up to half its duration before its time, and a queue that only stands (`standing`)
+is drained by letting the rhythm run one part in twenty faster: no burst, and timestamps go on.
+
 A frame may be written in another format than the wire's: `encoded_by` names who makes a packet of
 it, when its turn comes and not before, since what is cleared need not be encoded.
 
@@ -39,12 +43,14 @@ from typing import NamedTuple
 from transceiver.rtp.opus import CLOCK_HZ, DTX_BYTES, MAX_DURATION, MAX_PACKET_BYTES
 from transceiver.rtp.redundancy import Redundancy
 from transceiver.rtp.skipped import SkippedFrames
+from transceiver.rtp.standing import StandingWait
 from transceiver.session_state import SendState
 from wire import rtp
 from wire.rtcp import ReportBlock
 
 MAX_QUEUED_FRAMES = 300  # 6 s of 20 ms frames
 TALKSPURT_GAP_S = 0.2
+HURRY = 1 / 20  # of a frame: a caller's jitter buffer takes it for the drift of a clock
 
 
 class Playout(NamedTuple):
@@ -85,6 +91,8 @@ class PacedSender:
         self._timestamp = timestamp  # of the next frame
         self._due_s: float | None = None  # when the frame before ends
         self._not_before_s = -math.inf
+        self._lead_s = 0.0  # how much earlier than due the frame at the head may leave
+        self._standing = StandingWait()
         self._marker = True
 
     def __len__(self) -> int:
@@ -95,16 +103,23 @@ class PacedSender:
         """Frames whose turn has come: those sent, and those DTX left out."""
         return self.packets + self._skipped.total
 
+    @property
+    def used(self) -> int:
+        """Frames that no longer wait: those whose turn has come, was taken away or never was."""
+        return self.packets + self._skipped.total + self.cleared + self.refused
+
     def encoded_by(self, encode: Callable[[bytes], bytes], max_frame_bytes: int) -> None:
         """Frames come in another format, of at most that many bytes; `encode` makes packets."""
         self._encode, self._max_frame_bytes = encode, max_frame_bytes
 
-    def push(self, payload: bytes, duration: int) -> bool:
+    def push(self, payload: bytes, duration: int, now: float) -> bool:
         """Queue a frame of `duration` 48 kHz ticks; False if it is unfit or the queue is full."""
         fit = 0 < len(payload) <= self._max_frame_bytes and 0 < duration <= MAX_DURATION
         if not fit or len(self._queue) >= self._max_queued:
             self.refused += 1
             return False
+        if self._due_s is not None:
+            self._note_wait(self._due_s - now, duration / CLOCK_HZ)
         self._queue.append((payload, duration))
         return True
 
@@ -112,23 +127,31 @@ class PacedSender:
         """When `poll` will have a packet; None while nothing is queued."""
         if not self._queue:
             return None
-        return now if self._due_s is None else max(self._due_s, self._not_before_s)
+        return now if self._due_s is None else max(self._due_s - self._lead_s, self._not_before_s)
 
     def poll(self, now: float) -> bytes | None:
         """The RTP packet that is due, or None; `due_s` then says when the next one is.
 
         None also for a frame that DTX leaves out, whose turn is then over.
         """
+        due_s = self._due_s
         if not self._queue or now < self._not_before_s:
             return None
-        due_s = now if self._due_s is None else self._rejoin(now, self._due_s)
-        if now < due_s:
+        if due_s is None:
+            due_s = now
+        elif now - due_s >= TALKSPURT_GAP_S:
+            due_s = self._skip_pause(now, due_s)
+        if now < due_s - self._lead_s:
             return None
         payload, duration = self._queue.popleft()
         packet = self._packet(payload if self._encode is None else self._encode(payload))
         self._timestamp += duration
-        self._due_s = due_s + duration / CLOCK_HZ
-        self._not_before_s = now + duration / CLOCK_HZ / 2
+        duration_s = duration / CLOCK_HZ
+        self._due_s = due_s + duration_s
+        if self._standing.surplus_s:
+            self._due_s -= self._standing.take(duration_s * HURRY)
+        self._not_before_s = now + duration_s / 2
+        self._lead_s = 0.0
         return packet
 
     def clear(self) -> int:
@@ -195,11 +218,14 @@ class PacedSender:
         elapsed_s = 0.0 if self._due_s is None else now - self._due_s
         return (self._timestamp + int(elapsed_s * CLOCK_HZ)) & 0xFFFF_FFFF
 
-    def _rejoin(self, now: float, due_s: float) -> float:
-        """When the next frame should leave, after skipping a pause."""
+    def _note_wait(self, until_due_s: float, duration_s: float) -> None:
+        if not self._queue:
+            self._lead_s = duration_s / 2
+        self._standing.note(until_due_s + len(self._queue) * duration_s)
+
+    def _skip_pause(self, now: float, due_s: float) -> float:
+        """When the next frame should leave: as many whole frames later as the pause was long."""
         late_s = now - due_s
-        if late_s < TALKSPURT_GAP_S:
-            return due_s
         duration = self._queue[0][1]
         skipped = int(late_s * CLOCK_HZ + 0.5) // duration * duration
         self._timestamp += skipped

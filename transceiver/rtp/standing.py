@@ -1,0 +1,51 @@
+"""The standing queue: how long every frame of late has waited, and how much can be taken back.
+
+A queue that a burst or a slow start has filled stays filled when its source speaks in real time:
+each frame that leaves makes room for the one that comes, and all that follows is late by the same
+time for the rest of the call. It shows in the least wait: a queue that did its work (evening out
+jitter) was empty for somebody within `WINDOW` frames, one that only stands was empty for nobody.
+
+    waits of 25 frames   3 0 8 5 0 …      least 0   → nothing stands
+                         43 40 48 45 …    least 40  → 40 ms stand: time to hurry by
+                         43 60 85 110 …   growing   → a source that runs ahead: its queue is meant
+                         5 s              too much  → the same
+"""
+
+from __future__ import annotations
+
+import math
+
+WINDOW = 25  # frames: half a second, longer than jitter takes to show its least
+STEADY_S = 0.010  # between the least of two windows: beyond it the queue grows, and does not stand
+MAX_STANDING_S = 0.2  # more is queued by a source that speaks faster than real time
+
+
+class StandingWait:
+    """Notes waits in seconds; negative ones are of frames that came late. Pure."""
+
+    def __init__(self) -> None:
+        self.surplus_s = 0.0
+        """What all frames of the last window could have been spared, less what was taken."""
+        self._least_s = self._least_before_s = math.inf
+        self._frames = 0
+
+    def note(self, wait_s: float) -> None:
+        """A frame has come that would wait so long."""
+        self._least_s = min(self._least_s, wait_s)
+        self._frames += 1
+        if self._frames == WINDOW:
+            self._turn()
+
+    def take(self, most_s: float) -> float:
+        """Some of the surplus, at most so much; it is then taken back."""
+        taken_s = min(self.surplus_s, most_s)
+        self.surplus_s -= taken_s
+        return taken_s
+
+    def _turn(self) -> None:
+        least_s, self._least_s = self._least_s, math.inf
+        steady = least_s - self._least_before_s < STEADY_S
+        stands = steady and 0 < least_s <= MAX_STANDING_S
+        self.surplus_s = least_s if stands else 0.0
+        self._least_before_s = least_s
+        self._frames = 0
