@@ -123,6 +123,7 @@ class Session:
         self._farewell_s = math.inf
         self._wake_s = math.inf
         self._credited = 0
+        self._told_talkspurts = 0
         self._messages_received = self._messages_sent = 0
         self._released = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
@@ -594,6 +595,9 @@ class Session:
     def _play(self, now: float) -> None:
         for packet in self._audio.poll(now):
             self._transmit(packet)
+        if self._audio.sender.talkspurts != self._told_talkspurts:
+            self._told_talkspurts = self._audio.sender.talkspurts
+            self._tell_playout()  # the backend learns when its answer began to leave
         self._give_credit()
 
     def _give_credit(self) -> None:
