@@ -48,17 +48,14 @@ def _reason(error: Exception) -> str:
     return "malformed"
 
 
-class VoiceSettings(BackendSettings):
-    """Settings of the local agent."""
+class AgentSettings(BackendSettings):
+    """What every agent can be told, whatever its models are."""
 
     backend_metrics: Address | None = Field(
         None, description="HTTP: Prometheus metrics at /metrics; empty serves none"
     )
     backend_max_calls: Annotated[int, within("a number of calls", 1, 1000)] = Field(
         32, description="calls of one transceiver at once, 1-1000"
-    )
-    backend_models: Annotated[Literal["local", "instant"], AnyCase] = Field(
-        "local", description="local (Whisper, SmolLM2, Piper) or instant (stand-ins that say noise)"
     )
     backend_instructions: str = Field(INSTRUCTIONS, description="what the chat model is told first")
     backend_greeting: str = Field("", description="said when a call begins; empty says nothing")
@@ -67,4 +64,12 @@ class VoiceSettings(BackendSettings):
         description="HTTP tools, a JSON list of objects with name, url, description, parameters, "
         "method, headers, timeout_s, phrases, say",
         json_schema_extra={"default": "none"},
+    )
+
+
+class VoiceSettings(AgentSettings):
+    """Settings of the local agent."""
+
+    backend_models: Annotated[Literal["local", "instant"], AnyCase] = Field(
+        "local", description="local (Whisper, SmolLM2, Piper) or instant (stand-ins that say noise)"
     )
