@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import NoReturn
 
 import grpc
@@ -133,16 +134,19 @@ def serve(
     accepts: Sequence[AudioFormat] = (AudioFormat.OPUS,),
     name: str = "backend",
     max_calls: int = 0,
+    around: AbstractAsyncContextManager[object] | None = None,
 ) -> NoReturn:
     """Serve `handler` until SIGTERM or SIGINT: the whole main program of a backend.
 
-    Raises SystemExit: 0 at the end, 1 after one line on stderr when the address cannot be had.
+    `around` is entered before the first call and left after the last. Raises SystemExit: 0 at the
+    end, 1 after one line on stderr when the address cannot be had or `around` raises StartupError.
     """
     logs.configure(settings.log_level, settings.log_format, process="backend")
 
     async def main(stop: asyncio.Event) -> None:
         listen = settings.backend_listen
-        async with BackendServer(handler, listen, accepts=accepts, name=name, max_calls=max_calls):
+        server = BackendServer(handler, listen, accepts=accepts, name=name, max_calls=max_calls)
+        async with around or nullcontext(), server:
             await stop.wait()
 
     raise SystemExit(process.run(main))

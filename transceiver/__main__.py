@@ -142,6 +142,7 @@ def _app(
     return make_app(
         intake,
         ApiKeys(keys),
+        lambda: engine.key_rings[0],
         status,
         cors_origins=settings.transceiver_cors_origins,
         console=console,

@@ -55,6 +55,7 @@ from transceiver.session_state import (
     SctpState,
     SessionState,
 )
+from transceiver.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.snapshot import CallSnapshot
 from transceiver.srtp import SrtpKeys, SrtpSession, profile_named
 from transceiver.states import END_REASONS, State, Step, follow
@@ -71,7 +72,6 @@ SEND_CREDIT = 250
 CREDIT_LOT = 25  # credit goes back in lots: an event for every frame would double the traffic
 # Time for the last message to leave through SCTP, before the association is ended.
 FAREWELL_S = 0.2
-EVENTS_LABEL = "oai-events"
 
 # For the path of every packet: Python 3.11 takes 0.1 µs to look up a member of an Enum.
 _STUN, _DTLS = PacketKind.STUN, PacketKind.DTLS
@@ -120,6 +120,7 @@ class Session:
         self._voice: PcmVoice | None = None  # None: the backend speaks Opus
         self._channels: DataChannels | None = None
         self._waiting = WaitingMessages()
+        self.sidebands = Sidebands()
         self._handle: CallHandle | None = None
         self._backend = self._session_json = ""
         self._audio_format = 0
@@ -127,6 +128,7 @@ class Session:
         self._farewell_s = math.inf
         self._wake_s = math.inf
         self._credited = 0
+        self._told_talkspurts = 0
         self._messages_received = self._messages_sent = 0
         self._released = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
@@ -394,6 +396,11 @@ class Session:
         """Return when an ended call holds nothing any more."""
         await self._released.wait()
 
+    def hear_sideband(self, text: str) -> None:
+        """Take an event of a side band as if the caller had sent it."""
+        if self._handle is not None and self.state is not State.ENDED:
+            self._handle.send_text(EVENTS_LABEL, text)
+
     # The backend's side: transceiver.model_link.CallSink.
 
     def on_audio(self, payload: bytes, duration: int) -> None:
@@ -412,6 +419,8 @@ class Session:
 
     def on_data(self, label: str, content: str | bytes) -> None:
         """Send a message to the caller; it waits for a channel that is not open yet."""
+        if label == EVENTS_LABEL and isinstance(content, str):
+            self.sidebands.tell(content)
         if self.offer.data is None:
             self._host.count("data_not_offered")
         elif self._channels is not None and label in self._channels.labels:
@@ -593,6 +602,9 @@ class Session:
     def _play(self, now: float) -> None:
         for packet in self._audio.poll(now):
             self._transmit(packet)
+        if self._audio.sender.talkspurts != self._told_talkspurts:
+            self._told_talkspurts = self._audio.sender.talkspurts
+            self._tell_playout()  # the backend learns when its answer began to leave
         self._give_credit()
 
     def _give_credit(self) -> None:
@@ -657,6 +669,7 @@ class Session:
             self._release()
 
     def _release(self) -> None:
+        self.sidebands.end()
         if self._dtls is not None:
             self._dtls.close()
             self._send_dtls(self._dtls)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiohttp import ClientResponse, ClientSession
+from aiohttp import ClientResponse, ClientSession, ClientWebSocketResponse
 
 from fleet.address import Address
 from transceiver.offer import Offer
+from transceiver.sidebands import Sidebands
 from transceiver.signaling.access import ApiKeys
 from transceiver.signaling.app import Status, make_app
 from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.http_listener import HttpListener, listen
 from transceiver.signaling.intake import Intake
 from transceiver.snapshot import CallSnapshot
+from wire.keys import KeyRing
 
 KEY = "key-one"
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 FINGERPRINT = ":".join(["AB"] * 32)
 RELAYS = (Address("203.0.113.10", 3478), Address("2001:db8::1", 3478))
+
+
+RING = KeyRing(1, {1: bytes(range(32))})
 
 
 class FakeSession:
@@ -33,12 +39,18 @@ class FakeSession:
         self.offer = offer
         self.surface = surface
         self.restarts = 0
+        self.sidebands = Sidebands()
+        self.from_sidebands: asyncio.Queue[str] = asyncio.Queue()
         self.local_ufrag = f"ufrag{number}x0"
         self.local_password = f"password{number}x0" + "p" * 20
         self.ssrc = 1000 + number
         self.cname = self.call_id
         self.started_unix_ms = 1_700_000_000_000 + number // 2
         self._refusal = refusal
+
+    def hear_sideband(self, text: str) -> None:
+        """Keep it for the test."""
+        self.from_sidebands.put_nowait(text)
 
     async def accepted(self, timeout_s: float) -> None:
         """Taken, or refused as told."""
@@ -91,8 +103,10 @@ class FakeEngine:
 
     def end(self, call_id: str, reason: str) -> bool:
         """End it and note why."""
-        if self._live.pop(call_id, None) is None:
+        session = self._live.pop(call_id, None)
+        if session is None:
             return False
+        session.sidebands.end()
         self.ended.append((call_id, reason))
         return True
 
@@ -123,6 +137,11 @@ class FrontDoor:
             await response.read()
             return response
 
+    async def connect(self, path: str, **options: Any) -> ClientWebSocketResponse:
+        """A WebSocket, with the good key unless told otherwise; to be closed by the caller."""
+        options.setdefault("headers", AUTHORIZED)
+        return await self._client.ws_connect(f"http://127.0.0.1:{self.port}{path}", **options)
+
     async def post_sdp(self, path: str, sdp: str | bytes, **headers: str) -> ClientResponse:
         """POST an offer."""
         return await self.ask(
@@ -139,6 +158,7 @@ async def front_door(
     body_timeout_s: float = 10.0,
     idle_timeout_s: float = 20.0,
     max_connections: int = 100,
+    ring: KeyRing = RING,
 ) -> AsyncIterator[FrontDoor]:
     """An application on a free loopback port, closed at the end."""
     engine = FakeEngine()
@@ -151,6 +171,7 @@ async def front_door(
     app = make_app(
         Intake(engine, FINGERPRINT, RELAYS),
         ApiKeys(keys),
+        lambda: ring,
         status,
         cors_origins=origins,
         console=console,

@@ -78,6 +78,7 @@ class PacedSender:
         self.redundancy = Redundancy(payload_type, red_payload_type)
         self.packets = 0
         self.octets = 0
+        self.talkspurts = 0  # begun, that is packets with a marker
         self.acked = 0
         self.cleared = 0
         self.refused = 0
@@ -246,6 +247,7 @@ class PacedSender:
             self.ssrc,
             body,
         )
+        self.talkspurts += self._marker
         self._marker = False
         self._sequence += 1
         self.packets += 1

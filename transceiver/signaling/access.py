@@ -1,14 +1,28 @@
-"""Who may call: bearer keys (RFC 6750 §2.1), compared in constant time."""
+"""Who may call: bearer keys (RFC 6750 §2.1), compared in constant time, and client secrets.
+
+A WebSocket of a browser can send no Authorization header; it names its key as a subprotocol, as
+OpenAI's clients do: `Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.KEY`.
+"""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 
+from aiohttp import hdrs, web
+
+from transceiver.client_secret import PREFIX, SecretRefused, unseal
 from transceiver.signaling.problem import Problem
+from wire.keys import KeyRing
+
+BOUND_SESSION = web.RequestKey("bound_session", str)
+"""Of a request with a client secret: the session bound to it, as JSON text."""
 
 _CHALLENGE = 'Bearer realm="trunkline"'
+_INVALID = {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}
+_SUBPROTOCOL_KEY = "openai-insecure-api-key."
 
 
 class ApiKeys:
@@ -19,18 +33,53 @@ class ApiKeys:
             raise ValueError("at least one API key is needed")
         self._digests = [_digest(key) for key in keys]
 
-    def check(self, authorization: str | None) -> None:
-        """Judge an Authorization header. Raises Problem missing_key or wrong_key (both 401)."""
-        scheme, _, key = (authorization or "").strip().partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
-            detail = "Send the header Authorization: Bearer KEY."
-            raise Problem("missing_key", detail, {"WWW-Authenticate": _CHALLENGE})
-        given = _digest(key.strip())
+    def check(self, headers: Mapping[str, str]) -> None:
+        """Judge a request by its headers. Raises Problem missing_key or wrong_key (both 401)."""
+        given = _digest(bearer(headers))
         # Digests have one length, and all are compared: time tells neither length nor position.
         matches = [hmac.compare_digest(given, good) for good in self._digests]
         if not any(matches):
-            challenge = f'{_CHALLENGE}, error="invalid_token"'
-            raise Problem("wrong_key", "Check the API key.", {"WWW-Authenticate": challenge})
+            raise Problem("wrong_key", "Check the API key.", dict(_INVALID))
+
+
+class SecretKeys:
+    """Client secrets that are good; `ring` gives the keys they are sealed with, as they are now."""
+
+    def __init__(self, ring: Callable[[], KeyRing]) -> None:
+        self._ring = ring
+
+    def read(self, headers: Mapping[str, str]) -> str | None:
+        """The session bound to the request's secret; None when it brings none.
+
+        Raises Problem missing_key, wrong_key or expired_secret (all 401).
+        """
+        secret = bearer(headers)
+        if not secret.startswith(PREFIX):
+            return None
+        try:
+            return unseal(self._ring(), secret, time.time()).session_json
+        except SecretRefused as refused:
+            code = "expired_secret" if refused.reason == "expired" else "wrong_key"
+            raise Problem(code, "Get a new client secret.", dict(_INVALID)) from None
+
+
+def bearer(headers: Mapping[str, str]) -> str:
+    """The key of a request. Raises Problem missing_key."""
+    scheme, _, key = headers.get(hdrs.AUTHORIZATION, "").strip().partition(" ")
+    key = key.strip() if scheme.lower() == "bearer" else _subprotocol_key(headers)
+    if not key:
+        detail = "Send the header Authorization: Bearer KEY."
+        raise Problem("missing_key", detail, {"WWW-Authenticate": _CHALLENGE})
+    return key
+
+
+def _subprotocol_key(headers: Mapping[str, str]) -> str:
+    offered = headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")
+    keys = (name.strip() for name in offered)
+    return next(
+        (name.removeprefix(_SUBPROTOCOL_KEY) for name in keys if name.startswith(_SUBPROTOCOL_KEY)),
+        "",
+    )
 
 
 def _digest(key: str) -> bytes:

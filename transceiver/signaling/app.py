@@ -2,7 +2,8 @@
 
     request ─▶ cors ─▶ answer_problems ─▶ route ─▶ [key] ─▶ handler
 
-Calls need a key; `/healthz`, `/metrics`, preflights and the console page do not.
+Calls need a key, those of the realtime API a key or a client secret; `/healthz`, `/metrics`,
+preflights and the console page need none.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from transceiver.signaling.access import ApiKeys
+from transceiver.signaling.access import BOUND_SESSION, ApiKeys, SecretKeys
+from transceiver.signaling.client_secrets import ClientSecrets
 from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.cors import ANY_ORIGIN, cors
 from transceiver.signaling.intake import Intake
 from transceiver.signaling.metrics import EngineCollector, metrics_handler
 from transceiver.signaling.realtime_calls import RealtimeCalls
 from transceiver.signaling.refusals import answer_problems
+from transceiver.signaling.sideband import Sideband
 from transceiver.signaling.whip import Whip
+from wire.keys import KeyRing
 
 BODY_TIMEOUT_S = 10.0  # an offer is a few kilobytes; who needs longer holds a connection hostage
 
@@ -37,40 +41,67 @@ class Status:
 def make_app(
     intake: Intake,
     keys: ApiKeys,
+    ring: Callable[[], KeyRing],
     status: Status,
     *,
     cors_origins: Sequence[str] = (ANY_ORIGIN,),
     console: ConsolePage | None = None,
     body_timeout_s: float = BODY_TIMEOUT_S,
 ) -> web.Application:
-    """The application, without a socket. Raises nothing; a handler's errors become answers."""
+    """The application, without a socket. Raises nothing; a handler's errors become answers.
+
+    `ring` gives the keys that client secrets are sealed with, as they are now.
+    """
     app = web.Application(middlewares=[cors(cors_origins), answer_problems])
-    calls = [
+    sideband = Sideband(intake)
+    app.on_shutdown.append(sideband.close_all)
+    for_keys = [
         *Whip(intake, body_timeout_s).routes(),
-        *RealtimeCalls(intake, body_timeout_s).routes(),
+        *ClientSecrets(ring, body_timeout_s).routes(),
     ]
-    app.add_routes(_protected(calls, keys))
+    for_secrets = [*RealtimeCalls(intake, body_timeout_s).routes(), *sideband.routes()]
+    app.add_routes(_protected(for_keys, _key_check(keys)))
+    app.add_routes(_protected(for_secrets, _secret_check(keys, SecretKeys(ring))))
     app.add_routes(_open_routes(status))
     if console:
         app.add_routes(console.routes())
     return app
 
 
-def _protected(routes: Iterable[web.RouteDef], keys: ApiKeys) -> list[web.RouteDef]:
-    """The routes with a key in front of each but OPTIONS, which browsers send without one."""
+Check = Callable[[web.Request], None]
+"""Raises Problem for a request that may not come in."""
+
+
+def _protected(routes: Iterable[web.RouteDef], check: Check) -> list[web.RouteDef]:
+    """The routes with a check before each but OPTIONS, which browsers send without a key."""
     return [
-        route if route.method == hdrs.METH_OPTIONS else _with_key(route, keys) for route in routes
+        route if route.method == hdrs.METH_OPTIONS else _checked(route, check) for route in routes
     ]
 
 
-def _with_key(route: web.RouteDef, keys: ApiKeys) -> web.RouteDef:
+def _checked(route: web.RouteDef, check: Check) -> web.RouteDef:
     handler: Handler = route.handler
 
     async def checked(request: web.Request) -> web.StreamResponse:
-        keys.check(request.headers.get(hdrs.AUTHORIZATION))
+        check(request)
         return await handler(request)
 
     return web.route(route.method, route.path, checked)
+
+
+def _key_check(keys: ApiKeys) -> Check:
+    return lambda request: keys.check(request.headers)
+
+
+def _secret_check(keys: ApiKeys, secrets: SecretKeys) -> Check:
+    def check(request: web.Request) -> None:
+        session_json = secrets.read(request.headers)
+        if session_json is None:
+            keys.check(request.headers)
+        else:
+            request[BOUND_SESSION] = session_json
+
+    return check
 
 
 def _open_routes(status: Status) -> list[web.RouteDef]:

@@ -12,6 +12,7 @@ from transceiver.backends import UnknownBackend
 from transceiver.engine import Draining, TooManyCalls
 from transceiver.model_link import BackendAbsent, BackendRefused, CallLimit
 from transceiver.offer import Offer
+from transceiver.sidebands import Sidebands
 from transceiver.signaling.answer import LocalIdentity, write_answer
 from transceiver.signaling.offer_policy import CheckedOffer, OfferRefused, read_offer
 from transceiver.signaling.problem import Problem
@@ -45,6 +46,13 @@ class CallSession(Protocol):
     @property
     def cname(self) -> str:
         """Of that stream, as RTCP SDES says it."""
+
+    @property
+    def sidebands(self) -> Sidebands:
+        """Who else hears what the caller is sent."""
+
+    def hear_sideband(self, text: str) -> None:
+        """Take an event of a side band as if the caller had sent it."""
 
     async def accepted(self, timeout_s: float) -> None:
         """Return when the backend took the call; raises BackendRefused or BackendAbsent."""

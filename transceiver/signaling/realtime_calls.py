@@ -6,15 +6,18 @@
     POST /v1/realtime/calls/{id}/hangup  → 200
 
 The `session` object goes to the model backend as it came. All that is read here is which backend
-that should be: `session.trunkline.backend`, or a `session.model` that is a backend's name.
+that should be: `session.trunkline.backend`, or a `session.model` that is a backend's name. A call
+placed with a client secret has the session bound to that secret, and its own members over it.
 """
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from aiohttp import web
 
+from transceiver.signaling.access import BOUND_SESSION
 from transceiver.signaling.body import as_text, read_body, require_type
 from transceiver.signaling.form import Field, FormError, read_form
 from transceiver.signaling.intake import Intake
@@ -55,6 +58,7 @@ class RealtimeCalls:
         else:
             body = await read_body(request, MAX_OFFER_BYTES, self._body_timeout_s)
             sdp, session_json = as_text(body, "not_sdp"), ""
+        session_json = over(request.get(BOUND_SESSION, ""), session_json)
         call = await self._intake.place(sdp, "realtime", session_json)
         headers = {"Location": f"{CALLS_PATH}/{call.session.call_id}"}
         return web.Response(status=201, text=call.answer, content_type=SDP_TYPE, headers=headers)
@@ -104,17 +108,26 @@ def read_session(field: Field | None) -> str:
     if len(field.content) > MAX_SESSION_BYTES:
         raise Problem("too_large", f"The field session may have {MAX_SESSION_BYTES} bytes.")
     text = as_text(field.content, "bad_session")
-    _check_object(text)
+    read_object(text, "bad_session", "The field session")
     return text
 
 
-def _check_object(text: str) -> None:
+def over(bound_json: str, session_json: str) -> str:
+    """The session of a call over the one bound to its secret, member by member; both are good."""
+    if not bound_json or not session_json:
+        return bound_json or session_json
+    return json.dumps({**json.loads(bound_json), **json.loads(session_json)})
+
+
+def read_object(text: str, code: str, what: str) -> dict[str, Any]:
+    """The JSON object that a text is. Raises Problem with `code`, which names `what`."""
     try:
-        session = json.loads(text, parse_constant=_refuse_constant)
+        members = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        raise Problem("bad_session", "The field session cannot be read as JSON.") from None
-    if not isinstance(session, dict):
-        raise Problem("bad_session", "The field session must be a JSON object.")
+        raise Problem(code, f"{what} cannot be read as JSON.") from None
+    if not isinstance(members, dict):
+        raise Problem(code, f"{what} must be a JSON object.")
+    return members
 
 
 def _refuse_constant(name: str) -> None:

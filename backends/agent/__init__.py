@@ -1,0 +1,1 @@
+"""The conversation engine: who speaks when, whatever the models that hear, think and speak."""

@@ -1,0 +1,437 @@
+"""One conversation: the caller's sound and events in, answers out.
+
+    packets ─▶ Ear ─▶ VoiceMeter ─▶ TurnDetector ─┬─ PauseBegan ─▶ write down, judge, answer ahead
+                                                  ├─ PauseOver  ─▶ throw that away
+                                                  ├─ TurnEnded  ─▶ keep it: Answers.give
+                                                  └─ SpeechBegan while we talk ─▶ Answers.stop
+    data channel ─▶ RealtimeSession ─▶ events to the client, commands to us
+
+Nothing here blocks: what takes time is an errand, and the loop that hears goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from backends.agent.answers import Answers, Phrases
+from backends.agent.completeness import OPEN, completeness
+from backends.agent.ear import Ear
+from backends.agent.errands import Errands
+from backends.agent.listening import StablePrefix, detector
+from backends.agent.messages import chat_messages, said
+from backends.agent.metrics import TurnMetrics
+from backends.agent.models import BYTES_PER_MS, ChatMessage, Hearing, ModelFailure, Models
+from backends.agent.reply import Asked, Limits, Reply
+from backends.agent.stages import Stamps, TurnRecord
+from backends.agent.tools import Toolbox, as_function
+from backends.agent.turns import PauseBegan, PauseOver, SpeechBegan, TurnEnded, TurnEvent
+from backends.call import Call
+from backends.events import Audio, Playout, Text
+from backends.realtime import (
+    CancelResponse,
+    ClearInput,
+    ClearOutput,
+    Command,
+    CommitInput,
+    CreateResponse,
+    RealtimeSession,
+    ResponseOptions,
+    ServerEvent,
+    UpdateSession,
+    to_text,
+)
+from backends.realtime.events import server_event
+
+EVENTS_LABEL = "oai-events"
+MAX_UNSENT = 2000  # events; a client that takes none for that long has gone
+UNLIKELY = 0.25  # an answer to a turn that is less likely complete is not worth the work
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How an agent behaves; `session` are members of the session's configuration."""
+
+    session: dict[str, Any] = field(default_factory=dict)
+    greeting: str = ""
+    phrases: Phrases = field(default_factory=Phrases)
+    limits: Limits = field(default_factory=Limits)
+    hearing_timeout_s: float = 8.0
+    partial_every_s: float = 0.7
+    context_chars: int = 24_000
+
+
+@dataclass
+class Turn:
+    """What the caller is saying."""
+
+    record: TurnRecord
+    hearing: Hearing
+    began_ms: float
+    item_id: str = ""
+    stable: StablePrefix = field(default_factory=StablePrefix)
+    considered: asyncio.Task[str] | None = None  # of the pause that is going on
+    stamps: Stamps = field(default_factory=Stamps)  # of that pause
+    reply: Reply | None = None  # begun ahead
+    partial: asyncio.Task[None] | None = None
+    partial_s: float = 0.0
+
+
+class Agent:
+    """The agent of one call; `run` it as the call's handler."""
+
+    def __init__(
+        self,
+        call: Call,
+        models: Models,
+        toolbox: Toolbox,
+        manner: Manner,
+        metrics: TurnMetrics,
+    ) -> None:
+        self._call = call
+        self._models = models
+        self._toolbox = toolbox
+        self._manner = manner
+        self._metrics = metrics
+        self._session = RealtimeSession(call.session_json, manner.session)
+        self._unsent: asyncio.Queue[ServerEvent] = asyncio.Queue(MAX_UNSENT)
+        self._errands = Errands(call)
+        self._answers = Answers(
+            call, self._session, models, toolbox, self._errands, self._tell, self._publish,
+            manner.phrases, manner.limits,
+        )  # fmt: skip
+        self._ear = Ear()
+        self._meter = models.voice.meter()
+        self._detection = self._session.config.audio.input.turn_detection
+        self._turns = detector(self._detection)
+        self._turn: Turn | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._numbers = 0
+
+    async def run(self) -> None:
+        """Converse until the call ends."""
+        async with self._errands:
+            self._errands.run(self._send_events(), "events")
+            self._tell(self._session.opened())
+            self._greet()
+            try:
+                async for event in self._call.events():
+                    await self._hear(event)
+            finally:
+                if self._timer is not None:
+                    self._timer.cancel()
+
+    async def _hear(self, event: object) -> None:
+        if isinstance(event, Audio):
+            self._hear_sound(event.payload, time.monotonic())
+        elif isinstance(event, Playout):
+            self._answers.hear(event)
+        elif isinstance(event, Text) and event.label == EVENTS_LABEL:
+            reaction = self._session.client_event(event.text)
+            self._tell(reaction.events)
+            for command in reaction.commands:
+                await self._obey(command)
+
+    # The caller's sound.
+
+    def _hear_sound(self, pcm: bytes, now: float) -> None:
+        self._session.input_audio(len(pcm) / BYTES_PER_MS)
+        windows = self._ear.feed(pcm, now)
+        if self._turn is not None:
+            self._turn.hearing.feed(pcm)
+        if self._turns is None:
+            self._turn = self._turn or self._new_turn()
+            return
+        for window in windows:
+            voice = self._meter.probability(window.pcm)
+            for event in self._turns.window(voice, window.at_s):
+                self._on_turn(event)
+        self._write_down(now)
+        self._set_timer()
+
+    def _on_turn(self, event: TurnEvent) -> None:
+        if isinstance(event, SpeechBegan):
+            self._begin_turn(event)
+        elif self._turn is None:
+            return
+        elif isinstance(event, PauseBegan):
+            self._consider(self._turn, event)
+        elif isinstance(event, PauseOver):
+            self._forget_pause(self._turn)
+        elif isinstance(event, TurnEnded):
+            self._end_turn(self._turn, event)
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline_s = self._turns.deadline_s() if self._turns is not None else None
+        if deadline_s is not None:
+            delay_s = max(0.0, deadline_s - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        self._timer = None
+        for event in self._turns.poll(time.monotonic()) if self._turns is not None else ():
+            self._on_turn(event)
+        if self._turns is not None and self._turns.deadline_s() is not None:
+            self._set_timer()
+
+    # A turn.
+
+    def _new_turn(self) -> Turn:
+        self._numbers += 1
+        record = TurnRecord(self._numbers)
+        turn = Turn(record, self._models.hear.listen(self._call.id), self._ear.heard_ms)
+        prefix = self._ear.begin()
+        turn.began_ms -= len(prefix) / BYTES_PER_MS
+        turn.hearing.feed(prefix)
+        return turn
+
+    def _begin_turn(self, event: SpeechBegan) -> None:
+        turn = self._turn = self._new_turn()
+        turn.partial_s = event.at_s
+        events = self._session.speech_started(max(0, int(turn.began_ms)))
+        turn.item_id = str(events[0]["item_id"])
+        self._tell(events)
+        if self._answers.busy and self._detection and self._detection.interrupt_response:
+            self._errands.run(self._answers.stop("turn_detected"), "barge-in")
+
+    def _consider(self, turn: Turn, pause: PauseBegan) -> None:
+        """A probable end: find out what was said, whether it was all, and answer ahead."""
+        turn.stamps = Stamps(voiced=self._ear.last_voiced_s(pause.voiced_s))
+        work = self._write_and_judge(turn, pause.number, turn.stamps)
+        turn.considered = self._errands.run(work, "pause")
+
+    async def _write_and_judge(self, turn: Turn, number: int, stamps: Stamps) -> str:
+        judging = self._errands.run(self._melody(), "melody")
+        try:
+            text = await self._final_text(turn)
+            stamps.note("heard", time.monotonic())
+            self._show_words(turn, text)
+            if completeness(text, None) > OPEN:
+                self._answer_ahead(turn, text)
+            likely = completeness(text, await judging)
+        finally:
+            judging.cancel()
+        if self._turns is not None:
+            self._turns.verdict(number, likely)
+            self._set_timer()
+        if likely < UNLIKELY:
+            self._discard(turn)
+        return text
+
+    async def _melody(self) -> float | None:
+        if self._models.end is None:
+            return None
+        try:
+            async with asyncio.timeout(self._manner.hearing_timeout_s):
+                return await self._models.end.probability(self._call.id, self._ear.turn)
+        except (ModelFailure, TimeoutError):
+            return None
+
+    async def _final_text(self, turn: Turn) -> str:
+        try:
+            async with asyncio.timeout(self._manner.hearing_timeout_s):
+                return await turn.hearing.text(final=True)
+        except TimeoutError:
+            raise ModelFailure("stt", "timeout") from None
+
+    def _answer_ahead(self, turn: Turn, text: str) -> None:
+        if self._detection is not None and self._detection.create_response and text:
+            turn.reply = self._answers.begin(self._asked(said(text)))
+
+    def _forget_pause(self, turn: Turn) -> None:
+        if turn.considered is not None:
+            turn.considered.cancel()
+            turn.considered = None
+        self._discard(turn)
+
+    def _discard(self, turn: Turn) -> None:
+        if turn.reply is not None:
+            self._answers.discard(turn.reply)
+            turn.reply = None
+            turn.record.discarded += 1
+
+    def _end_turn(self, turn: Turn, event: TurnEnded) -> None:
+        turn.record.stamps = turn.stamps
+        turn.record.stamps.note("ended", time.monotonic())
+        del event
+        self._tell(self._session.speech_stopped(int(self._ear.heard_ms)))
+        turn.item_id, events = self._session.input_committed()
+        self._tell(events)
+        self._close_turn(turn)
+
+    def _close_turn(self, turn: Turn) -> None:
+        turn.record.item_id = turn.item_id
+        self._turn = None
+        self._ear.end()
+        if turn.partial is not None:
+            turn.partial.cancel()
+        self._errands.run(self._finish(turn), "turn")
+
+    async def _finish(self, turn: Turn) -> None:
+        """The turn is an item: say what was said, and answer."""
+        try:
+            text = await (turn.considered or self._final_text(turn))
+        except ModelFailure as failure:
+            self._discard(turn)
+            self._not_heard(turn, failure)
+            return
+        audio_s = (self._ear.heard_ms - turn.began_ms) / 1000
+        self._tell(self._session.input_transcript(turn.item_id, text, audio_s))
+        asked_to = self._detection is not None and self._detection.create_response
+        if not text or not asked_to or self._turn is not None or self._session.active:
+            self._discard(turn)
+            return
+        turn.record.speculative = turn.reply is not None
+        self._answers.give(turn.reply or self._answers.begin(self._asked()), turn.record)
+
+    def _not_heard(self, turn: Turn, failure: ModelFailure) -> None:
+        code, message = f"stt_{failure.reason}", "The speech could not be written down."
+        self._tell(self._session.input_transcript_failed(turn.item_id, code, message))
+        self._tell(self._session.failed(code, message))
+        turn.record.failed = str(failure)
+        if self._manner.phrases.apology and self._turn is None:
+            self._say(self._manner.phrases.apology, turn.record)
+        else:
+            self._publish(turn.record)
+
+    # Words while the caller speaks.
+
+    def _write_down(self, now: float) -> None:
+        turn = self._turn
+        if turn is None or self._turns is None or not self._turns.voiced:
+            return
+        due = now >= turn.partial_s + self._manner.partial_every_s
+        idle = turn.partial is None or turn.partial.done()
+        if due and idle and self._models.hear.partials:
+            turn.partial_s = now
+            turn.partial = self._errands.run(self._write_partial(turn), "partial")
+
+    async def _write_partial(self, turn: Turn) -> None:
+        """What was said so far; the chat model may read it while the caller goes on."""
+        try:
+            text = await turn.hearing.text(final=False)
+            self._show_words(turn, text)
+            if text:
+                await self._models.think.prime(self._call.id, self._messages(said(text)))
+        except ModelFailure:
+            return  # the final transcript will tell
+
+    def _show_words(self, turn: Turn, text: str) -> None:
+        delta = turn.stable.grow(text)
+        if delta:
+            self._tell(self._session.input_transcript_delta(turn.item_id, delta))
+
+    # What is asked.
+
+    def _messages(self, *more: Any) -> list[ChatMessage]:
+        items = [*self._session.conversation.items, *more]
+        return chat_messages(items, self._session.config.instructions, self._manner.context_chars)
+
+    def _asked(self, *more: Any) -> Asked:
+        config = self._session.config
+        functions = [tool.model_dump(mode="json") for tool in config.tools]
+        limit = config.max_output_tokens
+        voice = config.audio.output.voice
+        return Asked(
+            tuple(self._messages(*more)),
+            tuple(_function(tool) for tool in functions) if config.tool_choice != "none" else (),
+            config.output_modalities[0] == "audio",
+            voice if isinstance(voice, str) else voice.id,
+            limit if isinstance(limit, int) else None,
+        )
+
+    def _asked_by(self, options: ResponseOptions) -> Asked:
+        items = self._session.conversation.items if options.context is None else options.context
+        return Asked(
+            tuple(chat_messages(items, options.instructions, self._manner.context_chars)),
+            tuple(_function(tool) for tool in options.tools)
+            if options.tool_choice != "none"
+            else (),
+            options.modality == "audio",
+            options.voice,
+            options.max_output_tokens,
+        )
+
+    # The client's commands.
+
+    async def _obey(self, command: Command) -> None:
+        if isinstance(command, UpdateSession):
+            self._update()
+        elif isinstance(command, CommitInput):
+            self._commit(command.item_id)
+        elif isinstance(command, ClearInput):
+            self._clear_input()
+        elif isinstance(command, ClearOutput):
+            self._errands.run(self._answers.stop("client_cancelled"), "clear")
+        elif isinstance(command, CancelResponse):
+            self._errands.run(self._answers.stop("client_cancelled"), "cancel")
+        elif isinstance(command, CreateResponse):
+            self._numbers += 1
+            reply = self._answers.begin(self._asked_by(command.options))
+            self._answers.give(reply, TurnRecord(self._numbers))
+
+    def _update(self) -> None:
+        detection = self._session.config.audio.input.turn_detection
+        if detection != self._detection:
+            self._clear_input()
+            self._detection, self._turns = detection, detector(detection)
+
+    def _commit(self, item_id: str) -> None:
+        turn = self._turn or self._new_turn()
+        self._forget_pause(turn)
+        turn.item_id = item_id
+        if self._turns is not None:
+            self._turns.reset()
+        self._close_turn(turn)
+
+    def _clear_input(self) -> None:
+        if self._turn is not None:
+            self._forget_pause(self._turn)
+            self._turn = None
+        self._ear.end()
+        if self._turns is not None:
+            self._turns.reset()
+
+    # What the client and the operator are told.
+
+    def _greet(self) -> None:
+        if self._manner.greeting:
+            self._say(self._manner.greeting, TurnRecord(0))
+
+    def _say(self, words: str, record: TurnRecord) -> None:
+        """Say something that no model was asked for."""
+        if self._session.active is None:
+            spoken = self._session.config.output_modalities[0] == "audio"
+            self._answers.give(self._answers.begin(Asked((), spoken=spoken, words=words)), record)
+
+    def _tell(self, events: Sequence[ServerEvent]) -> None:
+        for event in events:
+            if self._unsent.full():
+                self._call.hang_up("failed")
+                return
+            self._unsent.put_nowait(event)
+
+    async def _send_events(self) -> None:
+        while True:
+            event = await self._unsent.get()
+            await self._call.send_text(EVENTS_LABEL, to_text(event))
+
+    def _publish(self, record: TurnRecord) -> None:
+        shown = record.shown()
+        log.info("turn", call_id=self._call.id, **shown)
+        self._metrics.note(record)
+        self._tell([server_event("trunkline.turn", **shown)])
+
+
+def _function(tool: dict[str, Any]) -> dict[str, Any]:
+    parameters = tool.get("parameters") or {"type": "object", "properties": {}}
+    return as_function(tool["name"], tool.get("description") or "", parameters)

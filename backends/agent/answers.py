@@ -1,0 +1,214 @@
+"""Giving answers, one at a time: made (ahead, perhaps), kept or thrown away, played, stopped.
+
+begin ─▶ a Reply in the making ── discard
+            └─ give ─▶ response.created … response.done ─▶ quiet
+                         └─ stop: the voice ends at once, history ends where the ear did
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from backends.agent.errands import Errands
+from backends.agent.models import ModelFailure, Models, TokenUsage, ToolCall
+from backends.agent.mouth import Mouth
+from backends.agent.played import FRAME_MS
+from backends.agent.reply import Asked, Finished, Limits, Reply, Sound, Words
+from backends.agent.stages import TurnRecord
+from backends.agent.tools import Toolbox
+from backends.call import Call
+from backends.events import Playout
+from backends.realtime import InputTokens, OutputTokens, RealtimeSession, ServerEvent, Usage
+from backends.realtime.responses import Reason
+
+Tell = Callable[[Sequence[ServerEvent]], None]
+Publish = Callable[[TurnRecord], None]
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """What is said when there is nothing else to say; "" says nothing."""
+
+    filler: str = "One moment, please."  # while a tool takes its time
+    apology: str = "Sorry, something went wrong. Please try again."
+
+
+class Answers:
+    """The answers of one call. `tell` sends events to the client, `publish` takes turn records."""
+
+    def __init__(
+        self,
+        call: Call,
+        session: RealtimeSession,
+        models: Models,
+        toolbox: Toolbox,
+        errands: Errands,
+        tell: Tell,
+        publish: Publish,
+        phrases: Phrases,
+        limits: Limits,
+    ) -> None:
+        self.mouth = Mouth(call, self._frame_sent)
+        self._call_id = call.id
+        self._session = session
+        self._models = models
+        self._toolbox = toolbox
+        self._errands = errands
+        self._tell = tell
+        self._publish = publish
+        self._phrases = phrases
+        self._limits = limits
+        self._making: dict[Reply, asyncio.Task[None]] = {}
+        self._reply: Reply | None = None  # the one that is given
+        self._record: TurnRecord | None = None  # of its turn, until published
+        self._playing: asyncio.Task[None] | None = None
+        self._first_frame: int | None = None  # of the answer that is given
+        self._item_id = ""
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is being given, or heard."""
+        return self._playing is not None or self.mouth.speaking
+
+    def begin(self, asked: Asked) -> Reply:
+        """Start to make an answer."""
+        filler = self._phrases.filler if asked.spoken else ""
+        reply = Reply(self._call_id, asked, self._models, self._toolbox, filler, self._limits)
+        making = self._errands.run(reply.make(), "reply")
+        self._making[reply] = making
+        making.add_done_callback(lambda _: self._making.pop(reply, None))
+        return reply
+
+    def discard(self, reply: Reply) -> None:
+        """Throw an answer away that was not given."""
+        making = self._making.pop(reply, None)
+        if making is not None:
+            making.cancel()
+
+    def give(self, reply: Reply, record: TurnRecord) -> None:
+        """Say the answer; the one that was being given must have ended or been stopped."""
+        if self._session.active is None:
+            self._tell(self._session.response_created())
+        assert self._session.active is not None  # noqa: S101 - it was just created
+        record.response_id = self._session.active.id
+        self._reply, self._record, self._first_frame = reply, record, None
+        self._item_id = ""
+        reply.keep()
+        self._playing = self._errands.run(self._play(reply), "playing")
+
+    async def stop(self, reason: Reason) -> None:
+        """Be silent; the answer that is given or heard ends here. Raises CallOver."""
+        playing, self._playing = self._playing, None
+        if playing is not None:
+            playing.cancel()
+        if self._reply is not None:
+            self.discard(self._reply)
+        heard = await self.mouth.stop() if self.mouth.speaking else {}
+        self._tell(self._session.response_done("cancelled", self._usage(), reason=reason))
+        self._tell(self._session.output_cleared(heard))
+        if self._record is not None:
+            self._record.interrupted = True
+            self._close_record()
+
+    def hear(self, playout: Playout) -> None:
+        """The transceiver says how far it is."""
+        self.mouth.hear(playout)
+        first = self._first_frame
+        if self._record is not None and first is not None and playout.sent > first:
+            self._record.stamps.note("out", time.monotonic())
+            if self._playing is None:
+                self._close_record()
+
+    async def _play(self, reply: Reply) -> None:
+        failure: ModelFailure | None = None
+        async for piece in reply.pieces():
+            if isinstance(piece, Words):
+                self._begin_item()
+                self._tell(self._session.message_delta(piece.text))
+            elif isinstance(piece, Sound):
+                await self.mouth.say(self._item_id, piece.pcm)
+            elif isinstance(piece, ToolCall):
+                self._call_function(piece)
+            else:
+                failure = await self._end_item(piece)
+        self._playing = None
+        self._done(failure)
+        self._errands.run(self._quiet(), "quiet")
+
+    def _begin_item(self) -> None:
+        if not self._item_id:
+            self._item_id, events = self._session.message_started()
+            self._tell(events)
+
+    async def _end_item(self, finished: Finished) -> ModelFailure | None:
+        """Say what is left, or that we are sorry."""
+        if finished.failure is not None:
+            await self._apologise(finished.failure)
+        if self._item_id:
+            await self.mouth.finish(self._item_id)
+        return finished.failure
+
+    async def _apologise(self, failure: ModelFailure) -> None:
+        text = self._phrases.apology
+        if not text or failure.stage == "tts" or self._first_frame is not None:
+            return
+        self._begin_item()
+        self._tell(self._session.message_delta(text))
+        try:
+            async with asyncio.timeout(self._limits.first_sound_s):
+                async for pcm in self._models.speak.speak(self._call_id, text):
+                    await self.mouth.say(self._item_id, pcm)
+        except (ModelFailure, TimeoutError):
+            return  # the voice is gone too; the event says so
+
+    def _call_function(self, call: ToolCall) -> None:
+        _, events = self._session.function_call_started(call.name, call.call_id)
+        self._tell(events)
+        self._tell(self._session.function_call_delta(call.arguments))
+        self._tell(self._session.output_done())
+        self._item_id = ""
+
+    def _done(self, failure: ModelFailure | None) -> None:
+        usage = self._usage()
+        if failure is None:
+            self._tell(self._session.response_done("completed", usage))
+        else:
+            error = (f"{failure.stage}_{failure.reason}", "A model of the agent failed.")
+            self._tell(self._session.response_done("failed", usage, error=error))
+            if self._record is not None:
+                self._record.failed = str(failure)
+        record = self._record
+        if record is not None and (self._first_frame is None or record.stamps.out is not None):
+            self._close_record()
+
+    async def _quiet(self) -> None:
+        """Wait until the caller has heard all."""
+        while self.mouth.speaking and self._playing is None:  # noqa: ASYNC110 - time itself
+            await asyncio.sleep(self.mouth.quiet_at_s - time.monotonic())
+        if self._playing is None:
+            self._tell(self._session.output_stopped())
+
+    def _close_record(self) -> None:
+        record, self._record = self._record, None
+        if record is None or self._reply is None:
+            return
+        for stage, at_s in asdict(self._reply.stamps).items():
+            if at_s is not None:
+                record.stamps.note(stage, at_s)
+        record.tools = list(self._reply.tools_run)
+        self._publish(record)
+
+    def _frame_sent(self, item_id: str) -> None:
+        if self._first_frame is None:
+            self._first_frame = self.mouth.sent_frames - 1
+            if self._record is not None:
+                self._record.stamps.note("sent", time.monotonic())
+        self._tell(self._session.audio_sent(item_id, FRAME_MS))
+
+    def _usage(self) -> Usage:
+        tokens = self._reply.usage if self._reply is not None else TokenUsage()
+        read = InputTokens(text=tokens.read, cached=tokens.cached)
+        return Usage(read, OutputTokens(text=tokens.written))

@@ -1,0 +1,42 @@
+"""Whether what was said can be all: what its words say, beside what its melody does. Pure.
+
+A transcript that ends in `and` or `the` is not finished, however the voice fell; one that ends in a
+question mark mostly is. Words know nothing of melody and are often wrong in the middle, so they
+only move a verdict, except for endings after which nobody stops.
+"""
+
+from __future__ import annotations
+
+import re
+
+WITHOUT_MELODY = 0.6  # the verdict on words that say nothing, where no model hears the melody
+OPEN = 0.05  # nobody stops here
+# Nobody stops after these; after the second kind only who trails off, whose transcript has no end.
+_NEVER_LAST = re.compile(
+    r"\b(?:a|an|the|my|your|his|its|our|their|and|or|but|because|than|um|uh|er|hmm)[.,-]*$", re.I
+)
+_RARELY_LAST = re.compile(
+    r"\b(?:so|if|when|while|that|which|who|whose|as|of|to|for|from|with|without|at|by|into|onto|about"
+    r"|is|are|was|were|am|be|been|have|has|will|would|can|could|should|might|must|well|like|i|we)$",
+    re.I,
+)
+# A subordinate clause that has no main clause yet: "When you have time," and nothing after it.
+_OPENER = re.compile(r"^(?:if|when|while|because|although|since|after|before|unless|once)\b", re.I)
+_WORD = re.compile(r"[\w']+")
+_HESITATION = re.compile(r"(?:,|-|—|\.\.\.|…)$")
+
+
+def completeness(text: str, melody: float | None) -> float:
+    """How likely the turn is complete (0–1), from its words and the `melody` verdict, if any."""
+    likely = WITHOUT_MELODY if melody is None else melody
+    words = _WORD.findall(text.lower())
+    said = text.strip()
+    if not words or _NEVER_LAST.search(said) or _RARELY_LAST.search(said):
+        return OPEN
+    if _HESITATION.search(said):
+        return min(likely, 0.2)
+    if _OPENER.match(said) and "," not in text and len(words) < 8:
+        return min(likely, 0.2)
+    if said.endswith("?") and len(words) >= 3:
+        return max(likely, (likely + 1) / 2)
+    return likely

@@ -1,0 +1,79 @@
+"""The voice of one call: sound in pieces of any length in, frames on the model link out.
+
+The transceiver plays what it is sent at the rate it sounds, and says now and then how far it is
+(Playout). From that and the clock the mouth knows whether the caller still hears something, and
+when the last of it will have been heard.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from backends.agent.models import BYTES_PER_MS
+from backends.agent.played import FRAME_MS, Played
+from backends.call import Call
+from backends.events import Playout
+
+FRAME_BYTES = FRAME_MS * BYTES_PER_MS
+FRAME_S = FRAME_MS / 1000
+FRAME_TICKS = 960  # 20 ms of the 48 kHz clock
+Clock = Callable[[], float]
+
+
+class Mouth:
+    """Speaks on `call`. `quiet_at_s` is when the caller will have heard all that was sent."""
+
+    def __init__(
+        self, call: Call, on_frame: Callable[[str], None], clock: Clock = time.monotonic
+    ) -> None:
+        self._call = call
+        self._on_frame = on_frame  # told the item of every frame that was sent
+        self._clock = clock
+        self._played = Played()
+        self._rest = bytearray()  # less than a frame
+        self.quiet_at_s = 0.0
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the caller hears something, as far as is known here."""
+        return self._clock() < self.quiet_at_s
+
+    @property
+    def sent_frames(self) -> int:
+        """Of the call, without those that were cleared."""
+        return self._played.total
+
+    async def say(self, item_id: str, pcm: bytes) -> None:
+        """Send sound of an item, all but less than a frame. Raises CallOver."""
+        self._rest += pcm
+        while len(self._rest) >= FRAME_BYTES:
+            frame = bytes(self._rest[:FRAME_BYTES])
+            del self._rest[:FRAME_BYTES]
+            await self._send(item_id, frame)
+
+    async def finish(self, item_id: str) -> None:
+        """Send what is left, filled up with silence. Raises CallOver."""
+        await self.say(item_id, bytes(-len(self._rest) % FRAME_BYTES))
+
+    def hear(self, playout: Playout) -> None:
+        """The transceiver says how far it is."""
+        if playout.sent > self._played.total:
+            return  # it counts from before this backend had the call
+        self._played.settle(playout.sent)
+        waiting = self._played.total - playout.sent
+        if playout.sent:
+            self.quiet_at_s = self._clock() + waiting * FRAME_S
+
+    async def stop(self) -> dict[str, int]:
+        """Be silent now: of each item cut, how many milliseconds were heard. Raises CallOver."""
+        self._rest.clear()
+        self.quiet_at_s = 0.0
+        playout = await self._call.clear()
+        return self._played.cut(playout.sent)
+
+    async def _send(self, item_id: str, frame: bytes) -> None:
+        await self._call.send_audio(frame, FRAME_TICKS)
+        self._played.sent(item_id)
+        self.quiet_at_s = max(self.quiet_at_s, self._clock()) + FRAME_S
+        self._on_frame(item_id)

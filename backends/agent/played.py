@@ -1,0 +1,52 @@
+"""How much of what was said has left for the caller's ear, by item. Pure: counts in, counts out.
+
+Frames leave in the order they were sent, and a clear forgets all that have not left. So the count
+of frames that left (`Playout.sent`) says of every frame in the ledger whether it was played.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+FRAME_MS = 20
+
+
+@dataclass
+class _Run:
+    item_id: str
+    first: int
+    frames: int = 0
+
+    def left(self, count: int) -> int:
+        """How many of them are among the first `count` of the call."""
+        return min(self.frames, max(0, count - self.first))
+
+
+class Played:
+    """The frames sent, by item, as far as they may still wait. Bounded by `settle`."""
+
+    def __init__(self) -> None:
+        self.total = 0  # frames that will have left when all of them are played
+        self._runs: deque[_Run] = deque()
+
+    def sent(self, item_id: str) -> None:
+        """A frame of an item went on its way."""
+        if not self._runs or self._runs[-1].item_id != item_id:
+            self._runs.append(_Run(item_id, self.total))
+        self._runs[-1].frames += 1
+        self.total += 1
+
+    def settle(self, left: int) -> bool:
+        """`left` frames of the call have left; whether those are all that were sent."""
+        while self._runs and self._runs[0].left(left) == self._runs[0].frames:
+            self._runs.popleft()
+        return left >= self.total
+
+    def cut(self, left: int) -> dict[str, int]:
+        """All but the first `left` frames are forgotten: milliseconds heard of each item cut."""
+        cut = [run for run in self._runs if run.left(left) < run.frames]
+        heard = {run.item_id: run.left(left) * FRAME_MS for run in cut}
+        self._runs.clear()
+        self.total = left
+        return heard

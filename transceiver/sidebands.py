@@ -1,0 +1,64 @@
+"""Who else listens to and speaks for one call's data channel of events.
+
+An application server joins a call that its page placed: it hears every event the caller is sent and
+may say what the caller may say. Listening costs a call without listeners one comparison an event.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+EVENTS_LABEL = "oai-events"
+MAX_LISTENERS = 4  # of one call
+MAX_OPENING_CHARS = 256 * 1024
+
+_CREATED = '{"type":"session.created",'
+_UPDATED = '{"type":"session.updated",'
+
+
+class Listener(Protocol):
+    """One side band. Neither may raise or wait."""
+
+    def hear(self, text: str) -> None:
+        """An event that the caller is sent."""
+
+    def call_ended(self) -> None:
+        """Nothing follows."""
+
+
+class Sidebands:
+    """The listeners of one call, and the event that tells a new one what the session is."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+        self._opening = ""
+
+    def join(self, listener: Listener) -> bool:
+        """Let a listener hear what follows; False above MAX_LISTENERS.
+
+        It hears first what a client hears when it connects: the session as it is now.
+        """
+        if len(self._listeners) >= MAX_LISTENERS:
+            return False
+        self._listeners.append(listener)
+        if self._opening:
+            listener.hear(self._opening)
+        return True
+
+    def leave(self, listener: Listener) -> None:
+        """Stop that; twice does nothing."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def tell(self, text: str) -> None:
+        """The caller is sent an event."""
+        if text.startswith((_CREATED, _UPDATED)) and len(text) <= MAX_OPENING_CHARS:
+            self._opening = text.replace(_UPDATED, _CREATED, 1)
+        for listener in self._listeners:
+            listener.hear(text)
+
+    def end(self) -> None:
+        """The call is over, or goes on in another process."""
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.call_ended()

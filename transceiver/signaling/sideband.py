@@ -1,0 +1,149 @@
+"""A WebSocket beside a call: an application server hears and says what the page does.
+
+    GET /v1/realtime?call_id=rtc_…   Upgrade: websocket
+
+Text goes to the backend as if it had come on the caller's `oai-events` channel; every event sent on
+that channel is copied here. It ends with the call (1000), when this process leaves (1001), or when
+it is read too slowly (1013): a slow listener never holds up a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from transceiver.signaling.intake import CallSession, Intake
+from transceiver.signaling.problem import Problem
+
+SIDEBAND_PATH = "/v1/realtime"
+SUBPROTOCOL = "realtime"
+MAX_MESSAGE_BYTES = 256 * 1024  # as on a data channel
+MAX_WAITING = 512  # events not yet written
+MAX_WAITING_CHARS = 1024 * 1024
+MAX_SIDEBANDS = 512  # of this process; connections are bounded, and callers need them too
+HEARTBEAT_S = 20.0
+CLOSE_TIMEOUT_S = 2.0
+
+
+class _Mailbox:
+    """What one side band has not been sent yet, bounded; a transceiver.sidebands.Listener."""
+
+    def __init__(self) -> None:
+        self.close_code: WSCloseCode | None = None  # known when there is nothing more to send
+        self._texts: deque[str] = deque()
+        self._chars = 0
+        self._came = asyncio.Event()
+
+    def hear(self, text: str) -> None:
+        """Keep an event; too many of them end it."""
+        self._texts.append(text)
+        self._chars += len(text)
+        if len(self._texts) > MAX_WAITING or self._chars > MAX_WAITING_CHARS:
+            self._texts.clear()
+            self.close(WSCloseCode.TRY_AGAIN_LATER)
+        self._came.set()
+
+    def call_ended(self) -> None:
+        """Send what is left, then close."""
+        self.close(WSCloseCode.OK)
+
+    def close(self, code: WSCloseCode) -> None:
+        """Nothing follows; the first reason counts."""
+        self.close_code = self.close_code or code
+        self._came.set()
+
+    async def next(self) -> str | None:
+        """The next event; None when it is time to close."""
+        while not self._texts and self.close_code is None:
+            self._came.clear()
+            await self._came.wait()
+        if not self._texts:
+            return None
+        text = self._texts.popleft()
+        self._chars -= len(text)
+        return text
+
+
+class Sideband:
+    """The handler of side bands. `close_all` is for the end of the process."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._open: set[_Mailbox] = set()
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where the handler lives."""
+        return [web.get(SIDEBAND_PATH, self.join, allow_head=False)]
+
+    async def join(self, request: web.Request) -> web.StreamResponse:
+        """Join a call."""
+        session = self._session(request)
+        socket = _socket(request)
+        mailbox = _Mailbox()
+        if len(self._open) >= MAX_SIDEBANDS or not session.sidebands.join(mailbox):
+            raise Problem("too_many_sidebands", "Close one of them first.")
+        self._open.add(mailbox)
+        try:
+            await socket.prepare(request)
+            await _converse(socket, session, mailbox)
+        finally:
+            self._open.discard(mailbox)
+            session.sidebands.leave(mailbox)
+        return socket
+
+    async def close_all(self, _app: web.Application) -> None:
+        """Tell every side band that this process leaves."""
+        for mailbox in self._open:
+            mailbox.close(WSCloseCode.GOING_AWAY)
+
+    def _session(self, request: web.Request) -> CallSession:
+        call_id = request.query.get("call_id")
+        if not call_id:
+            detail = "Name a call by call_id; sessions over a WebSocket alone are not offered."
+            raise Problem("no_call_id", detail)
+        return self._intake.find(call_id)
+
+
+def _socket(request: web.Request) -> web.WebSocketResponse:
+    socket = web.WebSocketResponse(
+        timeout=CLOSE_TIMEOUT_S,
+        heartbeat=HEARTBEAT_S,
+        protocols=(SUBPROTOCOL,),
+        compress=False,
+        max_msg_size=MAX_MESSAGE_BYTES,
+    )
+    if not socket.can_prepare(request):
+        headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
+        raise Problem("upgrade_required", "Connect with a WebSocket client.", headers)
+    return socket
+
+
+async def _converse(socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox) -> None:
+    writing = asyncio.ensure_future(_write(socket, mailbox))
+    try:
+        async for message in socket:
+            if message.type is not WSMsgType.TEXT:
+                mailbox.close(WSCloseCode.UNSUPPORTED_DATA)
+                break
+            session.hear_sideband(message.data)
+    finally:
+        mailbox.close(WSCloseCode.OK)  # unless there was another reason
+        await _ended(writing)
+
+
+async def _write(socket: web.WebSocketResponse, mailbox: _Mailbox) -> None:
+    while (text := await mailbox.next()) is not None:
+        await socket.send_str(text)
+    await socket.close(code=mailbox.close_code or WSCloseCode.OK)
+
+
+async def _ended(writing: asyncio.Future[None]) -> None:
+    """Let the last events and the close leave, for a moment; a peer that is gone is no error."""
+    _, late = await asyncio.wait([writing], timeout=2 * CLOSE_TIMEOUT_S)
+    if late:
+        writing.cancel()
+        await asyncio.wait([writing])
+    elif (error := writing.exception()) and not isinstance(error, ConnectionError):
+        raise error
