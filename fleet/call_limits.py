@@ -73,7 +73,7 @@ class CallLimits:
         self._ledger = ledger
         self._settings_rules = rules
         self.rules = rules
-        self._on_exhausted = on_exhausted
+        self.on_exhausted = on_exhausted
         self._now = now
         self._renew_interval_s = renew_interval_s
         self._charge_interval_s = charge_interval_s
@@ -203,7 +203,7 @@ class CallLimits:
     def _tell_exhausted(self, used: Mapping[str, int]) -> None:
         over = frozenset(s for s, tokens in used.items() if self._is_over(s, tokens))
         if over:
-            self._on_exhausted(over)
+            self.on_exhausted(over)
 
     def _is_over(self, subject: str, tokens: int) -> bool:
         budget = self.rules.limits_of(subject).tokens

@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from transceiver.signaling.problem import Problem
 
+KEY_ID_DIGITS = 10
 _CHALLENGE = 'Bearer realm="trunkline"'
 
 
@@ -19,8 +20,11 @@ class ApiKeys:
             raise ValueError("at least one API key is needed")
         self._digests = [_digest(key) for key in keys]
 
-    def check(self, authorization: str | None) -> None:
-        """Judge an Authorization header. Raises Problem missing_key or wrong_key (both 401)."""
+    def check(self, authorization: str | None) -> str:
+        """Judge an Authorization header; returns the `key_id` of the key in it.
+
+        Raises Problem missing_key or wrong_key (both 401).
+        """
         scheme, _, key = (authorization or "").strip().partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             detail = "Send the header Authorization: Bearer KEY."
@@ -31,6 +35,16 @@ class ApiKeys:
         if not any(matches):
             challenge = f'{_CHALLENGE}, error="invalid_token"'
             raise Problem("wrong_key", "Check the API key.", {"WWW-Authenticate": challenge})
+        return _id(given)
+
+
+def key_id(key: str) -> str:
+    """What a key is called where it must not be shown: limits, logs, metrics. Not a secret."""
+    return _id(_digest(key))
+
+
+def _id(digest: bytes) -> str:
+    return "k_" + digest.hex()[:KEY_ID_DIGITS]
 
 
 def _digest(key: str) -> bytes:

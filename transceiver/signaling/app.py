@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 from transceiver.signaling.access import ApiKeys
 from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.cors import ANY_ORIGIN, cors
-from transceiver.signaling.intake import Intake
+from transceiver.signaling.intake import KEY_ID, Intake
 from transceiver.signaling.metrics import EngineCollector, metrics_handler
 from transceiver.signaling.realtime_calls import RealtimeCalls
 from transceiver.signaling.refusals import answer_problems
@@ -27,11 +27,14 @@ BODY_TIMEOUT_S = 10.0  # an offer is a few kilobytes; who needs longer holds a c
 
 @dataclass(frozen=True)
 class Status:
-    """What the process says about itself: may callers come, what was counted, how many are here."""
+    """What the process says about itself: may callers come, what was counted, what is so now.
+
+    `gauges` has figures that rise and fall, by the end of their metric's name.
+    """
 
     ready: Callable[[], bool]
     counters: Callable[[], Mapping[str, int]]
-    calls: Callable[[], int]
+    gauges: Callable[[], Mapping[str, float]]
 
 
 def make_app(
@@ -67,14 +70,14 @@ def _with_key(route: web.RouteDef, keys: ApiKeys) -> web.RouteDef:
     handler: Handler = route.handler
 
     async def checked(request: web.Request) -> web.StreamResponse:
-        keys.check(request.headers.get(hdrs.AUTHORIZATION))
+        request[KEY_ID] = keys.check(request.headers.get(hdrs.AUTHORIZATION))
         return await handler(request)
 
     return web.route(route.method, route.path, checked)
 
 
 def _open_routes(status: Status) -> list[web.RouteDef]:
-    scrape = metrics_handler(EngineCollector(status.counters, status.calls))
+    scrape = metrics_handler(EngineCollector(status.counters, status.gauges))
 
     async def metrics(request: web.Request) -> web.Response:
         return scrape(request)

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from transceiver.signaling.body import as_text, read_body, require_type
 from transceiver.signaling.form import Field, FormError, read_form
-from transceiver.signaling.intake import Intake
+from transceiver.signaling.intake import KEY_ID, Intake
 from transceiver.signaling.offer_policy import MAX_OFFER_BYTES
 from transceiver.signaling.problem import Problem
 from transceiver.signaling.whip import SDP_TYPE
@@ -55,7 +55,7 @@ class RealtimeCalls:
         else:
             body = await read_body(request, MAX_OFFER_BYTES, self._body_timeout_s)
             sdp, session_json = as_text(body, "not_sdp"), ""
-        call = await self._intake.place(sdp, "realtime", session_json)
+        call = await self._intake.place(sdp, "realtime", request[KEY_ID], session_json)
         headers = {"Location": f"{CALLS_PATH}/{call.session.call_id}"}
         return web.Response(status=201, text=call.answer, content_type=SDP_TYPE, headers=headers)
 

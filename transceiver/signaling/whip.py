@@ -21,7 +21,7 @@ from transceiver.signaling.fragment import (
     write_fragment,
 )
 from transceiver.signaling.generations import Generation, Generations, matches
-from transceiver.signaling.intake import CallSession, Intake
+from transceiver.signaling.intake import KEY_ID, CallSession, Intake
 from transceiver.signaling.offer_policy import MAX_OFFER_BYTES
 from transceiver.signaling.problem import Problem
 
@@ -51,7 +51,7 @@ class Whip:
         """Open a call (§4.2)."""
         require_type(request, SDP_TYPE)
         body = await read_body(request, MAX_OFFER_BYTES, self._body_timeout_s)
-        call = await self._intake.place(as_text(body, "not_sdp"), "whip")
+        call = await self._intake.place(as_text(body, "not_sdp"), "whip", request[KEY_ID])
         headers = {
             "Location": f"/whip/{call.session.call_id}",
             "ETag": self.generations.of(call.session).tag,
