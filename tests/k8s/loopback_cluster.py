@@ -52,16 +52,21 @@ class Pod:
 class LoopbackCluster:
     """The Pods of some manifests and the processes of their containers.
 
-    `replicas` overrides how many Pods a workload has. `directory` holds the volumes.
+    `replicas` overrides how many Pods a workload has. `directory` holds the volumes. A given
+    `pod_ip` is every Pod's address: to look at settings, not to run.
     """
 
     def __init__(
-        self, manifests: Manifests, directory: Path, replicas: Mapping[str, int] | None = None
+        self,
+        manifests: Manifests,
+        directory: Path,
+        replicas: Mapping[str, int] | None = None,
+        pod_ip: str | None = None,
     ) -> None:
         listed = new_secrets("trunkline")["items"]
         self.secrets: dict[str, dict[str, str]] = {name_of(s): s["stringData"] for s in listed}
         self.manifests = manifests
-        self.pods = list(_pods(manifests, replicas or {}))
+        self.pods = list(_pods(manifests, replicas or {}, pod_ip))
         self._directory = directory
         self._kubelet = Kubelet(manifests, self.secrets)
 
@@ -157,11 +162,12 @@ def _readiness(started: Started) -> Probe:
     return redis_answers(started.pod_ip, port)
 
 
-def _pods(manifests: Manifests, replicas: Mapping[str, int]) -> Iterator[Pod]:
+def _pods(manifests: Manifests, replicas: Mapping[str, int], pod_ip: str | None) -> Iterator[Pod]:
     for workload in manifests.workloads():
         count = replicas.get(name_of(workload), workload["spec"].get("replicas", 1))
         for number in range(count):
-            yield Pod(f"{name_of(workload)}-{number}", free_loopback(workload), workload)
+            ip = pod_ip or free_loopback(workload)
+            yield Pod(f"{name_of(workload)}-{number}", ip, workload)
 
 
 def free_loopback(workload: Object) -> str:
