@@ -61,6 +61,7 @@ class Generator:
         self._placing: set[asyncio.Task[None]] = set()
         self._leaving: set[asyncio.Task[None]] = set()
         self._next_tick = 0
+        self._speaking = True
 
     async def run(self) -> None:
         """Return when the order's time is over and every call has been left."""
@@ -236,7 +237,7 @@ class Generator:
     def _speak(self, tick: int) -> None:
         scheduled_s = self._start_s + tick * SLOT_S
         round_number = tick // SLOTS
-        for call in self._slots[tick % SLOTS]:
+        for call in self._slots[tick % SLOTS] if self._speaking else ():
             call.say(scheduled_s, now_s := time.time())
             if round_number % CHECK_ROUNDS == call.phase:
                 call.check(now_s)
@@ -291,11 +292,9 @@ class Generator:
 
     async def _finish(self) -> None:
         """Stop speaking, hear the last echoes, leave, tell the rest."""
-        for slot in self._slots:
-            slot.clear()
+        self._speaking = False
         await asyncio.sleep(GRACE_S)
         for call in list(self._calls):
-            self._slots[call.slot].append(call)
             self._remove(call, "ended")
         while pending := [*self._placing, *self._leaving]:
             for task in self._placing:

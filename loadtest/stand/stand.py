@@ -90,6 +90,10 @@ class Stand:
         if stay_down:
             await keeper.stop()  # nobody is there to be asked; this ends the watching
 
+    async def stop(self, name: str) -> None:
+        """Ask a part to end, and wait for it; it stays down."""
+        await self._started.stop_part(name)
+
     async def start(self, name: str) -> None:
         """Start a part that was to stay down. Raises StartupError."""
         await self._started.start_part(name)
