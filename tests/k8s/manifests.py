@@ -94,8 +94,9 @@ def port_number(container: Object, port: int | str) -> int:
 
 def _plain_name(thing: Object) -> str:
     name = name_of(thing)
-    hashed = thing["kind"] == "ConfigMap" and len(name.rpartition("-")[2]) == 10
-    return name.rpartition("-")[0] if hashed else name
+    plain, _, suffix = name.rpartition("-")
+    hashed = thing["kind"] == "ConfigMap" and plain and len(suffix) == 10
+    return plain if hashed else name
 
 
 def canonical(thing: Object) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from backends.serve import SERVICE
 from backends.settings import EchoSettings
@@ -16,6 +19,7 @@ from relay.settings import RelaySettings
 from tests.k8s.kubelet import Started
 from tests.k8s.loopback_cluster import LoopbackCluster
 from tests.k8s.manifests import (
+    ROOT,
     Manifests,
     Object,
     labels_of_pods,
@@ -25,8 +29,11 @@ from tests.k8s.manifests import (
     port_number,
     selects,
 )
+from transceiver.capacity import LATE_S
 from transceiver.engine import RELEASE_TIMEOUT_S
+from transceiver.leaving import GOODBYE_S
 from transceiver.settings import TransceiverSettings
+from transceiver.signaling.metrics import GAUGES
 
 SETTINGS: dict[str, type[ProcessSettings]] = {
     "relay": RelaySettings,
@@ -51,7 +58,7 @@ def started(overlay: str, path: Path) -> Iterator[tuple[Started, ProcessSettings
             yield container, SETTINGS[container.name](**fields_of(container))
 
 
-def fields_of(container: Started) -> dict[str, str]:
+def fields_of(container: Started) -> dict[str, Any]:
     """The variables of a container as fields of its settings; raises for one that is none."""
     settings = SETTINGS[container.name]
     fields = {variable(settings, name): name for name in settings.model_fields}
@@ -210,7 +217,9 @@ def test_the_end_fits_into_the_grace_period(overlay: str, tmp_path: Path) -> Non
 
 def waiting_s(settings: ProcessSettings) -> float:
     """How long a process may take from SIGTERM until its calls are over."""
-    return RELEASE_TIMEOUT_S if isinstance(settings, TransceiverSettings) else 0
+    if isinstance(settings, TransceiverSettings):
+        return settings.transceiver_drain_s + GOODBYE_S + RELEASE_TIMEOUT_S
+    return 0
 
 
 def allowed(manifests: Manifests, target: str, protocol: str) -> dict[int, set[str]]:
@@ -295,17 +304,37 @@ def leaves(manifests: Manifests, source: str, target: str, port: int, protocol: 
 
 
 def test_autoscaling_is_below_the_bound(tmp_path: Path) -> None:
-    """More Pods are asked for well before calls are refused, and each metric is one we export."""
+    """More Pods are asked for well before calls are refused or callers hear that it is late."""
     manifests = Manifests("overlays/production")
     settings = {c.name: s for c, s in started("overlays/production", tmp_path)}
     transceiver = settings["transceiver"]
     assert isinstance(transceiver, TransceiverSettings)
-    (calls,) = [
+    wanted = pod_metrics(manifests)
+    prefix = "trunkline_transceiver_"
+    assert wanted.keys() == {prefix + "calls", prefix + "loop_lateness_seconds"}
+    assert int(wanted[prefix + "calls"]) == 0.7 * transceiver.transceiver_max_calls
+    assert wanted[prefix + "loop_lateness_seconds"] == f"{LATE_S * 1000 / 2:g}m"
+    assert {name.removeprefix(prefix) for name in wanted} <= GAUGES.keys()
+
+
+def test_the_adapter_offers_what_the_autoscaler_asks_for() -> None:
+    """Its rule's query finds every metric of a Pod that an autoscaler names."""
+    text = (ROOT / "k8s/components/autoscaling/prometheus-adapter.yaml").read_text()
+    (rule,) = yaml.safe_load(text)["rules"]["custom"]
+    (name,) = re.findall(r'__name__=~"([^"]+)"', rule["seriesQuery"])
+    for metric in pod_metrics(Manifests("overlays/production")):
+        assert re.fullmatch(name, metric)
+
+
+def pod_metrics(manifests: Manifests) -> dict[str, str]:
+    """Metrics of Pods that autoscalers look at, with the average they aim for."""
+    metrics = [
         metric["pods"]
-        for metric in manifests.find("HorizontalPodAutoscaler", "transceiver")["spec"]["metrics"]
-        if metric["type"] == "Pods" and metric["pods"]["metric"]["name"].endswith("_calls")
+        for scaler in manifests.of_kind("HorizontalPodAutoscaler")
+        for metric in scaler["spec"]["metrics"]
+        if metric["type"] == "Pods"
     ]
-    assert int(calls["target"]["averageValue"]) == 0.7 * transceiver.transceiver_max_calls
+    return {m["metric"]["name"]: m["target"]["averageValue"] for m in metrics}
 
 
 def test_autoscaled_workloads_do_not_say_how_many(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import aiohttp
+import grpc.aio
 import pytest
 import pytest_asyncio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from launcher import Stack, StackSettings
 from loadtest import sound
@@ -15,7 +17,9 @@ from loadtest.callers.light_dtls import Identity
 from loadtest.callers.opus_packets import encode
 from loadtest.target import Target
 from tests.k8s.loopback_cluster import LoopbackCluster
-from tests.k8s.manifests import Manifests, port_number
+from tests.k8s.manifests import Manifests, labels_of_pods, pod_of, port_number, selects
+from tests.k8s.test_monitoring import exported, queries, selectors
+from tests.k8s.test_settings import pod_metrics
 
 PACKETS = 5
 CALL_TIMEOUT_S = 20.0
@@ -51,3 +55,39 @@ async def place_call(cluster: LoopbackCluster, transceiver: int) -> float:
 async def test_a_call_through_every_transceiver(cluster: LoopbackCluster, transceiver: int) -> None:
     """ICE through the relay's one port, DTLS, and Opus there and back."""
     assert await place_call(cluster, transceiver) > 0
+
+
+async def scraped(cluster: LoopbackCluster, session: aiohttp.ClientSession) -> set[str]:
+    """The names of all samples behind the PodMonitors."""
+    names: set[str] = set()
+    for monitor in Manifests("overlays/production").of_kind("PodMonitor"):
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        for pod in cluster.pods:
+            if selects(monitor["spec"]["selector"], labels_of_pods(pod.workload)):
+                (container,) = pod_of(pod.workload)["containers"]
+                port = port_number(container, endpoint["port"])
+                async with session.get(f"http://{pod.ip}:{port}{endpoint['path']}") as response:
+                    names |= exported(await response.text())
+    return names
+
+
+async def test_every_metric_that_is_asked_for_is_exported(cluster: LoopbackCluster) -> None:
+    """Dashboards, alerts and autoscalers name what Prometheus finds in running Pods."""
+    async with aiohttp.ClientSession() as session:
+        there = await scraped(cluster, session)
+    asked = {selector.name for query in queries() for selector in selectors(query)}
+    asked |= pod_metrics(Manifests("overlays/production")).keys()
+    assert len(asked) > 20
+    assert asked - there == set()
+
+
+async def test_living_is_told_from_being_ready(cluster: LoopbackCluster) -> None:
+    """The name that liveness probes ask for is SERVING in every process of ours."""
+    for pod in cluster.pods:
+        (container,) = pod_of(pod.workload)["containers"]
+        if probe := container["livenessProbe"].get("grpc"):
+            async with grpc.aio.insecure_channel(f"{pod.ip}:{probe['port']}") as channel:
+                check = health_pb2_grpc.HealthStub(channel).Check
+                request = health_pb2.HealthCheckRequest(service=probe["service"])
+                answer = await check(request, wait_for_ready=True)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
