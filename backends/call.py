@@ -109,6 +109,24 @@ class Call:
         self._clearing.append((self._clears, answer))
         return await answer
 
+    def report_usage(
+        self,
+        *,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        seconds: float = 0.0,
+        price: float = 0.0,
+    ) -> None:
+        """Say what the call used of the model since the last report; nothing once it is over.
+
+        Tokens count against the budgets of the caller's key and of the model (`fleet.limits`).
+        """
+        if self._over:
+            return
+        usage = self._outbox.add(self.number).usage
+        usage.input_tokens, usage.output_tokens = input_tokens, output_tokens
+        usage.seconds, usage.price = seconds, price
+
     def hang_up(self, reason: str = "hangup") -> None:
         """End the call; the handler is cancelled at its next await. Twice does nothing."""
         if not self._over:

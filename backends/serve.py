@@ -10,7 +10,8 @@ All handlers share one event loop, so a handler must not block it: work that com
 `asyncio.to_thread` or another process. An exception ends its own call (`failed`) and is logged
 once; the end of a call cancels its handler.
 
-The port also answers grpc.health.v1 (SERVING for "" and for the service) and server reflection.
+The port also answers grpc.health.v1 (SERVING for "", for the service and for `fleet.admin.LIVE`)
+and server reflection.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from backends.settings import BackendSettings
 from backends.stream import Context, Handler, Offer, Stream
 from fleet import logs, process
 from fleet.address import Address
+from fleet.admin import LIVE
 from fleet.errors import AddressInUse
 from fleet.listen import check_free
 from trunkline.v1 import model_pb2, model_pb2_grpc
@@ -96,7 +98,7 @@ class BackendServer:
         reflection.enable_server_reflection(names, self._server)
         self.port = _bind(self._server, self._listen)
         await self._server.start()
-        for service in ("", SERVICE):
+        for service in ("", SERVICE, LIVE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         log.info("backend_ready", name=self._offer.name, port=self.port)
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic_core import core_schema
 
 MAX_PORT = 65535
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # every address of this machine, and of no other
 # RFC 1123 §2.1 with the underscore that Kubernetes and Docker names carry in practice.
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _DIGITS = re.compile(r"[0-9]{1,5}")

@@ -19,6 +19,9 @@ from fleet.listen import check_free
 
 CLOSE_GRACE_S = 0.5
 MAX_CONCURRENT_STREAMS = 1024  # per connection
+# Health of the event loop alone: whoever restarts processes asks for this name, because a drained
+# process is not ready and must live on until its calls have ended.
+LIVE = "live"
 
 _OPTIONS = (
     # gRPC shares ports by default: two servers would each get some of the calls, silently.
@@ -69,8 +72,9 @@ async def serve(
 ) -> AdminServer:
     """Start a server with `add_services`, e.g. `partial(add_RelayAdminServicer_to_server, it)`.
 
-    `service_names` are the full names for reflection and health, which starts as NOT_SERVING. Port
-    0 takes any free port. Raises AddressInUse and AddressUnusable.
+    `service_names` are the full names for reflection and health, which starts as NOT_SERVING; the
+    health of LIVE is SERVING until the end. Port 0 takes any free port. Raises AddressInUse and
+    AddressUnusable.
     """
     await check_free(address)
     server = grpc.aio.server(options=_OPTIONS)
@@ -82,6 +86,7 @@ async def serve(
     port = _bind(server, address)
     admin = AdminServer(server, port, health_servicer, service_names)
     await admin.set_serving(False)
+    await health_servicer.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
     await server.start()
     return admin
 

@@ -15,9 +15,9 @@ still reach it, and if it is dead they reach nobody, as they should.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from fleet.address import Address
+from fleet.address import WILDCARDS, Address
 from wire.token import MAX_EPOCH, MAX_NODE
 
 MAX_NAME_LENGTH = 253
@@ -25,11 +25,20 @@ _EPOCHS = MAX_EPOCH + 1
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """Live calls of a node, and how many it takes, as of its last heartbeat."""
+
+    calls: int
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One transceiver. `index` and `epoch` are those of its route tokens, 0–65535.
 
     `trunk` is where relays send; `draining` nodes take no new calls; `live` says whether a lease
-    was held at the last news.
+    was held at the last news. `admin` is for operators, and so is `load`, which makes no node a
+    different one.
     """
 
     index: int
@@ -38,6 +47,8 @@ class Node:
     name: str
     draining: bool = False
     live: bool = True
+    admin: Address | None = None
+    load: Load | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Raise ValueError for what no relay could use."""
@@ -94,7 +105,7 @@ class Directory:
             self._from_snapshot(news) if isinstance(news, Snapshot) else self._from_change(news)
         )
         changed = tuple(node for node in wanted if self._nodes.get(node.index) != node)
-        self._nodes.update((node.index, node) for node in changed)
+        self._nodes.update((node.index, node) for node in wanted)
         if changed:
             for listener in tuple(self._listeners):
                 listener(changed)
@@ -128,6 +139,5 @@ def check_claim(name: str, trunk: Address) -> None:
     """
     if not (name.isprintable() and 1 <= len(name) <= MAX_NAME_LENGTH):
         raise ValueError(f"a node name is 1 to {MAX_NAME_LENGTH} printable characters")
-    wildcard = trunk.host in {"0.0.0.0", "::"}
-    if not trunk.numeric or wildcard or trunk.port == 0:
+    if not trunk.numeric or trunk.host in WILDCARDS or trunk.port == 0:
         raise ValueError(f"{trunk} is not an address that relays can send to")

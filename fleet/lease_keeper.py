@@ -9,6 +9,7 @@ from contextlib import suppress
 import structlog
 
 from fleet.address import Address
+from fleet.directory import Load
 from fleet.errors import DirectoryFull, LeaseLost, StoreUnavailable
 from fleet.outages import OutageCounter
 from fleet.store import RENEW_INTERVAL_S, Lease, Store
@@ -31,7 +32,8 @@ class LeaseKeeper:
 
     An outage of the store costs nothing: the lease is kept and renewed when the store is back. Only
     when another owner has the index by then is it lost: `on_loss(lease)` is called, `lease` is None
-    until a new index is claimed, which happens by itself. `losses` counts that.
+    until a new index is claimed, which happens by itself. `losses` counts that. `load` is asked at
+    every heartbeat.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class LeaseKeeper:
         name: str,
         trunk: Address,
         *,
+        admin: Address | None = None,
+        load: Callable[[], Load | None] = lambda: None,
         on_loss: Callable[[Lease], None] = _ignore,
         renew_interval_s: float = RENEW_INTERVAL_S,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -47,6 +51,8 @@ class LeaseKeeper:
         self._store = store
         self._name = name
         self._trunk = trunk
+        self._admin = admin
+        self._load = load
         self._on_loss = on_loss
         self._renew_interval_s = renew_interval_s
         self._pause = pause
@@ -64,7 +70,7 @@ class LeaseKeeper:
 
     async def claim(self) -> Lease:
         """Take an index. Raises StoreUnavailable and DirectoryFull; ValueError as `check_claim`."""
-        self.lease = lease = await self._store.claim(self._name, self._trunk)
+        self.lease = lease = await self._store.claim(self._name, self._trunk, self._admin)
         log.info("lease_claimed", node=lease.index, epoch=lease.epoch)
         if self.draining:
             await self._store.renew(lease, draining=True)
@@ -112,7 +118,7 @@ class LeaseKeeper:
             await self.claim()
             return
         try:
-            await self._store.renew(self.lease, draining=self.draining)
+            await self._store.renew(self.lease, draining=self.draining, load=self._load())
         except LeaseLost:
             self._lose(self.lease)
 

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from fleet.address import Address
-from fleet.directory import Node, Snapshot, check_claim, next_epoch
+from fleet.directory import Load, Node, Snapshot, check_claim, next_epoch
 from fleet.errors import DirectoryFull, LeaseLost
 from fleet.store import LEASE_S, SNAPSHOT_INTERVAL_S, TOKEN_BYTES, Lease
 from wire.token import MAX_NODE
@@ -23,6 +23,7 @@ class _Holding:
     lease: Lease
     draining: bool
     expires_at: float
+    load: Load | None = None
 
 
 class MemoryStore:
@@ -44,7 +45,7 @@ class MemoryStore:
         self._epochs: dict[int, int] = {}
         self._watchers: set[asyncio.Queue[Node]] = set()
 
-    async def claim(self, name: str, trunk: Address) -> Lease:
+    async def claim(self, name: str, trunk: Address, admin: Address | None = None) -> Lease:
         """As `Store.claim`."""
         check_claim(name, trunk)
         self._forget_expired()
@@ -52,12 +53,15 @@ class MemoryStore:
         if index == self._max_nodes:
             raise DirectoryFull(f"all {self._max_nodes} node indexes are held")
         self._epochs[index] = self._epoch_of_next_owner(index)
-        lease = Lease(index, self._epochs[index], name, trunk, secrets.token_hex(TOKEN_BYTES))
+        token = secrets.token_hex(TOKEN_BYTES)
+        lease = Lease(index, self._epochs[index], name, trunk, token, admin)
         self._hold(lease, draining=False)
         self._publish(lease.node())
         return lease
 
-    async def renew(self, lease: Lease, *, draining: bool = False) -> None:
+    async def renew(
+        self, lease: Lease, *, draining: bool = False, load: Load | None = None
+    ) -> None:
         """As `Store.renew`."""
         before = self._holdings.get(lease.index)
         owner_changed = before is not None and before.lease.token != lease.token
@@ -65,7 +69,7 @@ class MemoryStore:
             raise LeaseLost(f"node {lease.index} has a new owner")
         self._epochs[lease.index] = lease.epoch
         unchanged = before and self._is_live(before) and before.draining == draining
-        self._hold(lease, draining)
+        self._hold(lease, draining, load)
         if not unchanged:
             self._publish(lease.node(draining=draining))
 
@@ -79,7 +83,7 @@ class MemoryStore:
     async def snapshot(self) -> Snapshot:
         """As `Store.snapshot`."""
         live = (holding for _, holding in sorted(self._holdings.items()) if self._is_live(holding))
-        return Snapshot(tuple(h.lease.node(draining=h.draining) for h in live))
+        return Snapshot(tuple(h.lease.node(draining=h.draining, load=h.load) for h in live))
 
     async def watch(self) -> AsyncGenerator[Snapshot | Node, None]:
         """As `Store.watch`."""
@@ -117,8 +121,9 @@ class MemoryStore:
         known = self._epochs.get(index)
         return secrets.randbits(16) if known is None else next_epoch(known)
 
-    def _hold(self, lease: Lease, draining: bool) -> None:
-        self._holdings[lease.index] = _Holding(lease, draining, self._now() + self._lease_s)
+    def _hold(self, lease: Lease, draining: bool, load: Load | None = None) -> None:
+        ends_s = self._now() + self._lease_s
+        self._holdings[lease.index] = _Holding(lease, draining, ends_s, load)
 
     def _is_live(self, holding: _Holding) -> bool:
         return holding.expires_at > self._now()

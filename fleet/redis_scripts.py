@@ -1,9 +1,10 @@
 """The four atomic steps of the directory in Redis, as Lua.
 
     KEYS[1] holders  hash   index → owner token
-    KEYS[2] records  hash   index → JSON {name, trunk, draining}
+    KEYS[2] records  hash   index → JSON {name, trunk, draining, admin}
     KEYS[3] epochs   hash   index → epoch, kept when the lease ends
     KEYS[4] expiry   zset   index, scored by the end of its lease (ms of Redis' own clock)
+    KEYS[5] loads    hash   index → JSON [calls, capacity], which changes with every heartbeat
 
 Redis' clock is the only one, so that hosts need not agree on the time. A change is published as
 JSON [index, epoch, live, record]. Scripts run whole: nothing is ever half done.
@@ -25,6 +26,7 @@ CLAIM = (
 for _, index in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now_ms)) do
   redis.call('HDEL', KEYS[1], index)
   redis.call('HDEL', KEYS[2], index)
+  redis.call('HDEL', KEYS[5], index)
   redis.call('ZREM', KEYS[4], index)
 end
 local held = redis.call('HGETALL', KEYS[1])
@@ -49,7 +51,8 @@ return {index, epoch}
 """
 )
 
-# ARGV: channel, token, record, lease_ms, index, epoch. Returns 1, or 0 when the lease is lost.
+# ARGV: channel, token, record, lease_ms, index, epoch, load.
+# Returns 1, or 0 when the lease is lost.
 RENEW = (
     _NOW
     + """
@@ -64,6 +67,7 @@ local unchanged = was_live and redis.call('HGET', KEYS[2], index) == ARGV[3]
 redis.call('HSET', KEYS[1], index, ARGV[2])
 redis.call('HSET', KEYS[2], index, ARGV[3])
 redis.call('HSET', KEYS[3], index, epoch)
+redis.call('HSET', KEYS[5], index, ARGV[7])
 redis.call('ZADD', KEYS[4], now_ms + ARGV[4], index)
 if not unchanged then
   redis.call('PUBLISH', ARGV[1],
@@ -78,13 +82,14 @@ RELEASE = """
 if redis.call('HGET', KEYS[1], ARGV[4]) ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[1], ARGV[4])
 redis.call('HDEL', KEYS[2], ARGV[4])
+redis.call('HDEL', KEYS[5], ARGV[4])
 redis.call('ZREM', KEYS[4], ARGV[4])
 redis.call('PUBLISH', ARGV[1],
            cjson.encode({tonumber(ARGV[4]), tonumber(ARGV[5]), false, ARGV[3]}))
 return 1
 """
 
-# Returns {index, epoch, record, …} of every unexpired lease.
+# Returns {index, epoch, record, load, …} of every unexpired lease.
 SNAPSHOT = (
     _NOW
     + """
@@ -93,6 +98,7 @@ for _, index in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. now_ms, '+inf
   found[#found + 1] = index
   found[#found + 1] = redis.call('HGET', KEYS[3], index)
   found[#found + 1] = redis.call('HGET', KEYS[2], index)
+  found[#found + 1] = redis.call('HGET', KEYS[5], index)
 end
 return found
 """

@@ -18,11 +18,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from fleet import redis_scripts
 from fleet.address import Address
-from fleet.directory import Node, Snapshot, check_claim
+from fleet.directory import Load, Node, Snapshot, check_claim
 from fleet.errors import DirectoryFull, LeaseLost
 from fleet.redis_link import ANSWER_TIMEOUT_S, RedisLink
 from fleet.store import LEASE_S, SNAPSHOT_INTERVAL_S, TOKEN_BYTES, Lease
 from wire.token import MAX_NODE
+
+_KEY_NAMES = ("holders", "records", "epochs", "expiry", "loads")
 
 
 class RedisStore:
@@ -45,7 +47,7 @@ class RedisStore:
         self._link = RedisLink(url)
         self._redis = self._link.client
         prefix = f"trunkline:{{{cluster}}}:directory:"
-        self._keys = [prefix + name for name in ("holders", "records", "epochs", "expiry")]
+        self._keys = [prefix + name for name in _KEY_NAMES]
         self._channel = prefix + "changes"
         self._lease_ms = round(lease_s * 1000)
         self._snapshot_interval_s = snapshot_interval_s
@@ -56,41 +58,48 @@ class RedisStore:
         self._snapshot = self._redis.register_script(redis_scripts.SNAPSHOT)
         self.unreadable = 0
 
-    async def claim(self, name: str, trunk: Address) -> Lease:
+    async def claim(self, name: str, trunk: Address, admin: Address | None = None) -> Lease:
         """As `Store.claim`."""
         check_claim(name, trunk)
         token = secrets.token_hex(TOKEN_BYTES)
         index, epoch = await self._run(
             self._claim,
             token,
-            _record(name, trunk, draining=False),
+            _record(name, trunk, draining=False, admin=admin),
             self._lease_ms,
             self._max_nodes,
             secrets.randbits(16),
         )
         if index < 0:
             raise DirectoryFull(f"all {self._max_nodes} node indexes are held")
-        return Lease(index, epoch, name, trunk, token)
+        return Lease(index, epoch, name, trunk, token, admin)
 
-    async def renew(self, lease: Lease, *, draining: bool = False) -> None:
+    async def renew(
+        self, lease: Lease, *, draining: bool = False, load: Load | None = None
+    ) -> None:
         """As `Store.renew`."""
-        record = _record(lease.name, lease.trunk, draining)
+        record = _record(lease.name, lease.trunk, draining, lease.admin)
+        busy = json.dumps([load.calls, load.capacity] if load else None)
         held = await self._run(
-            self._renew, lease.token, record, self._lease_ms, lease.index, lease.epoch
+            self._renew, lease.token, record, self._lease_ms, lease.index, lease.epoch, busy
         )
         if not held:
             raise LeaseLost(f"node {lease.index} has a new owner")
 
     async def release(self, lease: Lease) -> None:
         """As `Store.release`."""
-        record = _record(lease.name, lease.trunk, draining=False)
+        record = _record(lease.name, lease.trunk, draining=False, admin=lease.admin)
         await self._run(self._release, lease.token, record, lease.index, lease.epoch)
 
     async def snapshot(self) -> Snapshot:
         """As `Store.snapshot`."""
         flat = await self._run(self._snapshot)
-        rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-        nodes = [node for row in rows if (node := self._node(*row))]
+        rows = zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
+        nodes = [
+            node
+            for index, epoch, record, load in rows
+            if (node := self._node(index, epoch, record, load=load))
+        ]
         return Snapshot(tuple(sorted(nodes, key=lambda node: node.index)))
 
     async def watch(self) -> AsyncGenerator[Snapshot | Node, None]:
@@ -139,17 +148,35 @@ class RedisStore:
             return None
         return self._node(index, epoch, record, live=live)
 
-    def _node(self, index: Any, epoch: Any, record: Any, live: Any = True) -> Node | None:
+    def _node(
+        self, index: Any, epoch: Any, record: Any, live: Any = True, load: Any = None
+    ) -> Node | None:
         try:
             entry = json.loads(record)
-            trunk = Address.parse(entry["trunk"])
-            draining = bool(entry["draining"])
-            return Node(int(index), int(epoch), trunk, str(entry["name"]), draining, bool(live))
+            admin = entry.get("admin")
+            return Node(
+                index=int(index),
+                epoch=int(epoch),
+                trunk=Address.parse(entry["trunk"]),
+                name=str(entry["name"]),
+                draining=bool(entry["draining"]),
+                live=bool(live),
+                admin=Address.parse(admin) if admin else None,
+                load=_load(load),
+            )
         except (ValueError, TypeError, KeyError, AttributeError):
             self.unreadable += 1
             return None
 
 
-def _record(name: str, trunk: Address, draining: bool) -> str:
+def _record(name: str, trunk: Address, draining: bool, admin: Address | None) -> str:
+    entry = {"name": name, "trunk": str(trunk), "draining": draining}
+    if admin:
+        entry["admin"] = str(admin)
     # Sorted, because Redis compares records as text to see whether anything changed.
-    return json.dumps({"name": name, "trunk": str(trunk), "draining": draining}, sort_keys=True)
+    return json.dumps(entry, sort_keys=True)
+
+
+def _load(text: str | None) -> Load | None:
+    said = json.loads(text) if text else None
+    return Load(int(said[0]), int(said[1])) if said else None

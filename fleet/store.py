@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fleet.address import Address
-from fleet.directory import Node, Snapshot
+from fleet.directory import Load, Node, Snapshot
 
 LEASE_S = 10.0
 RENEW_INTERVAL_S = 3.0  # three chances before a lease expires
@@ -36,22 +36,29 @@ class Lease:
     name: str
     trunk: Address
     token: str = field(repr=False)
+    admin: Address | None = None
 
-    def node(self, *, draining: bool = False, live: bool = True) -> Node:
+    def node(self, *, draining: bool = False, live: bool = True, load: Load | None = None) -> Node:
         """The directory's entry for this lease."""
-        return Node(self.index, self.epoch, self.trunk, self.name, draining, live)
+        return Node(self.index, self.epoch, self.trunk, self.name, draining, live, self.admin, load)
 
 
 class Store(Protocol):
     """Leases on node indexes within one cluster. Every method may raise StoreUnavailable."""
 
-    async def claim(self, name: str, trunk: Address) -> Lease:
-        """Take the lowest free index. Raises DirectoryFull; ValueError as `check_claim` does."""
+    async def claim(self, name: str, trunk: Address, admin: Address | None = None) -> Lease:
+        """Take the lowest free index. Raises DirectoryFull; ValueError as `check_claim` does.
 
-    async def renew(self, lease: Lease, *, draining: bool = False) -> None:
+        `admin` is where operators reach the process.
+        """
+
+    async def renew(
+        self, lease: Lease, *, draining: bool = False, load: Load | None = None
+    ) -> None:
         """Hold on to `lease` for another term. Raises LeaseLost when somebody else had its index.
 
         Watchers learn of it only when something changed: draining, or a lease that had expired.
+        The load comes with snapshots.
         """
 
     async def release(self, lease: Lease) -> None:

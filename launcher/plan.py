@@ -22,16 +22,19 @@ def plan(
     address or a port that cannot be read.
     """
     return (
-        _backend(variables, environment),
-        _relay(variables, environment, after),
-        _transceiver(variables, environment, after),
+        backend_part(variables, environment),
+        relay_part(variables, environment, after),
+        transceiver_part(variables, environment, after),
     )
 
 
-def _backend(variables: Mapping[str, str], environment: Mapping[str, str]) -> Part:
+def backend_part(
+    variables: Mapping[str, str], environment: Mapping[str, str], name: str = "backend"
+) -> Part:
+    """Return an echo backend. Raises StartupError as `plan` does."""
     host, port = address_in(variables, "TRUNKLINE_BACKEND_LISTEN")
     return Part(
-        name="backend",
+        name=name,
         command=_module("backends.echo"),
         ready=grpc_serving(reachable_host(host), port),
         environment={**environment, **of_part(variables, "BACKEND_")},
@@ -41,16 +44,20 @@ def _backend(variables: Mapping[str, str], environment: Mapping[str, str]) -> Pa
     )
 
 
-def _relay(
-    variables: Mapping[str, str], environment: Mapping[str, str], after: tuple[str, ...]
+def relay_part(
+    variables: Mapping[str, str],
+    environment: Mapping[str, str],
+    after: tuple[str, ...],
+    name: str = "relay",
 ) -> Part:
+    """Return a relay. Raises StartupError as `plan` does."""
     host, port = address_in(variables, "TRUNKLINE_RELAY_ADMIN")
     metrics_host, metrics_port = address_in(variables, "TRUNKLINE_RELAY_METRICS")
     public_host = variables["TRUNKLINE_RELAY_HOST"]
     public_port = port_in(variables, "TRUNKLINE_RELAY_PORT")
     workers = variables["TRUNKLINE_RELAY_WORKERS"]
     return Part(
-        name="relay",
+        name=name,
         command=_module("relay"),
         ready=grpc_serving(reachable_host(host), port),
         environment={**environment, **of_part(variables, "RELAY_", *_FLEET)},
@@ -65,13 +72,17 @@ def _relay(
     )
 
 
-def _transceiver(
-    variables: Mapping[str, str], environment: Mapping[str, str], after: tuple[str, ...]
+def transceiver_part(
+    variables: Mapping[str, str],
+    environment: Mapping[str, str],
+    after: tuple[str, ...],
+    name: str = "transceiver",
 ) -> Part:
+    """Return a transceiver. Raises StartupError as `plan` does."""
     host, port = address_in(variables, "TRUNKLINE_TRANSCEIVER_ADMIN")
     http_host, http_port = address_in(variables, "TRUNKLINE_TRANSCEIVER_HTTP")
     return Part(
-        name="transceiver",
+        name=name,
         command=_module("transceiver"),
         ready=grpc_serving(reachable_host(host), port),
         environment={**environment, **of_part(variables, "TRANSCEIVER_", *_FLEET)},

@@ -61,6 +61,7 @@ def fill(given: Mapping[str, str], ports: Ports, *, loopback_only: bool) -> dict
         "TRUNKLINE_TRANSCEIVER_ADMIN": join(LOOPBACK, ports.transceiver_admin),
         "TRUNKLINE_TRANSCEIVER_API_KEYS": f"tl-{secrets.token_urlsafe(24)}",
         "TRUNKLINE_TRANSCEIVER_CONSOLE": "true",
+        "TRUNKLINE_TRANSCEIVER_DRAIN_S": "0",  # Ctrl-C means now
         **given,
     }
     chosen.setdefault("TRUNKLINE_TRANSCEIVER_BACKEND", _client_side(chosen))

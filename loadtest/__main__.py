@@ -11,6 +11,7 @@ from rich.console import Console
 from launcher import StartupError
 from loadtest.relay_bench.benchmark import add_benchmarks
 from loadtest.report import print_result, progress_bar
+from loadtest.runs.command import run_command
 from loadtest.scenario import Limits, Result, Scenario
 from loadtest.scenarios import SCENARIOS
 from loadtest.scenarios.relay import BENCHMARKS
@@ -100,6 +101,7 @@ def _show_log(lines: list[str]) -> None:
 for _scenario in SCENARIOS.values():
     add_command(_scenario)
 add_benchmarks(app, BENCHMARKS)
+app.command("run")(run_command)
 
 if __name__ == "__main__":
     app()

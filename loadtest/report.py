@@ -53,7 +53,7 @@ def print_result(scenario: str, result: Result, console: Console) -> None:
     table.add_column(style="bold")
     table.add_column(justify="right")
     for name, value in result.figures.items():
-        table.add_row(name, _cell(value))
+        table.add_row(name, cell(value))
     for reason, count in result.failures.most_common():
         table.add_row(f"failed: {reason}", str(count), style="red")
     console.print(table)
@@ -62,10 +62,10 @@ def print_result(scenario: str, result: Result, console: Console) -> None:
         console.print(f"{mark} {check.name}: {check.detail}", highlight=False)
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
     """Write a figure: a mapping as `p50 12.3 · p99 20`, nothing as a dash."""
     if value is None:
         return "–"  # noqa: RUF001
     if isinstance(value, dict):
-        return " · ".join(f"{name} {_cell(part)}" for name, part in value.items())
+        return " · ".join(f"{name} {cell(part)}" for name, part in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)

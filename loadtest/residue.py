@@ -27,22 +27,22 @@ class Usage:
 
 def usage_of(pid: int) -> Usage:
     """Sum up a process and its descendants (proc(5)). Raises OSError when it is gone."""
-    family = [Path("/proc", str(member)) for member in _family(pid)]
+    processes = [Path("/proc", str(member)) for member in family(pid)]
     return Usage(
-        fds=sum(len(list((process / "fd").iterdir())) for process in family),
-        threads=sum(len(list((process / "task").iterdir())) for process in family),
-        rss_bytes=sum(_resident_pages(process) for process in family) * PAGE_BYTES,
+        fds=sum(len(list((process / "fd").iterdir())) for process in processes),
+        threads=sum(len(list((process / "task").iterdir())) for process in processes),
+        rss_bytes=sum(_resident_pages(process) for process in processes) * PAGE_BYTES,
     )
 
 
-def _family(pid: int) -> list[int]:
-    """Return a process and its descendants."""
+def family(pid: int) -> list[int]:
+    """Return a process and its descendants. Raises OSError when it is gone."""
     children = [
         int(child)
         for task in Path("/proc", str(pid), "task").iterdir()
         for child in (task / "children").read_text().split()
     ]
-    return [pid, *(member for child in children for member in _family(child))]
+    return [pid, *(member for child in children for member in family(child))]
 
 
 def _resident_pages(process: Path) -> int:

@@ -1,7 +1,8 @@
 """`python -m transceiver`: one transceiver. Wiring only.
 
 store ─▶ NodeKeeper ─ route ─▶ Engine ◀─ Intake ◀─ HTTP application
-                               Engine ◀─ TransceiverAdmin ◀─ gRPC
+ledger ─▶ CallLimits ─ tickets ──────────┘
+LoadProbe ─▶ Capacity ─ calls ▶ Engine ◀─ TransceiverAdmin ◀─ gRPC
 backend ◀─ ModelLink ◀──────── Engine
 """
 
@@ -20,15 +21,21 @@ import structlog
 from aiohttp import web
 
 from fleet import admin, logs, process
-from fleet.address import Address
+from fleet.address import WILDCARDS, Address
+from fleet.call_limits import CallLimits
 from fleet.ending import ending
 from fleet.listen import check_free
+from fleet.redis_ledger import RedisLedger
 from fleet.redis_store import RedisStore
 from fleet.settings import load
 from transceiver.admin import SERVICE_NAME, TransceiverAdmin
 from transceiver.backends import Backend, Backends
+from transceiver.call_tickets import CallTickets
+from transceiver.capacity import Capacity, LoadSample
 from transceiver.certificate import LocalCertificate
 from transceiver.engine import Engine
+from transceiver.leaving import leave
+from transceiver.load_probe import LoadProbe
 from transceiver.model_link import ModelLink
 from transceiver.node import NodeKeeper
 from transceiver.settings import TransceiverSettings
@@ -47,8 +54,9 @@ _log = structlog.get_logger()
 async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
     """Run until `stop`. Raises StartupError when something it needs is not to be had.
 
-    What is closed last is entered first: callers lose the HTTP port, then their calls end, then the
-    node index is given back, then the backend sees the stream end.
+    After `stop` live calls have their time (`transceiver.leaving`). What is closed last is entered
+    first: callers lose the HTTP port, then their calls end, then their places and the node index
+    are given back, then the backend sees the stream end.
     """
     # A port somebody else has is found out before other processes hear of this one.
     await check_free(settings.transceiver_http)
@@ -56,25 +64,41 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
     name = f"{socket.gethostname()}:{os.getpid()}"
     certificate = LocalCertificate()
     async with asyncio.TaskGroup() as tasks, ending() as running, AsyncExitStack() as stack:
-        store = RedisStore(settings.redis_url.get_secret_value(), settings.cluster)
+        redis_url = settings.redis_url.get_secret_value()
+        store = RedisStore(redis_url, settings.cluster)
         stack.push_async_callback(store.close)
+        limits = CallLimits(RedisLedger(redis_url, settings.cluster), settings.transceiver_limits)
+        stack.push_async_callback(limits.close)
         links = [ModelLink(str(backend.address), name) for backend in settings.backends]
         for link in links:
             stack.push_async_callback(link.close)
         backends = _backends(settings, links)
         engine = _engine(settings, certificate, backends)
+        tickets = CallTickets(limits, engine)
+        for link in links:
+            link.on_usage = tickets.used
+        probe = _watch_load(engine, Capacity(settings.transceiver_max_calls))
+        stack.callback(probe.stop)
         bound = await engine.start(settings.transceiver_trunk)
-        node = NodeKeeper(store, name, _advertised(settings, bound), engine, settings.cluster)
+        trunk = _advertised(settings, bound)
+        admin_address = _reachable(settings.transceiver_admin, trunk.host)
+        node = NodeKeeper(store, name, trunk, engine, settings.cluster, admin_address)
         stack.push_async_callback(node.close)
         stack.push_async_callback(engine.close)
         await node.claim()
         running.append(tasks.create_task(node.run()))
+        running.append(tasks.create_task(limits.run()))
         running += [tasks.create_task(link.run()) for link in links]
-        http = await listen(
-            _app(settings, certificate, engine, node, backends), settings.transceiver_http
+        intake = Intake(engine, certificate.fingerprint.value, settings.transceiver_relays, tickets)
+        status = Status(
+            ready=lambda: node.ready,
+            counters=lambda: {**engine.counters, **backends.counters, **limits.counters},
+            gauges=lambda: _gauges(engine, probe.latest),
         )
+        app = _app(settings, intake, engine, status, backends)
+        http = await listen(app, settings.transceiver_http)
         stack.push_async_callback(http.close)
-        servicer = TransceiverAdmin(engine, node.drain)
+        servicer = TransceiverAdmin(engine, node)
         add_admin = partial(add_TransceiverAdminServicer_to_server, servicer)
         server = await admin.serve(settings.transceiver_admin, [add_admin], [SERVICE_NAME])
         stack.push_async_callback(server.close)
@@ -82,6 +106,7 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
         _spare_the_collector()
         _log.info("transceiver_started", http=http.port, trunk=bound.port, admin=server.port)
         await stop.wait()
+        await leave(node, engine, settings.transceiver_drain_s, stop)
     _log.info("transceiver_stopped")
 
 
@@ -122,20 +147,39 @@ def _advertised(settings: TransceiverSettings, bound: Address) -> Address:
     return Address(chosen.host, chosen.port or bound.port)
 
 
+def _reachable(bound: Address, own_host: str) -> Address:
+    """Where others reach what is bound, on all addresses perhaps."""
+    return Address(own_host, bound.port) if bound.host in WILDCARDS else bound
+
+
+def _watch_load(engine: Engine, capacity: Capacity) -> LoadProbe:
+    """Let the engine take as many calls as it turns out to hold."""
+
+    def learn(sample: LoadSample) -> None:
+        engine.max_calls = capacity.learn(sample)
+
+    probe = LoadProbe(lambda: len(engine.calls()), learn)
+    probe.start()
+    return probe
+
+
+def _gauges(engine: Engine, load: LoadSample) -> dict[str, float]:
+    return {
+        "calls": len(engine.calls()),
+        "capacity_calls": engine.max_calls,
+        "loop_lateness_seconds": load.lateness_s,
+        "loop_busy_ratio": load.busy,
+    }
+
+
 def _app(
     settings: TransceiverSettings,
-    certificate: LocalCertificate,
+    intake: Intake,
     engine: Engine,
-    node: NodeKeeper,
+    status: Status,
     backends: Backends,
 ) -> web.Application:
     keys = [key.get_secret_value() for key in settings.transceiver_api_keys]
-    intake = Intake(engine, certificate.fingerprint.value, settings.transceiver_relays)
-    status = Status(
-        ready=lambda: node.ready,
-        counters=lambda: {**engine.counters, **backends.counters},
-        calls=lambda: len(engine.calls()),
-    )
     console = None
     if settings.transceiver_console:
         console = ConsolePage(keys[0], _version(), lambda: backends.shown, console_files())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn, Protocol
 
@@ -19,7 +19,6 @@ SERVICE_NAME = "trunkline.v1.TransceiverAdmin"
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
 LONGEST_DEADLINE_S = 24 * 3600
-MAX_WHY_CHARS = 200
 MAX_TOKEN_CHARS = 100
 
 log = structlog.get_logger()
@@ -44,8 +43,8 @@ class AdminEngine(Protocol):
     def find(self, call_id: str) -> AdminSession | None:
         """The live call of that id."""
 
-    def end(self, call_id: str, reason: str) -> bool:
-        """End a call; False when there is none."""
+    def dismiss(self, call_id: str, reason: str) -> bool:
+        """End a call after its caller was told; False when there is none."""
 
     def rotate(self, token_keys: KeyRing | None, trunk_keys: KeyRing | None) -> None:
         """Other keys from now on; None leaves a ring as it is."""
@@ -55,14 +54,22 @@ class AdminEngine(Protocol):
         """The rings of route tokens and of the trunk."""
 
 
-class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
-    """The servicer. `drain(deadline_s)` starts a drain and returns; None means no deadline."""
+class AdminNode(Protocol):
+    """What the admin API needs of the node."""
 
-    def __init__(
-        self, engine: AdminEngine, drain: Callable[[float | None], Awaitable[None]]
-    ) -> None:
+    async def drain(self, deadline_s: float | None) -> None:
+        """Take no new calls; None means no deadline."""
+
+    async def undrain(self) -> None:
+        """Take new calls again."""
+
+
+class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
+    """The servicer."""
+
+    def __init__(self, engine: AdminEngine, node: AdminNode) -> None:
         self._engine = engine
-        self._drain = drain
+        self._node = node
 
     async def ListCalls(  # noqa: N802 - gRPC's name
         self, request: admin_pb2.ListCallsRequest, context: Context
@@ -88,34 +95,49 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
     async def EndCall(  # noqa: N802
         self, request: admin_pb2.EndCallRequest, context: Context
     ) -> admin_pb2.EndCallResponse:
-        """End one call and log why. NOT_FOUND when it is not live."""
-        if len(request.why) > MAX_WHY_CHARS:
-            await _refuse(context, f"why may have at most {MAX_WHY_CHARS} characters")
-        if not self._engine.end(request.call_id, "operator"):
+        """Tell the caller, end the call and log why. NOT_FOUND when it is not live."""
+        reason = await _why(request.why, context)
+        if not self._engine.dismiss(request.call_id, "operator"):
             await _not_found(context)
-        log.info("call_ended_by_operator", call_id=request.call_id, why=request.why)
+        log.info(
+            "call_ended_by_operator",
+            call_id=request.call_id,
+            who=who(context.peer()),
+            why=reason,
+        )
         return admin_pb2.EndCallResponse()
 
     async def Drain(  # noqa: N802
         self, request: admin_pb2.DrainRequest, context: Context
     ) -> admin_pb2.DrainResponse:
-        """Take no new calls from now on; answers at once with the number of live ones."""
+        """Take no new calls from now on, or take that back; says how many are live."""
         if request.deadline_s > LONGEST_DEADLINE_S:
             await _refuse(context, f"deadline_s may be at most {LONGEST_DEADLINE_S}")
+        reason = await _why(request.why, context)
         calls = len(self._engine.calls())
-        log.info("drain_asked", calls=calls, deadline_s=request.deadline_s)
-        await self._drain(float(request.deadline_s) or None)
+        event = "drain_undone" if request.undo else "drain_asked"
+        log.info(
+            event,
+            who=who(context.peer()),
+            why=reason,
+            calls=calls,
+            deadline_s=request.deadline_s,
+        )
+        if request.undo:
+            await self._node.undrain()
+        else:
+            await self._node.drain(float(request.deadline_s) or None)
         return admin_pb2.DrainResponse(calls=calls)
 
     async def RotateKeys(  # noqa: N802
         self, request: admin_pb2.RotateKeysRequest, context: Context
     ) -> admin_pb2.RotateKeysResponse:
         """Other keys from now on; INVALID_ARGUMENT for text that is no key ring."""
+        reason = await _why(request.why, context)
         try:
-            reason = why(request.why)
             tokens = _ring(request.token_keys, "token_keys")
             trunks = _ring(request.trunk_keys, "trunk_keys")
-        except (BadKeys, BadWhy) as error:
+        except BadKeys as error:
             await _refuse(context, str(error))
         self._engine.rotate(tokens, trunks)
         token_ids, trunk_ids = map(key_ids, self._engine.key_rings)
@@ -168,6 +190,13 @@ def _read_token(token: str) -> tuple[int, str] | None:
 
 def _call(snapshot: CallSnapshot) -> admin_pb2.Call:
     return admin_pb2.Call(**asdict(snapshot))
+
+
+async def _why(text: str, context: Context) -> str:
+    try:
+        return why(text)
+    except BadWhy as error:
+        await _refuse(context, str(error))
 
 
 async def _refuse(context: Context, rule: str) -> NoReturn:

@@ -5,18 +5,21 @@
     neither                              one that is ready and has room, by weight
 
 Each backend has a link of its own, so one that is lost, slow or stuck keeps no other from its
-calls; a call whose backend is away is refused and not sent to another kind of model.
+calls; a call whose backend is away is refused and not sent to another kind of model. A backend
+that is there and does not answer is left alone for a while (`transceiver.breaker`).
 """
 
 from __future__ import annotations
 
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from transceiver.breaker import Breaker
 from transceiver.model_link import BackendAbsent, CallLimit, LinkError, ModelLink
 
 
@@ -31,6 +34,7 @@ class Backend:
     name: str
     link: ModelLink
     weight: int = 1
+    breaker: Breaker = field(default_factory=Breaker)
 
     @property
     def has_room(self) -> bool:
@@ -38,9 +42,16 @@ class Backend:
         link = self.link
         return link.ready and not (link.max_calls and link.calls >= link.max_calls)
 
+    def answered(self, error: LinkError | None, now: float) -> None:
+        """A call was answered by the backend, or, with BackendAbsent, was not."""
+        if isinstance(error, BackendAbsent):
+            self.breaker.failed(now)
+        else:
+            self.breaker.succeeded(now)
+
 
 class Backends:
-    """All backends of this process. `chance` gives numbers from 0 to 1.
+    """All backends of this process. `chance` gives numbers from 0 to 1, `now` seconds.
 
     Raises ValueError for none, and for a name used twice.
     """
@@ -49,11 +60,15 @@ class Backends:
         self,
         backends: Sequence[Backend],
         chance: Callable[[], float] = random.random,  # shares of load, not secrets
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._by_name = {backend.name: backend for backend in backends}
         if not backends or len(self._by_name) != len(backends):
             raise ValueError("one or more backends, each name once")
         self._chance = chance
+        self._now = now
+        for backend in backends:
+            backend.link.on_answer = self._reporter(backend)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,6 +86,7 @@ class Backends:
         total: Counter[str] = Counter()
         for backend in self._by_name.values():
             total.update(asdict(backend.link.counters))
+            total["backend_breakers_open"] += backend.breaker.open
         return total
 
     def choose(self, session_json: str) -> ModelLink:
@@ -83,12 +99,27 @@ class Backends:
         if asked is not None and asked not in self._by_name:
             raise UnknownBackend("no backend has the name the session asks for")
         chosen = self._by_name.get(asked if asked is not None else model or "")
-        return chosen.link if chosen is not None else self._by_weight().link
+        if chosen is None:
+            chosen = self._by_weight()
+        elif not chosen.breaker.allows(self._now()):
+            raise BackendAbsent(f"no backend: {chosen.name} does not answer")
+        chosen.breaker.asked(self._now())
+        return chosen.link
+
+    def _reporter(self, backend: Backend) -> Callable[[LinkError | None], None]:
+        return lambda error: backend.answered(error, self._now())
 
     def _by_weight(self) -> Backend:
-        candidates = [b for b in self._by_name.values() if b.weight and b.has_room]
-        if not candidates:
+        now = self._now()
+        allowed = [
+            backend
+            for backend in self._by_name.values()
+            if backend.weight and backend.has_room and backend.breaker.allows(now)
+        ]
+        if not allowed:
             raise self._refusal()
+        # Who did not answer a moment ago comes after the others: so a second try goes elsewhere.
+        candidates = [b for b in allowed if not b.breaker.suspect(now)] or allowed
         point = self._chance() * sum(backend.weight for backend in candidates)
         for backend in candidates:
             point -= backend.weight
@@ -98,9 +129,10 @@ class Backends:
 
     def _refusal(self) -> LinkError:
         weighted = [backend for backend in self._by_name.values() if backend.weight]
-        if any(backend.link.ready for backend in weighted):
+        now = self._now()
+        if any(backend.link.ready and backend.breaker.allows(now) for backend in weighted):
             return CallLimit("every backend that is there holds its limit of calls")
-        reasons = "; ".join(f"{b.name}: {b.link.down_reason}" for b in weighted)
+        reasons = "; ".join(f"{b.name}: {b.link.down_reason or 'no answer'}" for b in weighted)
         return BackendAbsent(f"no backend: {reasons}")
 
 

@@ -1,6 +1,7 @@
 """Client secrets: bearer tokens for pages, good for some minutes, that no process has to remember.
 
-    ek_ base64url( version 4 · key id 4 | nonce 96 | AES-256-GCM( expiry 64 | deflated session ) )
+    ek_ base64url( version 4 · key id 4 | nonce 96 | AES-256-GCM( … ) ), and sealed in it:
+    expiry 64 | id of the API key it was made with 96 | deflated session
 
 The key is derived from the ring that signs route tokens, so every transceiver of a fleet takes a
 secret that any of them made, and rotating the ring ends old secrets. Sealed and not only signed:
@@ -29,7 +30,7 @@ MAX_CHARS = 7_500
 NONCE_BYTES = 12
 
 _VERSION = 1
-_EXPIRY = struct.Struct("!Q")
+_HEAD = struct.Struct("!Q12s")
 _PERSON = b"ek-seal1"  # BLAKE2's own way to give each use of a key a key of its own
 
 
@@ -47,17 +48,22 @@ class SessionTooLarge(ValueError):  # noqa: N818 - says what is wrong
 
 @dataclass(frozen=True)
 class ClientSecret:
-    """What a secret says: until when it is good, and the session bound to it as JSON text."""
+    """What a secret says: until when it is good, and the session bound to it as JSON text.
+
+    `key_id` names the API key it was made with, 12 characters: calls count against its limits.
+    """
 
     expires_unix_s: int
     session_json: str
+    key_id: str
 
 
 def seal(keys: KeyRing, secret: ClientSecret) -> str:
     """The secret as text. Raises SessionTooLarge when that would be more than MAX_CHARS."""
     head = bytes([_VERSION << 4 | keys.current])
     nonce = secrets.token_bytes(NONCE_BYTES)
-    plain = _EXPIRY.pack(secret.expires_unix_s) + zlib.compress(secret.session_json.encode(), 9)
+    said = _HEAD.pack(secret.expires_unix_s, secret.key_id.encode())
+    plain = said + zlib.compress(secret.session_json.encode(), 9)
     sealed = _cipher(keys.keys[keys.current]).encrypt(nonce, plain, head)
     text = PREFIX + base64.urlsafe_b64encode(head + nonce + sealed).decode().rstrip("=")
     if len(text) > MAX_CHARS:
@@ -78,10 +84,11 @@ def unseal(keys: KeyRing, text: str, unix_s: float) -> ClientSecret:
     except InvalidTag:
         raise SecretRefused("forged") from None
     # What has our seal was made by `seal`: it need not be checked again, only its age.
-    (expires_unix_s,) = _EXPIRY.unpack_from(plain)
+    expires_unix_s, key_id = _HEAD.unpack_from(plain)
     if unix_s >= expires_unix_s:
         raise SecretRefused("expired")
-    return ClientSecret(expires_unix_s, zlib.decompress(plain[_EXPIRY.size :]).decode())
+    session_json = zlib.decompress(plain[_HEAD.size :]).decode()
+    return ClientSecret(expires_unix_s, session_json, key_id.decode())
 
 
 def _decoded(text: str) -> bytes:

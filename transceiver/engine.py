@@ -21,7 +21,7 @@ import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -84,7 +84,8 @@ class _Path:
 class Engine:
     """The calls of this process. `route` is what their ufrags say; it may change (a new lease).
 
-    `counters` has what was dropped and why, by fixed words, and totals of ended calls.
+    `max_calls` may change too; live calls beyond it go on. `counters` has what was dropped and why,
+    by fixed words, and totals of ended calls.
     """
 
     def __init__(
@@ -106,7 +107,8 @@ class Engine:
         self._replay = ReplayWindow()
         self._certificate = certificate
         self._backends = backends
-        self._max_calls = max_calls
+        self.max_calls = max_calls
+        self._ended_listeners: list[Callable[[str], None]] = []
         self._mtu = mtu
         self._max_payload = trunk.max_payload(mtu)
         self._loop = asyncio.get_running_loop()
@@ -143,8 +145,15 @@ class Engine:
             self._drain_timer.cancel()
             self._drain_timer = None
         if deadline_s:
-            self._drain_timer = self._loop.call_later(deadline_s, self._end_all, "drained")
+            self._drain_timer = self._loop.call_later(deadline_s, self.dismiss_all, "drained")
         return len(self._calls)
+
+    def undrain(self) -> None:
+        """Take new calls again; a deadline that has not passed ends no call any more."""
+        self.draining = False
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+            self._drain_timer = None
 
     def rotate(self, token_keys: KeyRing | None, trunk_keys: KeyRing | None) -> None:
         """Other keys from the next packet on; None leaves a ring as it is.
@@ -189,7 +198,7 @@ class Engine:
 
     def create_call(self, offer: Offer, surface: str, session_json: str) -> Session:
         """A new call. Raises TooManyCalls, Draining, UnknownBackend, BackendAbsent, CallLimit."""
-        self._check_room()
+        self.check_room()
         call_id = "rtc_" + secrets.token_urlsafe(18)
         session = Session(call_id, offer, surface, self._certificate, self, time.time())
         self._calls[call_id] = session
@@ -231,7 +240,7 @@ class Engine:
         Raises TooManyCalls, Draining, UnknownBackend, BackendAbsent, CallLimit, and ValueError for
         a call that is here already or cannot be resumed by this version.
         """
-        self._check_room()
+        self.check_room()
         if state.call_id in self._calls:
             raise ValueError("the call is here already")
         unix_s = time.time()
@@ -267,11 +276,30 @@ class Engine:
         """Live calls, oldest first."""
         return list(self._calls.values())
 
-    def _check_room(self) -> None:
+    def dismiss(self, call_id: str, reason: str) -> bool:
+        """End a call after its caller was told why; False when no live call has that id."""
+        session = self._calls.get(call_id)
+        if session is not None:
+            session.dismiss(reason)
+        return session is not None
+
+    def listen_ended(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the id of every call that is no longer live."""
+        self._ended_listeners.append(listener)
+
+    def check_room(self) -> None:
+        """Whether a call can be taken now. Raises TooManyCalls or Draining."""
         if self.draining:
             raise Draining("the process takes no new calls")
-        if len(self._calls) + len(self._releasing) >= self._max_calls:
-            raise TooManyCalls(f"{self._max_calls} calls are live")
+        if len(self._calls) + len(self._releasing) >= self.max_calls:
+            raise TooManyCalls(f"{self.max_calls} calls are live")
+
+    def dismiss_all(self, reason: str) -> int:
+        """`dismiss` every call; returns how many there were."""
+        calls = self.calls()
+        for session in calls:
+            session.dismiss(reason)
+        return len(calls)
 
     def _end_all(self, reason: str) -> None:
         for session in self.calls():
@@ -348,6 +376,8 @@ class Engine:
         self._handshakes.forget(session)
         self._releasing.add(session)
         self.counters[f"call_ended_{session.end_reason}"] += 1
+        for tell in self._ended_listeners:
+            tell(session.call_id)
         if not self._calls:
             self._idle.set()
 

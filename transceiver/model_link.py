@@ -279,7 +279,9 @@ class CallHandle:
             async with asyncio.timeout(timeout_s):
                 error = await asyncio.shield(self._answer)
         except TimeoutError:
-            raise BackendAbsent("the backend did not answer in time") from None
+            absent = BackendAbsent("the backend did not answer in time")
+            self._link.on_answer(absent)
+            raise absent from None
         if error is not None:
             raise error
 
@@ -383,7 +385,7 @@ class CallHandle:
 
     def lose(self) -> None:
         """The stream is gone."""
-        self._settle(BackendAbsent("the backend was lost"))
+        self._settle(BackendAbsent("the backend was lost"), self._link.on_answer)
         self._outbox = None
         sink, self._sink = self._sink, None
         if sink is not None:
@@ -399,14 +401,16 @@ class CallHandle:
                 self._clears += 1
                 sink.on_clear()
             case "accepted":
-                self._settle(None)
+                self._settle(None, self._link.on_answer)
             case "refused":
-                self._settle(BackendRefused(event.refused.reason))
+                self._settle(BackendRefused(event.refused.reason), self._link.on_answer)
                 self._sink = None
                 self._leave()
             case "hang_up":
                 self._leave()
                 self._tell_hang_up(event.hang_up.reason)
+            case "usage":
+                self._link.on_usage(self.call_id, event.usage)
             case _:
                 pass  # an event of a later minor version of the protocol
 
@@ -470,9 +474,13 @@ class CallHandle:
         self._settle(BackendAbsent("the call has ended"))
         self._link.forget(self.number)
 
-    def _settle(self, error: LinkError | None) -> None:
+    def _settle(
+        self, error: LinkError | None, tell: Callable[[LinkError | None], None] | None = None
+    ) -> None:
         if not self._answer.done():
             self._answer.set_result(error)
+            if tell is not None:
+                tell(error)
 
 
 class ModelLink:
@@ -488,6 +496,10 @@ class ModelLink:
         self.max_calls = 0  # 0: the backend has no limit of its own
         self.counters = LinkCounters()
         self.down_reason = "not connected yet"  # "" while ready; fit for logs and health details
+        # Hears how each call was answered: None, or the error that `accepted` raises.
+        self.on_answer: Callable[[LinkError | None], None] = _ignore_answer
+        # Hears what a call used of the model, by the call's public id.
+        self.on_usage: Callable[[str, model_pb2.Usage], None] = _ignore_usage
         self._target = target
         self._hello = model_pb2.Hello(protocol=PROTOCOL, transceiver=transceiver_name)
         # Numbers go on across streams, so a handle can never be mistaken for a later call's.
@@ -654,6 +666,14 @@ class ModelLink:
             self._logged_reason = reason
             log.warning("backend_absent", reason=reason)
         self.down_reason = reason
+
+
+def _ignore_answer(_error: LinkError | None) -> None:
+    pass
+
+
+def _ignore_usage(_call_id: str, _usage: model_pb2.Usage) -> None:
+    pass
 
 
 def _status(error: grpc.aio.AioRpcError) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from fleet.address import Address
+from fleet.directory import Load
 from fleet.lease_keeper import LeaseKeeper
 from fleet.store import Lease, Store
 from wire.token import Route
@@ -15,9 +17,16 @@ class Routed(Protocol):
 
     route: Route
     draining: bool
+    max_calls: int
+
+    def calls(self) -> Sequence[object]:
+        """Live calls."""
 
     def drain(self, deadline_s: float = 0) -> int:
         """Take no new calls."""
+
+    def undrain(self) -> None:
+        """Take new calls again."""
 
 
 class NodeKeeper(LeaseKeeper):
@@ -28,9 +37,22 @@ class NodeKeeper(LeaseKeeper):
     """
 
     def __init__(
-        self, store: Store, name: str, trunk: Address, engine: Routed, cluster: int
+        self,
+        store: Store,
+        name: str,
+        trunk: Address,
+        engine: Routed,
+        cluster: int,
+        admin: Address | None = None,
     ) -> None:
-        super().__init__(store, name, trunk, on_loss=self._stop_taking_calls)
+        super().__init__(
+            store,
+            name,
+            trunk,
+            admin=admin,
+            load=lambda: Load(len(engine.calls()), engine.max_calls),
+            on_loss=self._stop_taking_calls,
+        )
         self._engine = engine
         self._cluster = cluster
 
@@ -47,9 +69,15 @@ class NodeKeeper(LeaseKeeper):
         return lease
 
     async def drain(self, deadline_s: float | None) -> None:
-        """Take no new calls for good; end what is left after `deadline_s` (None: never)."""
+        """Take no new calls; end what is left after `deadline_s` (None: never)."""
         self._engine.drain(deadline_s or 0)
         await self.set_draining(True)
+
+    async def undrain(self) -> None:
+        """Take new calls again, as soon as a lease is held."""
+        if self.lease is not None:
+            self._engine.undrain()
+        await self.set_draining(False)
 
     def _stop_taking_calls(self, _lost: Lease) -> None:
         self._engine.draining = True

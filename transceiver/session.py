@@ -58,7 +58,7 @@ from transceiver.session_state import (
 from transceiver.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.snapshot import CallSnapshot
 from transceiver.srtp import SrtpKeys, SrtpSession, profile_named
-from transceiver.states import END_REASONS, State, Step, follow
+from transceiver.states import END_REASONS, FAREWELLS, State, Step, follow
 from transceiver.waiting_messages import WaitingMessages
 from wire import stun
 from wire.address import unpack_address
@@ -125,7 +125,7 @@ class Session:
         self._backend = self._session_json = ""
         self._audio_format = 0
         self._connect_by_s = now + CONNECT_TIMEOUT_S
-        self._farewell_s = math.inf
+        self._farewell_s, self._farewell_reason = math.inf, ""
         self._wake_s = math.inf
         self._credited = 0
         self._told_talkspurts = 0
@@ -392,6 +392,13 @@ class Session:
         else:
             self._closing = asyncio.ensure_future(self._close_channels(self._channels))
 
+    def dismiss(self, reason: str) -> None:
+        """Tell the caller why, then end the call; `reason` is one of `END_REASONS`."""
+        if self.state is not State.CONNECTED:
+            self.end(reason)
+        elif self._farewell_s == math.inf:
+            self._say_goodbye(reason, reason)
+
     async def released(self) -> None:
         """Return when an ended call holds nothing any more."""
         await self._released.wait()
@@ -442,15 +449,7 @@ class Session:
         """Tell the caller that there is nobody to talk to, then end the call."""
         self._handle = None
         self._audio.sender.clear()
-        error = {
-            "type": "server_error",
-            "code": "backend_lost",
-            "message": "The connection to the model was lost. Please call again.",
-        }
-        now = self._host.now()
-        self.on_data(EVENTS_LABEL, json.dumps({"type": "error", "error": error}))
-        self._farewell_s = now + FAREWELL_S
-        self._rewake(now)
+        self._say_goodbye("failed", "backend_lost")
 
     # Inside: ICE and DTLS.
 
@@ -619,9 +618,16 @@ class Session:
 
     # Inside: time and the end.
 
+    def _say_goodbye(self, reason: str, code: str) -> None:
+        error = {"type": "server_error", "code": code, "message": FAREWELLS[code]}
+        now = self._host.now()
+        self.on_data(EVENTS_LABEL, json.dumps({"type": "error", "error": error}))
+        self._farewell_s, self._farewell_reason = now + FAREWELL_S, reason
+        self._rewake(now)
+
     def _overdue(self, now: float) -> bool:
         if now >= self._farewell_s:
-            self.end("failed")
+            self.end(self._farewell_reason)
         elif self._ice.expired(now):
             self._host.count("ice_consent_expired")
             self.end("timeout")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from fleet.address import Address, shown
+from fleet.limits import LimitRules
 from fleet.settings import AddressList, FleetSettings, SecretList, within
 from transceiver.backend_list import BackendAddress, BackendList
 
@@ -32,7 +33,12 @@ def _origins(value: Any) -> tuple[str, ...]:
     return origins
 
 
+def _rules(value: Any) -> LimitRules:
+    return value if isinstance(value, LimitRules) else LimitRules.parse(str(value))
+
+
 Origins = Annotated[tuple[str, ...], PlainValidator(_origins)]
+Rules = Annotated[LimitRules, PlainValidator(_rules)]
 
 
 class TransceiverSettings(FleetSettings):
@@ -75,7 +81,21 @@ class TransceiverSettings(FleetSettings):
         json_schema_extra={"default": "the one of TRUNKLINE_TRANSCEIVER_BACKEND"},
     )
     transceiver_max_calls: Annotated[int, within("a number of calls", 1, 100_000)] = Field(
-        1000, description="live calls of this process; more get 503"
+        1000,
+        description="live calls of this process at most; more get 503, as do those beyond what it "
+        "learns that it can hold, from the lateness of its loop and its CPU",
+    )
+    transceiver_limits: Rules = Field(
+        LimitRules(),
+        description="what keys and models may use of the fleet, as in key/*: calls=100 rate=10 "
+        "tokens=500000; model/voice: calls=40 (at once, new ones a second, tokens an hour); "
+        "more gets 429",
+        json_schema_extra={"default": "no limit"},
+    )
+    transceiver_drain_s: Annotated[int, within("a number of seconds", 0, 86_400)] = Field(
+        30,
+        description="how long live calls may go on after SIGTERM; then they end, with a message "
+        "to the caller. The process exits a few seconds later at most",
     )
     transceiver_cors_origins: Origins = Field(
         ("*",), description="web pages that may call the API: origins, or * for all"

@@ -49,8 +49,16 @@ TRANSITIONS = {
 
 # Why a call ended, as CallEnded of the model link names it.
 END_REASONS = frozenset(
-    {"hangup", "client_closed", "timeout", "drained", "failed", "operator", "refused"}
+    {"hangup", "client_closed", "timeout", "drained", "failed", "operator", "refused", "budget"}
 )
+
+# What a caller reads on the data channel when a call ends that nobody on the line wanted to end.
+FAREWELLS = {
+    "backend_lost": "The connection to the model was lost. Please call again.",
+    "drained": "This server is about to be replaced. Please call again.",
+    "operator": "The operator has ended the call.",
+    "budget": "The budget of this API key or model is used up.",
+}
 
 
 def follow(state: State, step: Step) -> State:

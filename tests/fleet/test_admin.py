@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from fleet.address import Address
-from fleet.admin import AdminServer, serve
+from fleet.admin import LIVE, AdminServer, serve
 from fleet.errors import AddressInUse, AddressUnusable
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
@@ -66,6 +66,15 @@ async def test_health_starts_as_not_serving_and_follows(
             await server.set_serving(serving)
         assert await check(channel) == status
         assert await check(channel, NAME) == status
+
+
+async def test_a_process_lives_whether_it_is_ready_or_not(
+    server: AdminServer, channel: grpc.aio.Channel
+) -> None:
+    """A drained process is not ready, and whoever restarts dead ones must not restart it."""
+    for serving in (False, True, False):
+        await server.set_serving(serving)
+        assert await check(channel, LIVE) == Status.SERVING
 
 
 async def test_unknown_service_has_no_health(channel: grpc.aio.Channel) -> None:

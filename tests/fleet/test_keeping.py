@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from fleet.address import Address
 from fleet.backoff import CAP_S, backoff_s
-from fleet.directory import Node, Snapshot
+from fleet.directory import Load, Node, Snapshot
 from fleet.directory_follower import DirectoryFollower
 from fleet.errors import StoreUnavailable
 from fleet.lease_keeper import LeaseKeeper
@@ -52,13 +52,15 @@ class BreakableStore(MemoryStore):
         if self.broken:
             raise StoreUnavailable("broken on purpose")
 
-    async def claim(self, name: str, trunk: Address) -> Lease:
+    async def claim(self, name: str, trunk: Address, admin: Address | None = None) -> Lease:
         self._check()
-        return await super().claim(name, trunk)
+        return await super().claim(name, trunk, admin)
 
-    async def renew(self, lease: Lease, *, draining: bool = False) -> None:
+    async def renew(
+        self, lease: Lease, *, draining: bool = False, load: Load | None = None
+    ) -> None:
         self._check()
-        await super().renew(lease, draining=draining)
+        await super().renew(lease, draining=draining, load=load)
 
     async def release(self, lease: Lease) -> None:
         self._check()

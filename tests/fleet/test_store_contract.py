@@ -12,7 +12,7 @@ import pytest
 import redis.asyncio
 
 from fleet.address import Address
-from fleet.directory import Directory, Node, Snapshot, next_epoch
+from fleet.directory import Directory, Load, Node, Snapshot, next_epoch
 from fleet.errors import DirectoryFull, LeaseLost
 from fleet.memory_store import MemoryStore
 from fleet.redis_store import RedisStore
@@ -283,3 +283,25 @@ async def test_cancelling_whoever_watches_ends_the_watch(world: World) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_node_says_where_its_operator_finds_it_and_how_busy_it_is(world: World) -> None:
+    """Address and load come with snapshots; load alone is no change that watchers must hear."""
+    admin = Address("127.0.0.1", 9201)
+    lease = await world.store.claim("n", TRUNK, admin)
+    assert [(n.admin, n.load) for n in (await world.other.snapshot()).nodes] == [(admin, None)]
+    watch = world.other.watch()
+    await anext(watch)
+    for calls in (1, 2):
+        await world.store.renew(lease, load=Load(calls, 100))
+    await world.store.renew(lease, draining=True, load=Load(3, 100))
+    change = await anext(watch)
+    assert isinstance(change, Node)
+    assert (change.draining, change.admin) == (True, admin)
+    await watch.aclose()
+    (node,) = (await world.other.snapshot()).nodes
+    assert node.load == Load(3, 100)
+    directory = Directory()
+    directory.apply(Snapshot((replace(node, load=None),)))
+    assert directory.apply(Snapshot((node,))) == ()
+    assert [known.load for known in directory] == [Load(3, 100)]

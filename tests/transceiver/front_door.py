@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import ClientResponse, ClientSession, ClientWebSocketResponse
 
 from fleet.address import Address
+from fleet.call_limits import CallLimits
+from fleet.ending import end
+from fleet.limits import LimitRules
+from fleet.memory_ledger import MemoryLedger
+from transceiver.call_tickets import CallTickets
+from transceiver.engine import EngineRefusal
 from transceiver.offer import Offer
 from transceiver.sidebands import Sidebands
 from transceiver.signaling.access import ApiKeys
@@ -81,18 +87,30 @@ class FakeEngine:
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
         self.full: Exception | None = None
+        self._ended_listeners: list[Callable[[str], None]] = []
         self.refusal: Exception | None = None
+        self.refusals: list[Exception] = []  # of the next calls, last first
         self.session_jsons: list[str] = []
         self.ended: list[tuple[str, str]] = []
         self._live: dict[str, FakeSession] = {}
         self._made = 0
+
+    def check_room(self) -> None:
+        """Room, unless `full` says otherwise."""
+        if isinstance(self.full, EngineRefusal):
+            raise self.full
+
+    def listen_ended(self, listener: Callable[[str], None]) -> None:
+        """Tell `listener` of ended calls."""
+        self._ended_listeners.append(listener)
 
     def create_call(self, offer: Offer, surface: str, session_json: str) -> FakeSession:
         """A new call, or the refusal of `full`."""
         if self.full:
             raise self.full
         self._made += 1
-        session = FakeSession(self._made, offer, surface, self.refusal)
+        refusal = self.refusals.pop() if self.refusals else self.refusal
+        session = FakeSession(self._made, offer, surface, refusal)
         self.session_jsons.append(session_json)
         self._live[session.call_id] = session
         return session
@@ -108,7 +126,11 @@ class FakeEngine:
             return False
         session.sidebands.end()
         self.ended.append((call_id, reason))
+        for tell in self._ended_listeners:
+            tell(call_id)
         return True
+
+    dismiss = end
 
     def calls(self) -> list[FakeSession]:
         """Live calls, oldest first."""
@@ -155,6 +177,7 @@ async def front_door(
     keys: Sequence[str] = (KEY, "key-two"),
     origins: Sequence[str] = ("*",),
     console: ConsolePage | None = None,
+    limits: LimitRules | None = None,
     body_timeout_s: float = 10.0,
     idle_timeout_s: float = 20.0,
     max_connections: int = 100,
@@ -166,10 +189,13 @@ async def front_door(
     status = Status(
         ready=lambda: door[0].ready,
         counters=lambda: engine.counters,
-        calls=lambda: len(engine.calls()),
+        gauges=lambda: {"calls": len(engine.calls())},
     )
+    call_limits = CallLimits(MemoryLedger(), limits or LimitRules())
+    worker = asyncio.create_task(call_limits.run())
+    tickets = CallTickets(call_limits, engine)
     app = make_app(
-        Intake(engine, FINGERPRINT, RELAYS),
+        Intake(engine, FINGERPRINT, RELAYS, tickets),
         ApiKeys(keys),
         lambda: ring,
         status,
@@ -189,6 +215,7 @@ async def front_door(
             yield door[0]
     finally:
         await listener.close()
+        await end([worker])
 
 
 async def problem(response: ClientResponse) -> dict[str, Any]:

@@ -17,11 +17,14 @@ from transceiver.client_secret import (
     seal,
     unseal,
 )
+from transceiver.signaling.access import key_id
 from wire.keys import KeyRing
+
+KEY_ID = key_id("the key it was made with")
 
 ONE = KeyRing(1, {1: bytes(range(32))})
 BOTH = KeyRing(2, {1: bytes(range(32)), 2: bytes(range(1, 33))})
-SECRET = ClientSecret(1000, '{"instructions":"Be brief."}')
+SECRET = ClientSecret(1000, '{"instructions":"Be brief."}', KEY_ID)
 
 
 def _refusal(ring: KeyRing, text: str, unix_s: float = 0) -> str:
@@ -55,11 +58,11 @@ def test_keys_rotate() -> None:
 def test_the_largest_session_and_the_next() -> None:
     """What does not fit into a header line is refused when it is made."""
     noise = secrets.token_urlsafe
-    assert len(seal(ONE, ClientSecret(1, noise(3900)))) <= MAX_CHARS
+    assert len(seal(ONE, ClientSecret(1, noise(3900), KEY_ID))) <= MAX_CHARS
     with pytest.raises(SessionTooLarge):
-        seal(ONE, ClientSecret(1, noise(6000)))
+        seal(ONE, ClientSecret(1, noise(6000), KEY_ID))
     prose = '{"instructions": "' + "Answer in one short sentence. " * 1000 + '"}'
-    assert unseal(ONE, seal(ONE, ClientSecret(1, prose)), 0).session_json == prose
+    assert unseal(ONE, seal(ONE, ClientSecret(1, prose, KEY_ID)), 0).session_json == prose
 
 
 @given(st.text() | st.text(alphabet="abcXYZ019-_", max_size=200).map(PREFIX.__add__))

@@ -15,6 +15,7 @@ from aiohttp import ClientResponse
 from tests.transceiver.front_door import RING, FrontDoor, front_door, problem
 from tests.transceiver.offers import real_offer
 from transceiver.client_secret import ClientSecret, seal
+from transceiver.signaling.access import key_id
 
 SECRETS = "/v1/realtime/client_secrets"
 CALLS = "/v1/realtime/calls"
@@ -103,7 +104,7 @@ async def test_a_secret_makes_no_secrets_and_no_whip_calls(door: FrontDoor) -> N
         ("ek_", "wrong_key"),
         ("ek_nonsense", "wrong_key"),
         ("ek_" + "A" * 7000, "wrong_key"),
-        (seal(RING, ClientSecret(1, "")), "expired_secret"),
+        (seal(RING, ClientSecret(1, "", key_id("any"))), "expired_secret"),
     ],
 )
 async def test_bad_secrets_place_no_call(door: FrontDoor, secret: str, code: str) -> None:

@@ -21,6 +21,7 @@ from tests.transceiver.offers import real_offer
 from transceiver.client_secret import ClientSecret, seal
 from transceiver.sidebands import MAX_LISTENERS, MAX_OPENING_CHARS, Sidebands
 from transceiver.signaling import sideband
+from transceiver.signaling.access import key_id
 from transceiver.signaling.sideband import _Mailbox
 
 JOIN = "/v1/realtime?call_id=rtc_1"
@@ -172,7 +173,7 @@ async def test_binary_and_huge_messages_end_it(door: FrontDoor) -> None:
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Authorization": f"Bearer {seal(RING, ClientSecret(2**40, ''))}"},
+        {"Authorization": f"Bearer {seal(RING, ClientSecret(2**40, '', key_id(KEY)))}"},
         {"Sec-WebSocket-Protocol": f"realtime, openai-insecure-api-key.{KEY}"},
     ],
 )

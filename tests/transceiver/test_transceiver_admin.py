@@ -38,6 +38,10 @@ class Operator:
         """Note a drain."""
         self.drains.append(deadline_s)
 
+    async def undrain(self) -> None:
+        """Note that it was taken back."""
+        self.drains.clear()
+
     def call_up(self, count: int) -> None:
         """Make live calls."""
         for _ in range(count):
@@ -48,7 +52,7 @@ class Operator:
 async def operator() -> AsyncIterator[Operator]:
     """A served API on a free port."""
     it = Operator()
-    servicer = TransceiverAdmin(it.engine, it.drain)
+    servicer = TransceiverAdmin(it.engine, it)
     add = partial(admin_pb2_grpc.add_TransceiverAdminServicer_to_server, servicer)
     server = await serve(Address("127.0.0.1", 0), [add], [SERVICE_NAME])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -161,13 +165,28 @@ async def test_drain_answers_at_once(operator: Operator) -> None:
     assert await status_of(year) is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_undrain_is_a_drain_undone(operator: Operator) -> None:
+    """The same request with `undo`; both are in the log with who and why."""
+    with capture_logs() as logged:
+        await operator.stub.Drain(admin_pb2.DrainRequest(why="kernel upgrade"))
+        await operator.stub.Drain(admin_pb2.DrainRequest(undo=True, why="not today"))
+    assert operator.drains == []
+    said = [(entry["event"], entry["why"]) for entry in logged if "why" in entry]
+    assert said == [("drain_asked", "kernel upgrade"), ("drain_undone", "not today")]
+
+
 class Routed:
     """What of the engine follows the lease."""
 
     def __init__(self) -> None:
         self.route = Route(5, 0, 0)
         self.draining = False
+        self.max_calls = 10
         self.deadlines: list[float] = []
+
+    def calls(self) -> list[object]:
+        """None."""
+        return []
 
     def drain(self, deadline_s: float = 0) -> int:
         """Note it."""
@@ -175,13 +194,17 @@ class Routed:
         self.deadlines.append(deadline_s)
         return 0
 
+    def undrain(self) -> None:
+        """Take calls again."""
+        self.draining = False
+
 
 class Losing(MemoryStore):
     """A store in which somebody else has the index as soon as `lost` is set."""
 
     lost = False
 
-    async def renew(self, lease: object, *, draining: bool = False) -> None:
+    async def renew(self, lease: object, **others: object) -> None:  # type: ignore[override]
         """Renew, or say that it is lost."""
         if self.lost:
             self.lost = False

@@ -13,13 +13,15 @@ from hashlib import sha256
 
 from aiohttp import hdrs, web
 
-from transceiver.client_secret import PREFIX, SecretRefused, unseal
+from transceiver.client_secret import PREFIX, ClientSecret, SecretRefused, unseal
 from transceiver.signaling.problem import Problem
 from wire.keys import KeyRing
 
+KEY_ID = web.RequestKey("key_id", str)  # what the API key of a request is called
 BOUND_SESSION = web.RequestKey("bound_session", str)
 """Of a request with a client secret: the session bound to it, as JSON text."""
 
+KEY_ID_DIGITS = 10
 _CHALLENGE = 'Bearer realm="trunkline"'
 _INVALID = {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}
 _SUBPROTOCOL_KEY = "openai-insecure-api-key."
@@ -33,13 +35,17 @@ class ApiKeys:
             raise ValueError("at least one API key is needed")
         self._digests = [_digest(key) for key in keys]
 
-    def check(self, headers: Mapping[str, str]) -> None:
-        """Judge a request by its headers. Raises Problem missing_key or wrong_key (both 401)."""
+    def check(self, headers: Mapping[str, str]) -> str:
+        """Judge a request by its headers; returns the `key_id` of the key in it.
+
+        Raises Problem missing_key or wrong_key (both 401).
+        """
         given = _digest(bearer(headers))
         # Digests have one length, and all are compared: time tells neither length nor position.
         matches = [hmac.compare_digest(given, good) for good in self._digests]
         if not any(matches):
             raise Problem("wrong_key", "Check the API key.", dict(_INVALID))
+        return _id(given)
 
 
 class SecretKeys:
@@ -48,8 +54,8 @@ class SecretKeys:
     def __init__(self, ring: Callable[[], KeyRing]) -> None:
         self._ring = ring
 
-    def read(self, headers: Mapping[str, str]) -> str | None:
-        """The session bound to the request's secret; None when it brings none.
+    def read(self, headers: Mapping[str, str]) -> ClientSecret | None:
+        """What the request's secret says; None when it brings none.
 
         Raises Problem missing_key, wrong_key or expired_secret (all 401).
         """
@@ -57,7 +63,7 @@ class SecretKeys:
         if not secret.startswith(PREFIX):
             return None
         try:
-            return unseal(self._ring(), secret, time.time()).session_json
+            return unseal(self._ring(), secret, time.time())
         except SecretRefused as refused:
             code = "expired_secret" if refused.reason == "expired" else "wrong_key"
             raise Problem(code, "Get a new client secret.", dict(_INVALID)) from None
@@ -80,6 +86,15 @@ def _subprotocol_key(headers: Mapping[str, str]) -> str:
         (name.removeprefix(_SUBPROTOCOL_KEY) for name in keys if name.startswith(_SUBPROTOCOL_KEY)),
         "",
     )
+
+
+def key_id(key: str) -> str:
+    """What a key is called where it must not be shown: limits, logs, metrics. Not a secret."""
+    return _id(_digest(key))
+
+
+def _id(digest: bytes) -> str:
+    return "k_" + digest.hex()[:KEY_ID_DIGITS]
 
 
 def _digest(key: str) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from transceiver.signaling.access import BOUND_SESSION, ApiKeys, SecretKeys
+from transceiver.signaling.access import BOUND_SESSION, KEY_ID, ApiKeys, SecretKeys
 from transceiver.signaling.client_secrets import ClientSecrets
 from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.cors import ANY_ORIGIN, cors
@@ -31,11 +31,14 @@ BODY_TIMEOUT_S = 10.0  # an offer is a few kilobytes; who needs longer holds a c
 
 @dataclass(frozen=True)
 class Status:
-    """What the process says about itself: may callers come, what was counted, how many are here."""
+    """What the process says about itself: may callers come, what was counted, what is so now.
+
+    `gauges` has figures that rise and fall, by the end of their metric's name.
+    """
 
     ready: Callable[[], bool]
     counters: Callable[[], Mapping[str, int]]
-    calls: Callable[[], int]
+    gauges: Callable[[], Mapping[str, float]]
 
 
 def make_app(
@@ -90,22 +93,27 @@ def _checked(route: web.RouteDef, check: Check) -> web.RouteDef:
 
 
 def _key_check(keys: ApiKeys) -> Check:
-    return lambda request: keys.check(request.headers)
+    def check(request: web.Request) -> None:
+        request[KEY_ID] = keys.check(request.headers)
+
+    return check
 
 
 def _secret_check(keys: ApiKeys, secrets: SecretKeys) -> Check:
+    check_key = _key_check(keys)
+
     def check(request: web.Request) -> None:
-        session_json = secrets.read(request.headers)
-        if session_json is None:
-            keys.check(request.headers)
+        secret = secrets.read(request.headers)
+        if secret is None:
+            check_key(request)
         else:
-            request[BOUND_SESSION] = session_json
+            request[BOUND_SESSION], request[KEY_ID] = secret.session_json, secret.key_id
 
     return check
 
 
 def _open_routes(status: Status) -> list[web.RouteDef]:
-    scrape = metrics_handler(EngineCollector(status.counters, status.calls))
+    scrape = metrics_handler(EngineCollector(status.counters, status.gauges))
 
     async def metrics(request: web.Request) -> web.Response:
         return scrape(request)

@@ -20,6 +20,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from transceiver.client_secret import ClientSecret, SessionTooLarge, seal
+from transceiver.signaling.access import KEY_ID
 from transceiver.signaling.body import as_text, read_body
 from transceiver.signaling.problem import Problem
 from transceiver.signaling.realtime_calls import MAX_SESSION_BYTES, read_object
@@ -68,7 +69,7 @@ class ClientSecrets:
         expires_after = wish.expires_after or ExpiresAfter()
         expires_unix_s = int(time.time()) + expires_after.seconds
         session_json = json.dumps(wish.session) if wish.session else ""
-        value = self._seal(ClientSecret(expires_unix_s, session_json))
+        value = self._seal(ClientSecret(expires_unix_s, session_json, request[KEY_ID]))
         members = {"value": value, "expires_at": expires_unix_s, "session": _shown(wish.session)}
         return web.json_response(members, headers={"Cache-Control": "no-store"})
 

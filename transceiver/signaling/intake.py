@@ -1,4 +1,11 @@
-"""From an offer to a call: what both HTTP surfaces have in common."""
+"""From an offer to a call: what both HTTP surfaces have in common.
+
+    room here? ─▶ offer ─▶ limits of key and model ─▶ backend says yes ─▶ answer
+                                                        └─ does not answer, or says no: once more,
+                                                           while there are retries to spend
+
+The cheapest refusal comes first, because in a storm refusing is most of the work.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +15,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fleet.address import Address
+from fleet.limits import LimitReached
 from transceiver.backends import UnknownBackend
+from transceiver.call_tickets import CallTickets
 from transceiver.engine import Draining, TooManyCalls
 from transceiver.model_link import BackendAbsent, BackendRefused, CallLimit
 from transceiver.offer import Offer
+from transceiver.retry_budget import RetryBudget
 from transceiver.sidebands import Sidebands
 from transceiver.signaling.answer import LocalIdentity, write_answer
 from transceiver.signaling.offer_policy import CheckedOffer, OfferRefused, read_offer
 from transceiver.signaling.problem import Problem
 
 ACCEPT_TIMEOUT_S = 5.0  # for the backend to say yes or no to one call
+_RETRIED = frozenset({"backend_refused", "backend_absent"})
 
 
 class CallSession(Protocol):
@@ -64,6 +75,9 @@ class CallSession(Protocol):
 class CallEngine(Protocol):
     """What signaling needs of the engine."""
 
+    def check_room(self) -> None:
+        """Whether a call can be taken now. Raises TooManyCalls or Draining."""
+
     def create_call(self, offer: Offer, surface: str, session_json: str) -> CallSession:
         """A new call. Raises TooManyCalls, Draining, UnknownBackend, BackendAbsent, CallLimit."""
 
@@ -90,21 +104,31 @@ class Intake:
         engine: CallEngine,
         fingerprint: str,
         relays: Sequence[Address],
+        tickets: CallTickets,
         accept_timeout_s: float = ACCEPT_TIMEOUT_S,
     ) -> None:
         self.engine = engine
         self.relays = tuple(relays)
+        self._tickets = tickets
+        self._retries = RetryBudget()
         self._fingerprint = fingerprint
         self._accept_timeout_s = accept_timeout_s
 
-    async def place(self, sdp: str, surface: str, session_json: str = "") -> PlacedCall:
+    async def place(
+        self, sdp: str, surface: str, key_id: str, session_json: str = ""
+    ) -> PlacedCall:
         """Open a call for an offer. Raises Problem; a call that was not taken is ended."""
+        self._check_room()
         try:
             checked = read_offer(sdp)
         except OfferRefused as refused:
             raise Problem(refused.code, refused.detail) from None
-        session = self._create(checked.offer, surface, session_json)
-        await self._until_accepted(session)
+        try:
+            async with self._tickets.ticket(key_id, session_json) as ticket:
+                session = await self._taken(checked.offer, surface, session_json)
+                self._tickets.bind(ticket, session.call_id)
+        except LimitReached as reached:
+            raise _over_limit(reached) from None
         return PlacedCall(session, self._answer(checked, session))
 
     def find(self, call_id: str) -> CallSession:
@@ -119,13 +143,33 @@ class Intake:
         if not self.engine.end(call_id, "hangup"):
             raise no_such_call()
 
-    def _create(self, offer: Offer, surface: str, session_json: str) -> CallSession:
+    def _check_room(self) -> None:
         try:
-            return self.engine.create_call(offer, surface, session_json)
+            self.engine.check_room()
         except TooManyCalls:
             raise Problem("too_many_calls", "Try again, or another server.") from None
         except Draining:
             raise Problem("draining", "Try again; another server will answer.") from None
+
+    async def _taken(self, offer: Offer, surface: str, session_json: str) -> CallSession:
+        """A call that a backend has taken, at the first try or the second."""
+        self._retries.earn()
+        try:
+            return await self._try(offer, surface, session_json)
+        except Problem as problem:
+            if problem.code not in _RETRIED or not self._retries.spend():
+                raise
+        return await self._try(offer, surface, session_json)
+
+    async def _try(self, offer: Offer, surface: str, session_json: str) -> CallSession:
+        self._check_room()  # again: the ledger took time
+        session = self._create(offer, surface, session_json)
+        await self._until_accepted(session)
+        return session
+
+    def _create(self, offer: Offer, surface: str, session_json: str) -> CallSession:
+        try:
+            return self.engine.create_call(offer, surface, session_json)
         except UnknownBackend:
             raise Problem("unknown_backend", "Leave it out, or name one that is there.") from None
         except BackendAbsent:
@@ -161,6 +205,13 @@ class Intake:
             session_id=secrets.randbits(62),
         )
         return write_answer(checked, identity, self.relays)
+
+
+def _over_limit(reached: LimitReached) -> Problem:
+    refusal = reached.refusal
+    whose = "key" if refusal.subject.startswith("key/") else "model"
+    detail = f"The limit is that of the {whose}. Try again after the time in Retry-After."
+    return Problem(f"limit_{refusal.reason.value}", detail, retry_after_s=refusal.retry_after_s)
 
 
 def no_such_call() -> Problem:

@@ -11,24 +11,33 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 PREFIX = "trunkline_transceiver"
+GAUGES = {
+    "calls": "Live calls.",
+    "capacity_calls": "Live calls this process takes, as learned from its lateness and CPU.",
+    "loop_lateness_seconds": "How late the event loop is, nine of ten times less.",
+    "loop_busy_ratio": "Share of a core that the event loop takes.",
+}
 
 
 class EngineCollector(Collector):
-    """Reads counters and the number of live calls at the moment of a scrape."""
+    """Reads counters and gauges at the moment of a scrape."""
 
-    def __init__(self, counters: Callable[[], Mapping[str, int]], calls: Callable[[], int]) -> None:
+    def __init__(
+        self, counters: Callable[[], Mapping[str, int]], gauges: Callable[[], Mapping[str, float]]
+    ) -> None:
         self._counters = counters
-        self._calls = calls
+        self._gauges = gauges
 
     def collect(self) -> Iterator[Metric]:
-        """`…_events_total{event=…}` for every counter, and `…_calls`."""
+        """`…_events_total{event=…}` for every counter, and a gauge for each of GAUGES."""
         events = CounterMetricFamily(
             f"{PREFIX}_events", "What happened, by counter name.", labels=["event"]
         )
         for name, count in sorted(self._counters().items()):
             events.add_metric([name], count)
         yield events
-        yield GaugeMetricFamily(f"{PREFIX}_calls", "Live calls.", value=self._calls())
+        for name, value in self._gauges().items():
+            yield GaugeMetricFamily(f"{PREFIX}_{name}", GAUGES[name], value=value)
 
 
 def metrics_handler(collector: Collector) -> Callable[[web.Request], web.Response]:

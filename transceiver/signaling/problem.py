@@ -12,7 +12,8 @@ from http import HTTPStatus
 from typing import Any
 
 PROBLEM_TYPE = "application/problem+json"
-RETRY_AFTER_LONGEST_S = 3
+JITTER_S = 3  # at least; a long wait is spread over a tenth of itself
+_WITH_RETRY_AFTER = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 # code → (status, title). The title does not change from one occurrence to the next (RFC 9457 §3.1).
 PROBLEMS: dict[str, tuple[int, str]] = {
@@ -53,6 +54,10 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "wrong_content_type": (415, "The body has the wrong type"),
     "upgrade_required": (426, "The request must become a WebSocket"),
     "no_if_match": (428, "If-Match is required"),
+    # limits of a key or a model
+    "limit_calls": (429, "As many calls are live as this key or model may have"),
+    "limit_rate": (429, "Calls come faster than this key or model may place them"),
+    "limit_tokens": (429, "The budget of this key or model is used up"),
     # us
     "internal": (500, "Something went wrong here"),
     "backend_absent": (503, "The model backend is not there"),
@@ -68,20 +73,23 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 class Problem(Exception):  # noqa: N818 - the word of RFC 9457
     """A refusal on its way to the caller. `code` is a key of PROBLEMS; raises KeyError if not.
 
-    `ends_connection` is for a request that was not read to its end.
+    `ends_connection` is for a request that was not read to its end. A 429 or 503 says when to come
+    back (RFC 9110 §10.2.3): after `retry_after_s`, and a little more.
     """
 
     code: str
     detail: str
     headers: dict[str, str] = field(default_factory=dict)
     ends_connection: bool = False
+    retry_after_s: float = 0.0
 
     def __post_init__(self) -> None:
         super().__init__(self.code)
         self.status, self.title = PROBLEMS[self.code]
-        if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        if self.status in _WITH_RETRY_AFTER:
             # Spread over some seconds, so that callers refused together do not return together.
-            after_s = 1 + secrets.randbelow(RETRY_AFTER_LONGEST_S)
+            jitter_s = 1 + secrets.randbelow(max(JITTER_S, int(self.retry_after_s / 10)))
+            after_s = int(self.retry_after_s) + jitter_s
             self.headers = {"Retry-After": str(after_s), **self.headers}
 
 
@@ -97,8 +105,14 @@ def problem_object(problem: Problem, openai: bool) -> dict[str, Any]:
     if openai:
         members["error"] = {
             "message": f"{problem.title}. {problem.detail}",
-            "type": "server_error" if problem.status >= 500 else "invalid_request_error",
+            "type": _openai_type(problem.status),
             "code": problem.code,
             "param": None,
         }
     return members
+
+
+def _openai_type(status: int) -> str:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "rate_limit_error"
+    return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"

@@ -17,7 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
-from transceiver.signaling.access import BOUND_SESSION
+from transceiver.signaling.access import BOUND_SESSION, KEY_ID
 from transceiver.signaling.body import as_text, read_body, require_type
 from transceiver.signaling.form import Field, FormError, read_form
 from transceiver.signaling.intake import Intake
@@ -59,7 +59,7 @@ class RealtimeCalls:
             body = await read_body(request, MAX_OFFER_BYTES, self._body_timeout_s)
             sdp, session_json = as_text(body, "not_sdp"), ""
         session_json = over(request.get(BOUND_SESSION, ""), session_json)
-        call = await self._intake.place(sdp, "realtime", session_json)
+        call = await self._intake.place(sdp, "realtime", request[KEY_ID], session_json)
         headers = {"Location": f"{CALLS_PATH}/{call.session.call_id}"}
         return web.Response(status=201, text=call.answer, content_type=SDP_TYPE, headers=headers)
 

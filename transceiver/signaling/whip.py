@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from transceiver.signaling.access import KEY_ID
 from transceiver.signaling.body import as_text, read_body, require_type
 from transceiver.signaling.fragment import (
     MAX_FRAGMENT_BYTES,
@@ -51,7 +52,7 @@ class Whip:
         """Open a call (§4.2)."""
         require_type(request, SDP_TYPE)
         body = await read_body(request, MAX_OFFER_BYTES, self._body_timeout_s)
-        call = await self._intake.place(as_text(body, "not_sdp"), "whip")
+        call = await self._intake.place(as_text(body, "not_sdp"), "whip", request[KEY_ID])
         headers = {
             "Location": f"/whip/{call.session.call_id}",
             "ETag": self.generations.of(call.session).tag,

@@ -202,16 +202,24 @@ class DrainRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DEADLINE_S_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
     deadline_s: _builtins.int
     """live calls left after this are ended; 0: wait without limit"""
+    undo: _builtins.bool
+    """take new calls again"""
+    why: _builtins.str
+    """kept in the log"""
     def __init__(
         self,
         *,
         deadline_s: _builtins.int = ...,
+        undo: _builtins.bool = ...,
+        why: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_s", b"deadline_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_s", b"deadline_s", "undo", b"undo", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

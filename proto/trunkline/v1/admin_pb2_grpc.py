@@ -86,7 +86,8 @@ class TransceiverAdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Drain(self, request, context):
-        """Take no new calls (they get 503 with Retry-After). Live calls go on until they end or the deadline passes.
+        """Take no new calls (they get 503 with Retry-After). Live calls go on until they end or the deadline passes. `undo` takes
+        it back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

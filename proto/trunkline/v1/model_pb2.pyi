@@ -302,7 +302,7 @@ class CallEnded(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """one of: hangup, client_closed, timeout, drained, failed, operator, refused"""
+    """one of: hangup, client_closed, timeout, drained, failed, operator, refused, budget"""
     def __init__(
         self,
         *,
@@ -418,6 +418,7 @@ class BackendEvent(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     CLEAR_FIELD_NUMBER: _builtins.int
     HANG_UP_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     call: _builtins.int
     @_builtins.property
     def audio(self) -> Global___Audio:
@@ -433,6 +434,8 @@ class BackendEvent(_message.Message):
     def clear(self) -> Global___Clear: ...
     @_builtins.property
     def hang_up(self) -> Global___HangUp: ...
+    @_builtins.property
+    def usage(self) -> Global___Usage: ...
     def __init__(
         self,
         *,
@@ -443,16 +446,51 @@ class BackendEvent(_message.Message):
         data: Global___Data | None = ...,
         clear: Global___Clear | None = ...,
         hang_up: Global___HangUp | None = ...,
+        usage: Global___Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "audio", b"audio", "clear", b"clear", "data", b"data", "event", b"event", "hang_up", b"hang_up", "refused", b"refused"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "audio", b"audio", "clear", b"clear", "data", b"data", "event", b"event", "hang_up", b"hang_up", "refused", b"refused", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "audio", b"audio", "call", b"call", "clear", b"clear", "data", b"data", "event", b"event", "hang_up", b"hang_up", "refused", b"refused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "audio", b"audio", "call", b"call", "clear", b"clear", "data", b"data", "event", b"event", "hang_up", b"hang_up", "refused", b"refused", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["audio", "accepted", "refused", "data", "clear", "hang_up"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["audio", "accepted", "refused", "data", "clear", "hang_up", "usage"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___BackendEvent: _TypeAlias = BackendEvent  # noqa: Y015
+
+@_typing.final
+class Usage(_message.Message):
+    """What the call used of the model since the Usage before. Counts against the budgets of the caller's key and of the model
+    it asked for; a call whose budget is used up ends with the reason `budget`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    input_tokens: _builtins.int
+    output_tokens: _builtins.int
+    seconds: _builtins.float
+    """of computing, or whatever else the backend is paid for"""
+    price: _builtins.float
+    """in the operator's currency"""
+    def __init__(
+        self,
+        *,
+        input_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+        price: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "price", b"price", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
 class Accepted(_message.Message):

@@ -1,0 +1,116 @@
+"""The atomic steps of the ledger in Redis, as Lua.
+
+For each subject:
+    calls   zset   call → end of its lease (ms of Redis' own clock)
+    rate    hash   level (calls that may come at once) and at_ms
+    spent   hash   window number and tokens in it
+and one for all:
+    seen    zset   subject, scored by when it was used last (ms)
+
+Redis' clock is the only one, so that hosts need not agree on the time.
+"""
+
+from __future__ import annotations
+
+_NOW = """
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+# KEYS: seen, then calls, rate, spent of each subject.
+# ARGV: call, lease_ms, window_ms, then subject, calls, rate, depth, tokens of each subject.
+# Returns {} when the call is admitted, else {subject number from 0, reason, ms to wait}.
+ADMIT = (
+    _NOW
+    + """
+local call, lease_ms, window_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local window = math.floor(now_ms / window_ms)
+local subjects = (#KEYS - 1) / 3
+local levels = {}
+if redis.call('ZSCORE', KEYS[2], call) then return {} end
+for i = 0, subjects - 1 do
+  local calls_key, rate_key, spent_key = KEYS[3 * i + 2], KEYS[3 * i + 3], KEYS[3 * i + 4]
+  local max_calls, rate = tonumber(ARGV[5 * i + 5]), tonumber(ARGV[5 * i + 6])
+  local depth, max_tokens = tonumber(ARGV[5 * i + 7]), tonumber(ARGV[5 * i + 8])
+  redis.call('ZREMRANGEBYSCORE', calls_key, '-inf', now_ms)
+  if max_tokens > 0 then
+    local spent = redis.call('HMGET', spent_key, 'window', 'tokens')
+    if tonumber(spent[1] or -1) == window and tonumber(spent[2]) >= max_tokens then
+      return {i, 'tokens', (window + 1) * window_ms - now_ms}
+    end
+  end
+  if max_calls > 0 and redis.call('ZCARD', calls_key) >= max_calls then
+    return {i, 'calls', 0}
+  end
+  if rate > 0 then
+    local before = redis.call('HMGET', rate_key, 'level', 'at_ms')
+    local level = depth
+    if before[1] then
+      local passed_ms = math.max(0, now_ms - tonumber(before[2]))
+      level = math.min(depth, tonumber(before[1]) + passed_ms * rate / 1000)
+    end
+    if level < 1 then return {i, 'rate', math.ceil((1 - level) * 1000 / rate)} end
+    levels[i] = level - 1
+  end
+end
+for i = 0, subjects - 1 do
+  local calls_key, rate_key = KEYS[3 * i + 2], KEYS[3 * i + 3]
+  redis.call('ZADD', calls_key, now_ms + lease_ms, call)
+  redis.call('PEXPIRE', calls_key, 2 * lease_ms)
+  if levels[i] then
+    -- By then it is full again.
+    local full_ms = math.ceil(tonumber(ARGV[5 * i + 7]) * 1000 / tonumber(ARGV[5 * i + 6]))
+    redis.call('HSET', rate_key, 'level', tostring(levels[i]), 'at_ms', now_ms)
+    redis.call('PEXPIRE', rate_key, full_ms + 1000)
+  end
+  redis.call('ZADD', KEYS[1], now_ms, ARGV[5 * i + 4])
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms - 2 * window_ms)
+redis.call('PEXPIRE', KEYS[1], 2 * window_ms)
+return {}
+"""
+)
+
+# KEYS: calls of one subject. ARGV: lease_ms, calls.
+HOLD = (
+    _NOW
+    + """
+local ends_ms = now_ms + tonumber(ARGV[1])
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], ends_ms, ARGV[i]) end
+redis.call('PEXPIRE', KEYS[1], 2 * tonumber(ARGV[1]))
+return 1
+"""
+)
+
+# KEYS: spent of one subject. ARGV: window_ms, tokens. Returns the tokens in this window.
+CHARGE = (
+    _NOW
+    + """
+local window_ms = tonumber(ARGV[1])
+local window = math.floor(now_ms / window_ms)
+if tonumber(redis.call('HGET', KEYS[1], 'window') or -1) ~= window then
+  redis.call('HSET', KEYS[1], 'window', window, 'tokens', 0)
+end
+redis.call('PEXPIRE', KEYS[1], 2 * window_ms)
+return redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[2])
+"""
+)
+
+# KEYS: calls, spent of one subject. ARGV: window_ms. Returns {live calls, tokens}.
+USAGE = (
+    _NOW
+    + """
+local window = math.floor(now_ms / tonumber(ARGV[1]))
+local spent = redis.call('HMGET', KEYS[2], 'window', 'tokens')
+local tokens = tonumber(spent[1] or -1) == window and tonumber(spent[2]) or 0
+return {redis.call('ZCOUNT', KEYS[1], '(' .. now_ms, '+inf'), tokens}
+"""
+)
+
+# KEYS: changes. ARGV: subject, limits, most subjects. Returns 0 when there are too many.
+CHANGE = """
+local known = redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1
+if not known and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""

@@ -1,0 +1,1 @@
+"""Kubernetes manifests, and what writes parts of them: Secrets, dashboards, alert rules."""

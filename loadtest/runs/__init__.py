@@ -1,0 +1,1 @@
+"""`loadtest run SCENARIO.toml`: calls, networks, faults and thresholds as a file."""

@@ -1,0 +1,100 @@
+"""The fleet's processes as parts with settings of their own: a shape in, parts out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from launcher.addresses import LOOPBACK, free_ports, join
+from launcher.part import Part
+from launcher.plan import backend_part, relay_part, transceiver_part
+from launcher.variables import Ports, fill
+from loadtest.stand.redis import PORTS as REDIS_PORTS
+from loadtest.stand.redis import RedisParts
+from loadtest.stand.shape import Shape
+
+PORTS_EACH = len(Ports.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Parts to run, and the settings of each by its name."""
+
+    parts: tuple[Part, ...]
+    variables: Mapping[str, Mapping[str, str]]
+
+
+def take_ports(shape: Shape) -> tuple[list[int], list[Ports]]:
+    """Free ports: for Redis, and for each number a process may have. All in one go, none twice."""
+    most = max(shape.relays, shape.transceivers, shape.backends)
+    ports = free_ports(REDIS_PORTS + most * PORTS_EACH)
+    starts = range(REDIS_PORTS, len(ports), PORTS_EACH)
+    return ports[:REDIS_PORTS], [Ports(*ports[start : start + PORTS_EACH]) for start in starts]
+
+
+def plan_fleet(
+    shape: Shape, redis: RedisParts, ports: Sequence[Ports], environment: Mapping[str, str]
+) -> Plan:
+    """Return every part. Keys are shared, ports are each one's own.
+
+    Transceivers name the relays in different order, so that callers, who begin with the first,
+    spread over all of them. Raises StartupError for a setting that cannot be read.
+    """
+    common = _common(shape, redis, ports)
+    parts: list[Part] = list(redis.parts)
+    settings: dict[str, Mapping[str, str]] = {}
+    for kind, count in _counts(shape):
+        for number in range(count):
+            name = f"{kind}-{number + 1}"
+            settings[name] = _settings(shape, common, ports[number], number, ports)
+            parts.append(_part(kind, settings[name], environment, redis.ready, name))
+    return Plan(tuple(parts), settings)
+
+
+def _counts(shape: Shape) -> tuple[tuple[str, int], ...]:
+    return (
+        ("backend", shape.backends),
+        ("relay", shape.relays),
+        ("transceiver", shape.transceivers),
+    )
+
+
+def _common(shape: Shape, redis: RedisParts, ports: Sequence[Ports]) -> dict[str, str]:
+    """What all have alike: keys, Redis, backends, log, and what the shape says."""
+    made = fill({}, ports[0], loopback_only=True)
+    alike = ("TRUNKLINE_TOKEN_KEYS", "TRUNKLINE_TRUNK_KEYS", "TRUNKLINE_TRANSCEIVER_API_KEYS")
+    backends = (
+        f"backend-{number + 1}={join(LOOPBACK, ports[number].backend)}"
+        for number in range(shape.backends)
+    )
+    return {
+        **{name: made[name] for name in alike},
+        "TRUNKLINE_REDIS_URL": redis.url,
+        "TRUNKLINE_LOG_LEVEL": "warning",
+        "TRUNKLINE_TRANSCEIVER_CONSOLE": "false",
+        "TRUNKLINE_RELAY_WORKERS": str(shape.relay_workers),
+        "TRUNKLINE_TRANSCEIVER_BACKENDS": ",".join(backends),
+        **shape.variables,
+    }
+
+
+def _settings(
+    shape: Shape, common: Mapping[str, str], own: Ports, number: int, ports: Sequence[Ports]
+) -> dict[str, str]:
+    addresses = [join(LOOPBACK, ports[index].relay) for index in range(shape.relays)]
+    first = number % len(addresses)
+    relays = ",".join([*addresses[first:], *addresses[:first]])
+    return fill({"TRUNKLINE_TRANSCEIVER_RELAYS": relays, **common}, own, loopback_only=True)
+
+
+def _part(
+    kind: str,
+    variables: Mapping[str, str],
+    environment: Mapping[str, str],
+    after: tuple[str, ...],
+    name: str,
+) -> Part:
+    if kind == "backend":
+        return backend_part(variables, environment, name)
+    make = relay_part if kind == "relay" else transceiver_part
+    return make(variables, environment, after, name)
