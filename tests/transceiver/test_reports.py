@@ -20,7 +20,7 @@ def make(
 def speak(reports: Reports, frames: int, now: float) -> None:
     sender = reports._sender
     for index in range(frames):
-        sender.push(b"opus", 960)
+        sender.push(b"opus", 960, now + index * 0.02)
         assert sender.poll(now + index * 0.02) is not None
 
 

@@ -288,7 +288,7 @@ async def test_reports_flow_and_acknowledge_what_was_heard(world: World) -> None
     )
     world.caller.report(ReceiverReport(VOICE_SSRC, (block,)))
     await world.settle()
-    assert world.handle.playouts == [(10, 8, 0, 0)]
+    assert world.handle.playouts[-1] == (10, 8, 0, 0)
     assert world.session.snapshot().round_trip_ms > 0
 
 
