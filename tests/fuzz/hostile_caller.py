@@ -12,7 +12,7 @@ import struct
 import google_crc32c
 import pylibsrtp
 
-from tests.fuzz.test_relay_packets import mutate
+from tests.fuzz.mutation import mutate
 from tests.transceiver.caller import PAYLOAD_TYPE, VOICE_SSRC, Caller
 from transceiver.data_channels import DataChannels
 from transceiver.dtls import ApplicationData, Closed, Connected, Event, Failed
