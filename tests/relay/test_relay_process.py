@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import grpc.aio
@@ -149,8 +150,9 @@ async def test_packets_go_both_ways(relay: RunningRelay, node: Node, host: str) 
 async def test_clients_spread_over_both_workers(relay: RunningRelay, node: Node) -> None:
     """With forty clients on one port, both workers have flows."""
     loop = asyncio.get_running_loop()
-    for _ in range(40):
-        with bound("127.0.0.1") as sock:
+    with ExitStack() as stack:  # open all the while, or two clients could have one port
+        for _ in range(40):
+            sock = stack.enter_context(bound("127.0.0.1"))
             await loop.sock_sendto(sock, check(node.ufrag()), ("127.0.0.1", relay.port))
             await node.receive()
     workers = (await relay.stats()).workers
