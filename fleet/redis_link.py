@@ -21,6 +21,8 @@ from fleet.errors import StoreUnavailable
 from fleet.redis_url import SentinelUrl, is_sentinel, parse_sentinel
 
 ANSWER_TIMEOUT_S = 2.0
+# Of a connection, however short an answer may take: TLS alone costs three round trips and some CPU.
+CONNECT_TIMEOUT_S = 2.0
 # Repeats of one command; longer outages are for the caller, who knows what can wait.
 RETRIES = 2
 RETRY_BASE_S = 0.05
@@ -49,7 +51,7 @@ class RedisLink:
             "decode_responses": True,
             "encoding_errors": "replace",
             "socket_timeout": answer_timeout_s,
-            "socket_connect_timeout": answer_timeout_s,
+            "socket_connect_timeout": max(answer_timeout_s, CONNECT_TIMEOUT_S),
             "retry": Retry(ExponentialWithJitterBackoff(RETRY_CAP_S, RETRY_BASE_S), retries),
             "max_connections": MAX_CONNECTIONS,
             "client_name": "trunkline",

@@ -24,6 +24,7 @@ import structlog
 
 from fleet.flow_store import FlowOwner
 from relay import control, memory
+from relay.liveness import HUNG_AFTER_MS, Pulse, read_usage
 from relay.memory import Table, WorkerMemory
 from relay.nodes import NodeTable
 from relay.orders import Orders, first_orders
@@ -33,7 +34,6 @@ from relay.store_counts import StoreCounts
 from relay.voice import WatchOrder
 from relay.worker import Assignment
 
-HUNG_AFTER_MS = 2000  # a loop that has not come round for this long (it does so every 50 ms)
 CHECK_INTERVAL_S = 0.25
 STOP_TIMEOUT_S = 2.0
 _SHORT_LIFE_S = 1.0
@@ -130,6 +130,12 @@ class Post:
     short_lives: int = 0
     assigned_s: float = field(default_factory=time.monotonic)
     watches: tuple[WatchOrder, ...] = ()  # flows of this post that somebody asks about
+    pulse: Pulse = field(default_factory=Pulse)
+
+    def hangs(self, now_ms: int) -> bool:
+        """Whether its worker had time and did nothing with it; asked at every look."""
+        usage = read_usage(self.process.pid) if self.process else None
+        return usage is not None and self.pulse.hangs(self.memory.beat_ms, usage, now_ms)
 
     @property
     def table(self) -> Table:
@@ -227,8 +233,7 @@ class Crew:
             now_s = time.monotonic()
             for post in self.posts:
                 settled = (now_s - post.assigned_s) * 1000 > 2 * HUNG_AFTER_MS
-                hung = post.memory.silent_ms(int(now_s * 1000)) > HUNG_AFTER_MS
-                if post.process and settled and hung:
+                if post.process and settled and post.hangs(int(now_s * 1000)):
                     _log.error("worker_hung", worker=post.number, pid=post.process.pid)
                     post.process.kill()
 
@@ -251,7 +256,7 @@ class Crew:
 
     def _fill(self, post: Post) -> None:
         process, self._spare = self._spare or Process(), None
-        post.process, post.assigned_s = process, time.monotonic()
+        post.process, post.assigned_s, post.pulse = process, time.monotonic(), Pulse()
         asyncio.get_running_loop().add_reader(process.pid_fd, self._on_exit, post, process)
         fds = [post.public.fileno(), post.trunk.fileno(), post.memory_fd, self.nodes_fd]
         try:

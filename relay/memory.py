@@ -80,6 +80,11 @@ class WorkerMemory:
         """The worker's loop came round at this monotonic time."""
         self._heartbeat_ms[0] = now_ms
 
+    @property
+    def beat_ms(self) -> int:
+        """When the worker's loop came round last."""
+        return int(self._heartbeat_ms[0])
+
     def silent_ms(self, now_ms: int) -> int:
         """How long the worker's loop has not come round."""
-        return now_ms - int(self._heartbeat_ms[0])
+        return now_ms - self.beat_ms

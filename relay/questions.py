@@ -11,6 +11,7 @@ from contextlib import suppress
 from fleet.errors import StoreUnavailable
 from fleet.flow_store import ANSWER_TIMEOUT_S, FlowOwner, FlowStore
 from fleet.outages import OutageCounter
+from fleet.redis_link import CONNECT_TIMEOUT_S
 from relay.recovery import ADDRESSES_PER_MESSAGE
 from relay.store_counts import StoreCounts
 from wire.address import ADDRESS_BYTES
@@ -57,8 +58,7 @@ class Questions:
 
     async def run(self) -> None:
         """Ask and reply until cancelled."""
-        with suppress(StoreUnavailable):  # so that the first question finds a connection
-            await self._store.get([bytes(ADDRESS_BYTES)])
+        await self._connect()
         while True:
             await self._some.wait()
             await self._ask_next()
@@ -66,6 +66,12 @@ class Questions:
                 await self._sit_out()
             if not self._waiting:
                 self._some.clear()
+
+    async def _connect(self) -> None:
+        """So that the next question finds a connection: making one can take longer than it may."""
+        with suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._store.get([bytes(ADDRESS_BYTES)])
 
     async def _ask_next(self) -> None:
         """One batch: addresses of one asker that stand in a row."""
@@ -92,5 +98,6 @@ class Questions:
         self._pausing = True
         try:
             await self._pause(self._outages.pause_s)
+            await self._connect()
         finally:
             self._pausing = False

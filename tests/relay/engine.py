@@ -66,6 +66,7 @@ class Slot:
     capacity: int = 1000
     counts: Counts = field(default_factory=lambda: np.zeros(COUNTER_ROOM, np.uint64))
     flows: FlowTable = field(init=False)
+    lost_parked: int = 0  # packets that waited in a worker that died
 
     def __post_init__(self) -> None:
         self.flows = FlowTable(_memory(FlowTable.size_bytes(self.capacity)), self.capacity)

@@ -219,6 +219,41 @@ async def test_during_an_outage_nothing_is_asked() -> None:
     await asyncio.wait({running})
 
 
+async def test_a_connection_may_take_longer_than_an_answer() -> None:
+    """It is made before a question waits for it: at the start, and again after an outage."""
+
+    class Distant(FlakyStore):
+        connected = False
+
+        async def get(self, addresses: Sequence[bytes]) -> dict[bytes, FlowOwner]:
+            self._check()
+            if not self.connected:
+                await asyncio.sleep(0.05)  # five times what an answer may take
+                self.connected = True
+            return await MemoryFlowStore.get(self, addresses)
+
+    store, counts, paused = Distant(), StoreCounts(), asyncio.Event()
+
+    async def pause(_pause_s: float) -> None:
+        store.away = False
+        paused.set()
+
+    await store.put({client(1): FlowOwner(3, 4)}, 60)
+    questions = Questions(store, counts, timeout_s=0.01, pause=pause)
+    assert await asked(questions, [client(1)]) == {client(1): FlowOwner(3, 4)}
+    store.away, store.connected = True, False
+    running = asyncio.create_task(questions.run())
+    questions.ask([client(1)], lambda _answer: None)
+    await paused.wait()
+    answered = asyncio.Event()
+    while not answered.is_set():
+        await asyncio.sleep(0)
+        questions.ask([client(1)], lambda _answer: answered.set())
+    assert counts.flow_store_unanswered == 1
+    running.cancel()
+    await asyncio.wait({running})
+
+
 async def test_a_store_that_is_too_slow_counts_as_away() -> None:
     """The packets are not there any more when it answers."""
 
