@@ -684,8 +684,8 @@ class Session:
         self._host.count("rtp_received", audio.received)
         self._host.count("rtp_sent", audio.sender.packets)
         self._host.count("rtp_lost", audio.lost)
-        self._host.count("rtp_late", audio.window.late)
-        self._host.count("rtp_duplicate", audio.window.duplicates)
+        self._host.count("rtp_late", audio.late)
+        self._host.count("rtp_duplicate", audio.duplicates)
         self._host.count("rtp_recovered", audio.recovered)
         if self._voice is not None:
             self._host.count("opus_malformed", self._voice.malformed)
