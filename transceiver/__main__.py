@@ -25,18 +25,21 @@ from fleet.ending import ending
 from fleet.listen import check_free
 from fleet.redis_store import RedisStore
 from fleet.settings import load
+from transceiver import crew
 from transceiver.admin import SERVICE_NAME, TransceiverAdmin
 from transceiver.backends import Backend, Backends
 from transceiver.certificate import LocalCertificate
 from transceiver.engine import Engine
 from transceiver.model_link import ModelLink
 from transceiver.node import NodeKeeper
+from transceiver.place import ALONE, Place
 from transceiver.settings import TransceiverSettings
 from transceiver.signaling.access import ApiKeys
 from transceiver.signaling.app import Status, make_app
 from transceiver.signaling.console_page import ConsolePage, console_files
 from transceiver.signaling.http_listener import listen
 from transceiver.signaling.intake import Intake
+from transceiver.signaling.neighbours import Neighbours
 from trunkline.v1.admin_pb2_grpc import add_TransceiverAdminServicer_to_server
 from wire.token import Route
 
@@ -44,14 +47,15 @@ _READY_CHECK_INTERVAL_S = 0.1
 _log = structlog.get_logger()
 
 
-async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
+async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place = ALONE) -> None:
     """Run until `stop`. Raises StartupError when something it needs is not to be had.
 
     What is closed last is entered first: callers lose the HTTP port, then their calls end, then the
     node index is given back, then the backend sees the stream end.
     """
     # A port somebody else has is found out before other processes hear of this one.
-    await check_free(settings.transceiver_http)
+    if not place.http_sockets:
+        await check_free(settings.transceiver_http)
     await check_free(settings.transceiver_admin)
     name = f"{socket.gethostname()}:{os.getpid()}"
     certificate = LocalCertificate()
@@ -62,7 +66,7 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
         for link in links:
             stack.push_async_callback(link.close)
         backends = _backends(settings, links)
-        engine = _engine(settings, certificate, backends)
+        engine = _engine(settings, certificate, backends, place)
         bound = await engine.start(settings.transceiver_trunk)
         node = NodeKeeper(store, name, _advertised(settings, bound), engine, settings.cluster)
         stack.push_async_callback(node.close)
@@ -70,8 +74,13 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
         await node.claim()
         running.append(tasks.create_task(node.run()))
         running += [tasks.create_task(link.run()) for link in links]
+        neighbours = Neighbours(place, lambda call_id: engine.find(call_id) is not None)
+        stack.push_async_callback(neighbours.close)
         http = await listen(
-            _app(settings, certificate, engine, node, backends), settings.transceiver_http
+            _app(settings, certificate, engine, node, backends, neighbours),
+            settings.transceiver_http,
+            sockets=place.http_sockets,
+            unix_path=place.socket_of(place.index),
         )
         stack.push_async_callback(http.close)
         servicer = TransceiverAdmin(engine, node.drain)
@@ -81,6 +90,7 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
         running.append(tasks.create_task(_report_health(node, server)))
         _spare_the_collector()
         _log.info("transceiver_started", http=http.port, trunk=bound.port, admin=server.port)
+        place.up()
         await stop.wait()
     _log.info("transceiver_stopped")
 
@@ -103,7 +113,10 @@ def _backends(settings: TransceiverSettings, links: list[ModelLink]) -> Backends
 
 
 def _engine(
-    settings: TransceiverSettings, certificate: LocalCertificate, backends: Backends
+    settings: TransceiverSettings,
+    certificate: LocalCertificate,
+    backends: Backends,
+    place: Place,
 ) -> Engine:
     return Engine(
         settings.token_keys,
@@ -113,6 +126,7 @@ def _engine(
         backends,
         max_calls=settings.transceiver_max_calls,
         mtu=settings.transceiver_trunk_mtu,
+        process=place.index,
     )
 
 
@@ -128,6 +142,7 @@ def _app(
     engine: Engine,
     node: NodeKeeper,
     backends: Backends,
+    neighbours: Neighbours,
 ) -> web.Application:
     keys = [key.get_secret_value() for key in settings.transceiver_api_keys]
     intake = Intake(engine, certificate.fingerprint.value, settings.transceiver_relays)
@@ -145,6 +160,7 @@ def _app(
         status,
         cors_origins=settings.transceiver_cors_origins,
         console=console,
+        neighbours=neighbours,
     )
 
 
@@ -169,7 +185,8 @@ def main() -> int:
     """Entry point; returns the exit status."""
     settings = load(TransceiverSettings, "python -m transceiver")
     logs.configure(settings.log_level, settings.log_format, process="transceiver")
-    return process.run(partial(run, settings))
+    several = settings.transceiver_processes > 1
+    return process.run(partial(crew.run if several else run, settings))
 
 
 if __name__ == "__main__":

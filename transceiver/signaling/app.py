@@ -18,6 +18,7 @@ from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.cors import ANY_ORIGIN, cors
 from transceiver.signaling.intake import Intake
 from transceiver.signaling.metrics import EngineCollector, metrics_handler
+from transceiver.signaling.neighbours import Neighbours
 from transceiver.signaling.realtime_calls import RealtimeCalls
 from transceiver.signaling.refusals import answer_problems
 from transceiver.signaling.whip import Whip
@@ -41,10 +42,14 @@ def make_app(
     *,
     cors_origins: Sequence[str] = (ANY_ORIGIN,),
     console: ConsolePage | None = None,
+    neighbours: Neighbours | None = None,
     body_timeout_s: float = BODY_TIMEOUT_S,
 ) -> web.Application:
     """The application, without a socket. Raises nothing; a handler's errors become answers."""
-    app = web.Application(middlewares=[cors(cors_origins), answer_problems])
+    middlewares = [cors(cors_origins), answer_problems]
+    if neighbours:
+        middlewares.append(neighbours.middleware)
+    app = web.Application(middlewares=middlewares)
     calls = [
         *Whip(intake, body_timeout_s).routes(),
         *RealtimeCalls(intake, body_timeout_s).routes(),
