@@ -24,4 +24,4 @@ async def echo(call: Call) -> None:
 
 if __name__ == "__main__":
     settings = load(EchoSettings, "python -m backends.echo")
-    serve(echo, settings, accepts=settings.backend_accepts, name="echo")
+    serve(echo, settings, accepts=settings.backend_accepts, name="echo", encoder=settings.encoder)

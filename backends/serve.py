@@ -28,6 +28,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from backends.call import Call, CallOver
+from backends.encoder import NO_WISHES, OpusEncoder
 from backends.events import Audio, AudioFormat, Binary, Event, Playout, Text
 from backends.settings import BackendSettings
 from backends.stream import Context, Handler, Offer, Stream
@@ -47,6 +48,7 @@ __all__ = [
     "CallOver",
     "Event",
     "Handler",
+    "OpusEncoder",
     "Playout",
     "Text",
     "serve",
@@ -70,6 +72,7 @@ class BackendServer:
     """A backend that can be started and stopped; `serve` is this one as a process.
 
     `max_calls` bounds the calls of each transceiver; 0 means no bound but the transceivers' own.
+    `encoder` is asked of the transceiver for calls in PCM.
     """
 
     def __init__(
@@ -80,11 +83,12 @@ class BackendServer:
         accepts: Sequence[AudioFormat] = (AudioFormat.OPUS,),
         name: str = "backend",
         max_calls: int = 0,
+        encoder: OpusEncoder = NO_WISHES,
     ) -> None:
         self.port = 0  # known after `start`
         self._handler = handler
         self._listen = listen
-        self._offer = Offer(name, tuple(accepts), max_calls)
+        self._offer = Offer(name, tuple(accepts), max_calls, encoder)
         self._streams: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -137,6 +141,7 @@ def serve(
     name: str = "backend",
     max_calls: int = 0,
     around: AbstractAsyncContextManager[object] | None = None,
+    encoder: OpusEncoder = NO_WISHES,
 ) -> NoReturn:
     """Serve `handler` until SIGTERM or SIGINT: the whole main program of a backend.
 
@@ -147,7 +152,9 @@ def serve(
 
     async def main(stop: asyncio.Event) -> None:
         listen = settings.backend_listen
-        server = BackendServer(handler, listen, accepts=accepts, name=name, max_calls=max_calls)
+        server = BackendServer(
+            handler, listen, accepts=accepts, name=name, max_calls=max_calls, encoder=encoder
+        )
         async with around or nullcontext(), server:
             await stop.wait()
 

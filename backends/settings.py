@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, JsonValue, PlainValidator
 
+from backends.encoder import LARGEST_BPS, MAX_COMPLEXITY, SMALLEST_BPS, OpusEncoder
 from backends.events import AudioFormat
 from fleet.address import Address, shown
 from fleet.settings import ProcessSettings
@@ -38,8 +39,28 @@ class BackendSettings(ProcessSettings):
     )
 
 
+_OWN: dict[str, JsonValue] = {"default": "the transceiver's own"}
+
+
 class EchoSettings(BackendSettings):
     """Settings of the echo backend, which takes any format."""
+
+    backend_opus_bitrate_bps: Annotated[int, Field(ge=SMALLEST_BPS, le=LARGEST_BPS)] | None = Field(
+        None,
+        description="bits a second of the Opus made of PCM, 6000 to 510000",
+        json_schema_extra=_OWN,
+    )
+    backend_opus_complexity: Annotated[int, Field(ge=0, le=MAX_COMPLEXITY)] | None = Field(
+        None,
+        description="effort of the encoder of PCM, 0 to 10",
+        json_schema_extra=_OWN,
+    )
+    backend_opus_fec: bool | None = Field(
+        None, description="in-band FEC of the Opus made of PCM", json_schema_extra=_OWN
+    )
+    backend_opus_dtx: bool | None = Field(
+        None, description="DTX of the Opus made of PCM", json_schema_extra=_OWN
+    )
 
     backend_accepts: AudioFormats = Field(
         (AudioFormat.OPUS,),
@@ -47,3 +68,13 @@ class EchoSettings(BackendSettings):
         "pcm16_24000, pcm16_48000",
         json_schema_extra={"default": "opus"},
     )
+
+    @property
+    def encoder(self) -> OpusEncoder:
+        """What is asked of the transceiver's encoder."""
+        return OpusEncoder(
+            self.backend_opus_bitrate_bps,
+            self.backend_opus_complexity,
+            self.backend_opus_fec,
+            self.backend_opus_dtx,
+        )

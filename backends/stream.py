@@ -15,6 +15,7 @@ import grpc.aio
 import structlog
 
 from backends.call import Call, CallOver
+from backends.encoder import NO_WISHES, OpusEncoder
 from backends.events import AudioFormat
 from backends.outbox import Outbox
 from trunkline.v1 import model_pb2
@@ -35,6 +36,7 @@ class Offer:
     name: str
     accepts: tuple[AudioFormat, ...]
     max_calls: int  # 0: no limit
+    encoder: OpusEncoder = NO_WISHES  # of a backend that sends PCM
 
     def welcome(self) -> model_pb2.ToTransceiver:
         """The first message of a stream."""
@@ -109,7 +111,10 @@ class Stream:
             self._outbox.add(number, len(reason)).refused.reason = reason
             return
         call = Call(number, started, self._outbox, on_hang_up=self._end)
-        self._outbox.add(number).accepted.SetInParent()
+        accepted = self._outbox.add(number).accepted
+        accepted.SetInParent()
+        if self._offer.encoder != NO_WISHES:
+            accepted.encoder.CopyFrom(self._offer.encoder.message())
         self._calls[number] = call
         handler = asyncio.create_task(self._host(call), name=f"call {call.id}")
         self._handlers[call] = handler

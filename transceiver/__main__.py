@@ -28,6 +28,7 @@ from fleet.listen import check_free
 from fleet.redis_ledger import RedisLedger
 from fleet.redis_store import RedisStore
 from fleet.settings import load
+from transceiver import crew
 from transceiver.admin import SERVICE_NAME, TransceiverAdmin
 from transceiver.backends import Backend, Backends
 from transceiver.call_tickets import CallTickets
@@ -38,12 +39,14 @@ from transceiver.leaving import leave
 from transceiver.load_probe import LoadProbe
 from transceiver.model_link import ModelLink
 from transceiver.node import NodeKeeper
+from transceiver.place import ALONE, Place
 from transceiver.settings import TransceiverSettings
 from transceiver.signaling.access import ApiKeys
 from transceiver.signaling.app import Status, make_app
 from transceiver.signaling.console_page import ConsolePage, console_files
 from transceiver.signaling.http_listener import listen
 from transceiver.signaling.intake import Intake
+from transceiver.signaling.neighbours import Neighbours
 from trunkline.v1.admin_pb2_grpc import add_TransceiverAdminServicer_to_server
 from wire.token import Route
 
@@ -51,7 +54,7 @@ _READY_CHECK_INTERVAL_S = 0.1
 _log = structlog.get_logger()
 
 
-async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
+async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place = ALONE) -> None:
     """Run until `stop`. Raises StartupError when something it needs is not to be had.
 
     After `stop` live calls have their time (`transceiver.leaving`). What is closed last is entered
@@ -59,7 +62,8 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
     are given back, then the backend sees the stream end.
     """
     # A port somebody else has is found out before other processes hear of this one.
-    await check_free(settings.transceiver_http)
+    if not place.http_sockets:
+        await check_free(settings.transceiver_http)
     await check_free(settings.transceiver_admin)
     name = f"{socket.gethostname()}:{os.getpid()}"
     certificate = LocalCertificate()
@@ -73,7 +77,7 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
         for link in links:
             stack.push_async_callback(link.close)
         backends = _backends(settings, links)
-        engine = _engine(settings, certificate, backends)
+        engine = _engine(settings, certificate, backends, place)
         tickets = CallTickets(limits, engine)
         for link in links:
             link.on_usage = tickets.used
@@ -95,8 +99,14 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
             counters=lambda: {**engine.counters, **backends.counters, **limits.counters},
             gauges=lambda: _gauges(engine, probe.latest),
         )
-        app = _app(settings, intake, engine, status, backends)
-        http = await listen(app, settings.transceiver_http)
+        neighbours = Neighbours(place, lambda call_id: engine.find(call_id) is not None)
+        stack.push_async_callback(neighbours.close)
+        http = await listen(
+            _app(settings, intake, engine, status, backends, neighbours),
+            settings.transceiver_http,
+            sockets=place.http_sockets,
+            unix_path=place.socket_of(place.index),
+        )
         stack.push_async_callback(http.close)
         servicer = TransceiverAdmin(engine, node)
         add_admin = partial(add_TransceiverAdminServicer_to_server, servicer)
@@ -105,6 +115,7 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
         running.append(tasks.create_task(_report_health(node, server)))
         _spare_the_collector()
         _log.info("transceiver_started", http=http.port, trunk=bound.port, admin=server.port)
+        place.up()
         await stop.wait()
         await leave(node, engine, settings.transceiver_drain_s, stop)
     _log.info("transceiver_stopped")
@@ -128,7 +139,10 @@ def _backends(settings: TransceiverSettings, links: list[ModelLink]) -> Backends
 
 
 def _engine(
-    settings: TransceiverSettings, certificate: LocalCertificate, backends: Backends
+    settings: TransceiverSettings,
+    certificate: LocalCertificate,
+    backends: Backends,
+    place: Place,
 ) -> Engine:
     return Engine(
         settings.token_keys,
@@ -138,6 +152,7 @@ def _engine(
         backends,
         max_calls=settings.transceiver_max_calls,
         mtu=settings.transceiver_trunk_mtu,
+        process=place.index,
     )
 
 
@@ -178,6 +193,7 @@ def _app(
     engine: Engine,
     status: Status,
     backends: Backends,
+    neighbours: Neighbours,
 ) -> web.Application:
     keys = [key.get_secret_value() for key in settings.transceiver_api_keys]
     console = None
@@ -190,6 +206,7 @@ def _app(
         status,
         cors_origins=settings.transceiver_cors_origins,
         console=console,
+        neighbours=neighbours,
     )
 
 
@@ -214,7 +231,8 @@ def main() -> int:
     """Entry point; returns the exit status."""
     settings = load(TransceiverSettings, "python -m transceiver")
     logs.configure(settings.log_level, settings.log_format, process="transceiver")
-    return process.run(partial(run, settings))
+    several = settings.transceiver_processes > 1
+    return process.run(partial(crew.run if several else run, settings))
 
 
 if __name__ == "__main__":

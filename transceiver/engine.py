@@ -27,6 +27,7 @@ from typing import Protocol
 import structlog
 
 from fleet.address import Address
+from transceiver.call_id import new_call_id
 from transceiver.certificate import LocalCertificate
 from transceiver.handshakes import MAX_DATAGRAMS_PER_TURN, HandshakeQueue
 from transceiver.model_link import ModelLink
@@ -84,8 +85,9 @@ class _Path:
 class Engine:
     """The calls of this process. `route` is what their ufrags say; it may change (a new lease).
 
-    `max_calls` may change too; live calls beyond it go on. `counters` has what was dropped and why,
-    by fixed words, and totals of ended calls.
+    `process` is its number in a pod of several; call ids name it. `max_calls` may change too; live
+    calls beyond it go on. `counters` has what was dropped and why, by fixed words, and totals of
+    ended calls.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Engine:
         backends: BackendChoice,
         max_calls: int = MAX_CALLS,
         mtu: int = trunk.DEFAULT_MTU,
+        process: int = 0,
     ) -> None:
         self.route = route
         self.draining = False
@@ -110,6 +113,7 @@ class Engine:
         self.max_calls = max_calls
         self._ended_listeners: list[Callable[[str], None]] = []
         self._mtu = mtu
+        self._process = process
         self._max_payload = trunk.max_payload(mtu)
         self._loop = asyncio.get_running_loop()
         self._socket: TrunkSocket | None = None
@@ -199,7 +203,7 @@ class Engine:
     def create_call(self, offer: Offer, surface: str, session_json: str) -> Session:
         """A new call. Raises TooManyCalls, Draining, UnknownBackend, BackendAbsent, CallLimit."""
         self.check_room()
-        call_id = "rtc_" + secrets.token_urlsafe(18)
+        call_id = new_call_id(self._process)
         session = Session(call_id, offer, surface, self._certificate, self, time.time())
         self._calls[call_id] = session
         self._idle.clear()

@@ -105,6 +105,9 @@ class CallSink(Protocol):
     on_backend_lost or the session's own `close` nothing follows.
     """
 
+    def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
+        """How the backend's PCM is to be written; told before its first frame, if at all."""
+
     def on_audio(self, payload: bytes, duration: int) -> None:
         """Queue one frame; `duration` in 48 kHz ticks. Give its credit back once it is played."""
 
@@ -401,6 +404,8 @@ class CallHandle:
                 self._clears += 1
                 sink.on_clear()
             case "accepted":
+                if event.accepted.HasField("encoder"):
+                    sink.on_encoder(event.accepted.encoder)
                 self._settle(None, self._link.on_answer)
             case "refused":
                 self._settle(BackendRefused(event.refused.reason), self._link.on_answer)

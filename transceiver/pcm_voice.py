@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from transceiver.offer import OpusWishes
-from transceiver.opus import Codec, EncoderSettings
+from transceiver.opus import BackendWishes, Codec, EncoderSettings
 from transceiver.opus.codec import FRAME_DURATIONS, SAMPLE_BYTES, duration, samples
 from transceiver.rtp.opus import DTX_BYTES
 from transceiver.rtp.receive import Frame, Origin
@@ -39,6 +39,16 @@ def choose_format(accepts: Iterable[int]) -> int:
     return next((choice for choice in choices if choice in known), 0)
 
 
+def backend_wishes(encoder: model_pb2.OpusEncoder) -> BackendWishes:
+    """What the message asks for. Raises ValueError, naming the field that is out of range."""
+    return BackendWishes(
+        bitrate_bps=encoder.bitrate_bps if encoder.HasField("bitrate_bps") else None,
+        complexity=encoder.complexity if encoder.HasField("complexity") else None,
+        fec=encoder.fec if encoder.HasField("fec") else None,
+        dtx=encoder.dtx if encoder.HasField("dtx") else None,
+    )
+
+
 class Sound(NamedTuple):
     """What a backend hears: PCM, its RTP time and length in 48 kHz ticks, packets lost before."""
 
@@ -56,12 +66,18 @@ class PcmVoice:
         self.max_frame_bytes = samples(FRAME_DURATIONS[-1], rate_hz) * SAMPLE_BYTES
         self._rate_hz = rate_hz
         self._decoder = codec.decoder(rate_hz)
-        self._encoder = codec.encoder(EncoderSettings.speech(rate_hz).wished(wishes))
+        self._codec, self._caller = codec, wishes
+        self._encoder = codec.encoder(EncoderSettings.speech(rate_hz, wishes))
         self._frame_bytes = samples(FRAME, rate_hz) * SAMPLE_BYTES
         self._resting = False  # the decoder is in a DTX pause
         self._rest = b""  # less than a frame, kept for the next
         self._rest_time = 0  # its RTP time
         self._lost = 0  # to tell with the next frame
+
+    def write_as(self, backend: BackendWishes) -> None:
+        """Encode as the backend asks from here on; what it says comes before its first frame."""
+        settings = EncoderSettings.speech(self._rate_hz, self._caller, backend)
+        self._encoder = self._codec.encoder(settings)
 
     def hear(self, frames: Iterable[Frame]) -> list[Sound]:
         """The sound of the jitter buffer's frames."""

@@ -41,7 +41,7 @@ from transceiver.ice import (
 from transceiver.model_link import BackendAbsent, CallHandle, ModelLink
 from transceiver.offer import DataOffer, Offer
 from transceiver.opus import open_codec
-from transceiver.pcm_voice import RATES_HZ, PcmVoice, choose_format
+from transceiver.pcm_voice import RATES_HZ, PcmVoice, backend_wishes, choose_format
 from transceiver.resumed_dtls import ResumedDtls
 from transceiver.rtp import opus
 from transceiver.rtp.audio import AudioStream
@@ -60,6 +60,7 @@ from transceiver.snapshot import CallSnapshot
 from transceiver.srtp import SrtpKeys, SrtpSession, profile_named
 from transceiver.states import END_REASONS, FAREWELLS, State, Step, follow
 from transceiver.waiting_messages import WaitingMessages
+from trunkline.v1 import model_pb2
 from wire import stun
 from wire.address import unpack_address
 from wire.classify import PacketKind, classify
@@ -410,6 +411,17 @@ class Session:
 
     # The backend's side: transceiver.model_link.CallSink.
 
+    def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
+        """Write the backend's PCM as it asks; of no meaning for one that speaks Opus."""
+        try:
+            wishes = backend_wishes(encoder)
+        except ValueError as error:
+            self._host.count("encoder_refused")
+            log.warning("encoder_refused", call_id=self.call_id, reason=str(error))
+            return
+        if self._voice is not None:
+            self._voice.write_as(wishes)
+
     def on_audio(self, payload: bytes, duration: int) -> None:
         """Queue a frame; it is paced out, or waits until the caller is there."""
         if self._voice is not None:
@@ -691,8 +703,8 @@ class Session:
         self._host.count("rtp_received", audio.received)
         self._host.count("rtp_sent", audio.sender.packets)
         self._host.count("rtp_lost", audio.lost)
-        self._host.count("rtp_late", audio.window.late)
-        self._host.count("rtp_duplicate", audio.window.duplicates)
+        self._host.count("rtp_late", audio.late)
+        self._host.count("rtp_duplicate", audio.duplicates)
         self._host.count("rtp_recovered", audio.recovered)
         if self._voice is not None:
             self._host.count("opus_malformed", self._voice.malformed)

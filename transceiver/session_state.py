@@ -174,6 +174,7 @@ class AudioState:
     recovered: Count
     lost_before: Count
     srtp: SrtpPart
+    shift: Serial32 = 0  # from the caller's timestamps to those the backend hears
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ from fleet.address import Address, shown
 from fleet.limits import LimitRules
 from fleet.settings import AddressList, FleetSettings, SecretList, within
 from transceiver.backend_list import BackendAddress, BackendList
+from transceiver.call_id import MAX_PROCESSES
 
 MAX_ORIGINS = 32
 # A datagram must fit IPv6's minimum link (RFC 8200 §5) or more, and Ethernet or less.
 SMALLEST_MTU = 1280
 LARGEST_MTU = 9000
+LARGEST_PORT = 65535
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#,]+", re.IGNORECASE)
 
@@ -63,6 +65,13 @@ class TransceiverSettings(FleetSettings):
     ] = Field(1400, description="largest trunk datagram, in bytes of UDP payload")
     transceiver_admin: Address = Field(
         Address("127.0.0.1", 9201), description="gRPC: admin API, health and reflection"
+    )
+    transceiver_processes: Annotated[int, within("a number of processes", 1, MAX_PROCESSES)] = (
+        Field(
+            1,
+            description="how many processes carry calls, one for each core at best; they share the "
+            "HTTP port, and trunk and admin ports follow on from the first unless they are 0",
+        )
     )
     transceiver_relays: AddressList = Field(
         description="relay addresses that answers name, most preferred first, "
@@ -110,6 +119,15 @@ class TransceiverSettings(FleetSettings):
     def backends(self) -> tuple[BackendAddress, ...]:
         """All backends, whichever variable names them."""
         return self.transceiver_backends or (BackendAddress("default", self.transceiver_backend),)
+
+    @field_validator("transceiver_processes")
+    @classmethod
+    def _check_ports(cls, count: int, info: ValidationInfo) -> int:
+        for name in ("transceiver_trunk", "transceiver_trunk_advertise", "transceiver_admin"):
+            address = info.data.get(name)
+            if address is not None and address.port + count - 1 > LARGEST_PORT:
+                raise ValueError(f"{count} processes have no room above port {address.port}")
+        return count
 
     @field_validator("transceiver_trunk")
     @classmethod

@@ -42,7 +42,12 @@ class Sink:
         self.clears = 0
         self.hang_ups: list[str] = []
         self.losses = 0
+        self.encoder = model_pb2.OpusEncoder()
         self._heard = asyncio.Event()
+
+    def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
+        self.encoder = encoder
+        self._heard.set()
 
     def on_audio(self, payload: bytes, duration: int) -> None:
         self.audio.append((payload, duration))

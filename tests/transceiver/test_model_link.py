@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from backends.echo import echo
-from backends.serve import Audio, AudioFormat, Call, Text
+from backends.serve import Audio, AudioFormat, Call, OpusEncoder, Text
 from tests.backends.kit import (
     TIMEOUT_S,
     Sink,
@@ -74,6 +74,15 @@ async def test_backend_describes_itself() -> None:
         assert link.ready
         assert link.down_reason == ""
         assert (link.backend, link.accepts, link.max_calls) == ("mine", formats, 3)
+
+
+async def test_what_a_backend_asks_of_the_encoder() -> None:
+    """It comes with the acceptance of every call; what is not said is not there."""
+    wanted = OpusEncoder(bitrate_bps=48_000, dtx=False)
+    async with serving(echo, encoder=wanted) as server, linked(server.port) as link:
+        _, sink = await open_call(link)
+        assert sink.encoder == model_pb2.OpusEncoder(bitrate_bps=48_000, dtx=False)
+        assert not sink.encoder.HasField("complexity")
 
 
 async def test_what_a_handler_hears() -> None:

@@ -10,11 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.serve import OpusEncoder
 from transceiver.offer import OpusWishes
 from transceiver.opus import library, open_codec
 from transceiver.opus.codec import FRAME_DURATIONS, RATES_HZ, Codec, duration, samples
 from transceiver.opus.direct import DirectCodec
-from transceiver.opus.settings import LARGEST_BPS, SMALLEST_BPS, EncoderSettings
+from transceiver.opus.settings import (
+    LARGEST_BPS,
+    SMALLEST_BPS,
+    BackendWishes,
+    EncoderSettings,
+)
 from transceiver.opus.through_av import AvCodec
 from transceiver.rtp import opus as packets
 
@@ -155,8 +161,44 @@ def test_the_callers_wishes_set_the_encoder(
     wishes: OpusWishes, expected: tuple[int, bool, bool]
 ) -> None:
     """The bit rate is ours within the caller's limit; FEC and DTX are the caller's to ask for."""
-    settings = EncoderSettings.speech(16_000).wished(wishes)
+    settings = EncoderSettings.speech(16_000, wishes)
     assert (settings.bitrate_bps, settings.fec, settings.dtx) == expected
+
+
+@pytest.mark.parametrize(
+    ("caller", "backend", "expected"),
+    [
+        (OpusWishes(), BackendWishes(), (24_000, 1, False, False)),
+        (OpusWishes(fec=True), BackendWishes(64_000, 8), (64_000, 8, True, False)),
+        (OpusWishes(max_average_bps=20_000), BackendWishes(64_000), (20_000, 1, False, False)),
+        (OpusWishes(), BackendWishes(complexity=0, fec=True), (24_000, 0, False, False)),
+        (OpusWishes(fec=True), BackendWishes(fec=False), (24_000, 1, False, False)),
+        (OpusWishes(), BackendWishes(dtx=True), (24_000, 1, False, True)),
+        (OpusWishes(dtx=True), BackendWishes(dtx=False), (24_000, 1, False, False)),
+    ],
+)
+def test_the_backend_sets_the_encoder_within_the_callers_limits(
+    caller: OpusWishes, backend: BackendWishes, expected: tuple[int, int, bool, bool]
+) -> None:
+    """Bit rate and FEC stay within what the caller can take; effort and DTX are the backend's."""
+    chosen = EncoderSettings.speech(16_000, caller, backend)
+    assert (chosen.bitrate_bps, chosen.complexity, chosen.fec, chosen.dtx) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"bitrate_bps": SMALLEST_BPS - 1}, "bitrate_bps"),
+        ({"bitrate_bps": LARGEST_BPS + 1}, "bitrate_bps"),
+        ({"bitrate_bps": 0}, "bitrate_bps"),
+        ({"complexity": 11}, "complexity"),
+    ],
+)
+def test_what_opus_does_not_have_cannot_be_asked(values: dict[str, int], name: str) -> None:
+    """The field that is out of range is named, on either end of the link."""
+    for kind in (BackendWishes, OpusEncoder):
+        with pytest.raises(ValueError, match=name):
+            kind(**values)
 
 
 @pytest.mark.parametrize("playback_hz", [8_000, 11_000, 16_000, 24_000, 48_000])

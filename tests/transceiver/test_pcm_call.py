@@ -174,6 +174,22 @@ async def test_a_pause_is_heard_as_silence_in_real_time(make_world: Callable[...
     assert not any(entry[3] for entry in world.handle.audio)
 
 
+async def test_the_backend_sets_the_encoder(make_world: Callable[..., World]) -> None:
+    """A bit rate that came with Accepted is what the caller hears; nonsense changes nothing."""
+    sizes = []
+    for encoder in ({}, {"bitrate_bps": 96_000}, {"bitrate_bps": 96_000, "complexity": 11}):
+        world = await make_world(echo=False).connect()
+        world.session.on_encoder(model_pb2.OpusEncoder(**encoder))
+        for number in range(20):
+            world.session.on_audio(tone(16_000, start=number * 320), 960)
+            await world.settle()
+            await world.advance(0.02)
+        assert len(world.caller.heard) == 20
+        sizes.append(sum(len(packet.payload) for packet in world.caller.heard))
+        assert world.counters["encoder_refused"] == (len(encoder) == 2)
+    assert sizes[1] > 2 * sizes[0] == 2 * sizes[2]
+
+
 def test_a_backend_with_unknown_formats_gets_no_call() -> None:
     """The refusal is the one for a backend that is not there."""
     with pytest.raises(BackendAbsent, match="format"):

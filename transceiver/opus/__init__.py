@@ -21,10 +21,10 @@ from functools import cache
 from transceiver.opus import library
 from transceiver.opus.codec import Codec, Decoder, Encoder
 from transceiver.opus.direct import DirectCodec
-from transceiver.opus.settings import EncoderSettings
+from transceiver.opus.settings import BackendWishes, EncoderSettings
 from transceiver.opus.through_av import AvCodec
 
-__all__ = ["Codec", "Decoder", "Encoder", "EncoderSettings", "open_codec"]
+__all__ = ["BackendWishes", "Codec", "Decoder", "Encoder", "EncoderSettings", "open_codec"]
 
 
 @cache

@@ -1,8 +1,8 @@
-"""How an encoder is set: from our own defaults, and from what the caller's SDP asks for."""
+"""How an encoder is set: our own defaults, what the backend asks, what the caller's SDP allows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from transceiver.offer import OpusWishes
 
@@ -13,7 +13,31 @@ SMALLEST_BPS, LARGEST_BPS = 6_000, 510_000  # RFC 7587 §6.1, maxaveragebitrate
 # 190 to 400 at 5, for a spectral distance of 5.9, 5.7 and 5.2 dB. The step from 1 is where calls
 # per core would halve.
 DEFAULT_COMPLEXITY = 1
+MAX_COMPLEXITY = 10
 MAX_LOSS_PERCENT = 30  # more only makes the speech itself poorer
+
+
+@dataclass(frozen=True)
+class BackendWishes:
+    """What a backend asks of the encoder (OpusEncoder of model.proto); None: it does not say.
+
+    Raises ValueError for a bit rate or a complexity that Opus does not have.
+    """
+
+    bitrate_bps: int | None = None
+    complexity: int | None = None
+    fec: bool | None = None
+    dtx: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.bitrate_bps is not None and not SMALLEST_BPS <= self.bitrate_bps <= LARGEST_BPS:
+            raise ValueError(f"bitrate_bps is not within {SMALLEST_BPS} and {LARGEST_BPS}")
+        if not 0 <= (self.complexity or 0) <= MAX_COMPLEXITY:
+            raise ValueError(f"complexity is not within 0 and {MAX_COMPLEXITY}")
+
+
+_NO_WISHES = BackendWishes()
+_ANY_CALLER = OpusWishes(fec=True)
 
 
 @dataclass(frozen=True)
@@ -29,17 +53,25 @@ class EncoderSettings:
     max_playback_hz: int = 48_000
 
     @classmethod
-    def speech(cls, rate_hz: int) -> EncoderSettings:
-        """What suits speech of that rate. Raises KeyError for a rate Opus does not have."""
-        return cls(rate_hz, _SPEECH_BPS[rate_hz])
+    def speech(
+        cls,
+        rate_hz: int,
+        caller: OpusWishes = _ANY_CALLER,
+        backend: BackendWishes = _NO_WISHES,
+    ) -> EncoderSettings:
+        """What suits speech of that rate, as backend and caller want it.
 
-    def wished(self, wishes: OpusWishes) -> EncoderSettings:
-        """As the caller's `a=fmtp` asks (RFC 7587 §6.1). `stereo` asks nothing of a mono voice."""
-        limit = wishes.max_average_bps or LARGEST_BPS
-        return replace(
-            self,
-            bitrate_bps=max(SMALLEST_BPS, min(self.bitrate_bps, limit)),
-            fec=wishes.fec,
-            dtx=self.dtx or wishes.dtx,
-            max_playback_hz=wishes.max_playback_hz,
+        The caller's `a=fmtp` (RFC 7587 §6.1) limits bit rate, bandwidth and FEC; whether there is
+        DTX is the backend's word, if it has one. `stereo` asks nothing of a mono voice. Raises
+        KeyError for a rate Opus does not have.
+        """
+        bitrate_bps = _SPEECH_BPS[rate_hz] if backend.bitrate_bps is None else backend.bitrate_bps
+        limit_bps = max(SMALLEST_BPS, caller.max_average_bps or LARGEST_BPS)
+        return cls(
+            rate_hz,
+            min(bitrate_bps, limit_bps),
+            complexity=DEFAULT_COMPLEXITY if backend.complexity is None else backend.complexity,
+            fec=caller.fec and backend.fec is not False,
+            dtx=caller.dtx if backend.dtx is None else backend.dtx,
+            max_playback_hz=caller.max_playback_hz,
         )

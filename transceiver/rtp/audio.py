@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from transceiver.rtp import red
 from transceiver.rtp.jitter_buffer import JitterBuffer
+from transceiver.rtp.opus import CLOCK_HZ
 from transceiver.rtp.receive import Frame, ReorderWindow
 from transceiver.rtp.reports import Learned, Reports
 from transceiver.rtp.send import PacedSender
@@ -54,7 +55,10 @@ class AudioStream:
         self._unix_offset_s = unix_offset_s
         self._random = random
         self._srtp: SrtpSession | None = None
-        self._lost_before = 0  # by streams that another SSRC has replaced
+        # Of streams that another SSRC has replaced.
+        self._lost_before = self._late_before = self._duplicates_before = 0
+        self._transit: int | None = None
+        self._shift = 0  # from the caller's timestamps to those the backend hears
 
     @property
     def started(self) -> bool:
@@ -65,6 +69,16 @@ class AudioStream:
     def lost(self) -> int:
         """Packets of the caller that did not come, over the whole call, never negative."""
         return self._lost_before + max(0, self.heard.lost if self.heard else 0)
+
+    @property
+    def late(self) -> int:
+        """Packets that came after their hole had been given up."""
+        return self._late_before + self.window.late
+
+    @property
+    def duplicates(self) -> int:
+        """Packets that came twice."""
+        return self._duplicates_before + self.window.duplicates
 
     def fill_holes(self) -> None:
         """Receive for a decoder: frames come from a jitter buffer. Before the first packet."""
@@ -88,6 +102,7 @@ class AudioStream:
             received=self.received,
             recovered=self.recovered,
             lost_before=self._lost_before,
+            shift=self._shift,
             srtp=srtp.export(),
         )
 
@@ -95,7 +110,7 @@ class AudioStream:
         """Go on with the streams of another process, which it exported at `exported_s`."""
         self.sender.resume(state.send, exported_s, reserve.rtp_packets)
         self.received, self.recovered = state.received, state.recovered
-        self._lost_before = state.lost_before
+        self._lost_before, self._shift = state.lost_before, state.shift
         if state.heard is not None:
             self.heard = ReceptionStatistics.resumed(state.heard)
             if isinstance(self.window, ReorderWindow):
@@ -129,7 +144,10 @@ class AudioStream:
         heard = self.heard
         if heard is None or heard.ssrc != ssrc:
             frames = self._restart()
+            self._shift = self._continue_time(timestamp, now)
             heard = self.heard = ReceptionStatistics(ssrc, sequence)
+        if self._shift:
+            timestamp = (timestamp + self._shift) & 0xFFFF_FFFF
         heard.note(sequence, timestamp, now)
         self.received += 1
         if blocks:
@@ -217,9 +235,22 @@ class AudioStream:
         """Another stream begins: its numbers have nothing to do with those before."""
         frames = self.window.flush()
         self._lost_before = self.lost
+        self._late_before, self._duplicates_before = self.late, self.duplicates
+        if self.heard is not None:
+            self._transit = self.heard.transit
         self.heard = None
         self.window = self._make_window()
         return frames
+
+    def _continue_time(self, timestamp: int, now: float) -> int:
+        """The shift that makes a new stream go on where the one before would be by now.
+
+        RFC 3550 §5.1: each source begins at a random timestamp. To the backend it is one voice,
+        and a leap of hours would be a pause of hours.
+        """
+        if self._transit is None:
+            return 0
+        return (int(now * CLOCK_HZ) - self._transit - timestamp) & 0xFFFF_FFFF
 
 
 def _sender(payload_type: int, red_payload_type: int | None) -> PacedSender:

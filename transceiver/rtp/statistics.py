@@ -20,7 +20,7 @@ class ReceptionStatistics:
         self.received = 0
         self.jitter = 0.0
         self._base = self._highest = first_sequence  # extended: above 16 bits, the cycles
-        self._transit: int | None = None
+        self.transit: int | None = None  # of the last packet: arrival less timestamp, in ticks
         self._expected_prior = 0
         self._received_prior = 0
 
@@ -52,11 +52,11 @@ class ReceptionStatistics:
         if ahead < 0x8000:
             self._highest += ahead
         transit = int(now * CLOCK_HZ) - timestamp
-        if self._transit is not None:
+        if self.transit is not None:
             # The timestamp wraps and the clock does not: the difference counts modulo 2^32.
-            change = (transit - self._transit + 0x8000_0000 & 0xFFFF_FFFF) - 0x8000_0000
+            change = (transit - self.transit + 0x8000_0000 & 0xFFFF_FFFF) - 0x8000_0000
             self.jitter += (abs(change) - self.jitter) / 16
-        self._transit = transit
+        self.transit = transit
 
     @property
     def lost(self) -> int:

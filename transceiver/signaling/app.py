@@ -20,6 +20,7 @@ from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.cors import ANY_ORIGIN, cors
 from transceiver.signaling.intake import Intake
 from transceiver.signaling.metrics import EngineCollector, metrics_handler
+from transceiver.signaling.neighbours import Neighbours
 from transceiver.signaling.realtime_calls import RealtimeCalls
 from transceiver.signaling.refusals import answer_problems
 from transceiver.signaling.sideband import Sideband
@@ -49,13 +50,17 @@ def make_app(
     *,
     cors_origins: Sequence[str] = (ANY_ORIGIN,),
     console: ConsolePage | None = None,
+    neighbours: Neighbours | None = None,
     body_timeout_s: float = BODY_TIMEOUT_S,
 ) -> web.Application:
     """The application, without a socket. Raises nothing; a handler's errors become answers.
 
     `ring` gives the keys that client secrets are sealed with, as they are now.
     """
-    app = web.Application(middlewares=[cors(cors_origins), answer_problems])
+    middlewares = [cors(cors_origins), answer_problems]
+    if neighbours:
+        middlewares.append(neighbours.middleware)
+    app = web.Application(middlewares=middlewares)
     sideband = Sideband(intake)
     app.on_shutdown.append(sideband.close_all)
     for_keys = [

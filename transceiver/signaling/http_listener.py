@@ -8,6 +8,9 @@ trickling bytes.
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Sequence
+from pathlib import Path
 
 from aiohttp import web
 
@@ -29,20 +32,22 @@ class _TurnAway(asyncio.Protocol):
 class HttpListener:
     """A listening application; made by `listen`. `port` is the one it is bound to."""
 
-    def __init__(self, runner: web.AppRunner, socket_server: asyncio.Server) -> None:
+    def __init__(self, runner: web.AppRunner, servers: Sequence[asyncio.Server]) -> None:
         self._runner = runner
-        self._socket_server = socket_server
-        self.port: int = socket_server.sockets[0].getsockname()[1]
+        self._servers = servers
+        self.port: int = servers[0].sockets[0].getsockname()[1]
 
     def stop_listening(self) -> None:
         """Take no new connections; open ones go on."""
-        self._socket_server.close()
+        for server in self._servers:
+            server.close()
 
     async def close(self) -> None:
         """Stop listening, let running requests end for a moment, close everything."""
         self.stop_listening()
         await self._runner.cleanup()
-        await self._socket_server.wait_closed()
+        for server in self._servers:
+            await server.wait_closed()
 
 
 async def listen(
@@ -51,12 +56,17 @@ async def listen(
     *,
     idle_timeout_s: float = IDLE_TIMEOUT_S,
     max_connections: int = MAX_CONNECTIONS,
+    sockets: Sequence[socket.socket] = (),
+    unix_path: Path | None = None,
 ) -> HttpListener:
     """Serve `app` on an address; port 0 takes any free one.
 
-    Raises AddressInUse and AddressUnusable.
+    `sockets` stand for the address when somebody else has bound it, and become the listener's;
+    `unix_path` is served as well, whatever a process that crashed left there. Raises AddressInUse
+    and AddressUnusable.
     """
-    await check_free(address)
+    if not sockets:
+        await check_free(address)
     runner = web.AppRunner(
         app,
         handle_signals=False,
@@ -75,4 +85,9 @@ async def listen(
         return _TurnAway() if len(server.connections) >= max_connections else server()
 
     loop = asyncio.get_running_loop()
-    return HttpListener(runner, await loop.create_server(accept, address.host, address.port))
+    servers = [await loop.create_server(accept, sock=bound) for bound in sockets]
+    if not servers:
+        servers.append(await loop.create_server(accept, address.host, address.port))
+    if unix_path is not None:
+        servers.append(await loop.create_unix_server(accept, unix_path))
+    return HttpListener(runner, servers)

@@ -498,16 +498,77 @@ class Accepted(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ENCODER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def encoder(self) -> Global___OpusEncoder:
+        """how its PCM is to be written; of no meaning where the format is Opus"""
+
     def __init__(
         self,
+        *,
+        encoder: Global___OpusEncoder | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Accepted: _TypeAlias = Accepted  # noqa: Y015
+
+@_typing.final
+class OpusEncoder(_message.Message):
+    """What a backend asks of the encoder that turns its PCM into the caller's Opus, which is always mono and tuned for
+    speech. What is not set stays with the transceiver; a value out of range makes it keep all its own. What the
+    caller's SDP asks for (a=fmtp, RFC 7587 §6.1) is a limit for bitrate and FEC, and a default for DTX.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BITRATE_BPS_FIELD_NUMBER: _builtins.int
+    COMPLEXITY_FIELD_NUMBER: _builtins.int
+    FEC_FIELD_NUMBER: _builtins.int
+    DTX_FIELD_NUMBER: _builtins.int
+    bitrate_bps: _builtins.int
+    """Bits a second, 6000 to 510000; never more than the caller's maxaveragebitrate.
+    Not set: 16000 for PCM of 8 kHz, 24000 for 16, 32000 for 24, 40000 for 48.
+    """
+    complexity: _builtins.int
+    """0 to 10: how hard the encoder tries. Not set: 1, which costs a third of what 5 does."""
+    fec: _builtins.bool
+    """In-band FEC: a lost packet can be made up from the next. Not set or true: when the caller has useinbandfec=1."""
+    dtx: _builtins.bool
+    """Discontinuous transmission: next to nothing is sent while the voice is silent. Not set: when the caller has usedtx=1."""
+    def __init__(
+        self,
+        *,
+        bitrate_bps: _builtins.int | None = ...,
+        complexity: _builtins.int | None = ...,
+        fec: _builtins.bool | None = ...,
+        dtx: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bitrate_bps", b"_bitrate_bps", "_complexity", b"_complexity", "_dtx", b"_dtx", "_fec", b"_fec", "bitrate_bps", b"bitrate_bps", "complexity", b"complexity", "dtx", b"dtx", "fec", b"fec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bitrate_bps", b"_bitrate_bps", "_complexity", b"_complexity", "_dtx", b"_dtx", "_fec", b"_fec", "bitrate_bps", b"bitrate_bps", "complexity", b"complexity", "dtx", b"dtx", "fec", b"fec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bitrate_bps: _TypeAlias = _typing.Literal["bitrate_bps"]  # noqa: Y015
+    _WhichOneofArgType__bitrate_bps: _TypeAlias = _typing.Literal["_bitrate_bps", b"_bitrate_bps"]  # noqa: Y015
+    _WhichOneofReturnType__complexity: _TypeAlias = _typing.Literal["complexity"]  # noqa: Y015
+    _WhichOneofArgType__complexity: _TypeAlias = _typing.Literal["_complexity", b"_complexity"]  # noqa: Y015
+    _WhichOneofReturnType__dtx: _TypeAlias = _typing.Literal["dtx"]  # noqa: Y015
+    _WhichOneofArgType__dtx: _TypeAlias = _typing.Literal["_dtx", b"_dtx"]  # noqa: Y015
+    _WhichOneofReturnType__fec: _TypeAlias = _typing.Literal["fec"]  # noqa: Y015
+    _WhichOneofArgType__fec: _TypeAlias = _typing.Literal["_fec", b"_fec"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bitrate_bps) -> _WhichOneofReturnType__bitrate_bps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__complexity) -> _WhichOneofReturnType__complexity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dtx) -> _WhichOneofReturnType__dtx | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fec) -> _WhichOneofReturnType__fec | None: ...
+
+Global___OpusEncoder: _TypeAlias = OpusEncoder  # noqa: Y015
 
 @_typing.final
 class Refused(_message.Message):
