@@ -15,6 +15,7 @@ from loadtest.scenario import Limits, Result, Scenario
 from loadtest.scenarios import SCENARIOS
 from loadtest.scenarios.relay import BENCHMARKS
 from loadtest.target import open_target
+from loadtest.voice_bench.command import add_voice_commands
 
 MAX_SECONDS = 3600.0
 
@@ -100,6 +101,7 @@ def _show_log(lines: list[str]) -> None:
 for _scenario in SCENARIOS.values():
     add_command(_scenario)
 add_benchmarks(app, BENCHMARKS)
+add_voice_commands(app)
 
 if __name__ == "__main__":
     app()

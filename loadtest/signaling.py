@@ -21,12 +21,19 @@ class Answer:
     call_url: str
 
 
-async def post_offer(session: aiohttp.ClientSession, target: Target, sdp: str) -> Answer:
-    """Place a call. Raises CallFailedError `http_<status>`, `http_error` or `no_location`."""
+async def post_offer(
+    session: aiohttp.ClientSession, target: Target, sdp: str, session_json: str = ""
+) -> Answer:
+    """Place a call, with a session object if one is given.
+
+    Raises CallFailedError `http_<status>`, `http_error` or `no_location`.
+    """
     url = f"{target.url}/v1/realtime/calls"
-    headers = {**_authorization(target), "Content-Type": "application/sdp"}
+    headers, data = _authorization(target), _form(sdp, session_json)
+    if not session_json:
+        headers["Content-Type"] = "application/sdp"
     try:
-        async with session.post(url, data=sdp.encode(), headers=headers) as response:
+        async with session.post(url, data=data, headers=headers) as response:
             body = await response.content.read(MAX_ANSWER_BYTES)
             status, location = response.status, response.headers.get("Location")
     except aiohttp.ClientError as error:
@@ -47,6 +54,15 @@ async def hang_up(session: aiohttp.ClientSession, target: Target, answer: Answer
                 raise CallFailedError(f"hangup_http_{response.status}")
     except aiohttp.ClientError as error:
         raise CallFailedError("http_error") from error
+
+
+def _form(sdp: str, session_json: str) -> bytes | aiohttp.FormData:
+    if not session_json:
+        return sdp.encode()
+    form = aiohttp.FormData()
+    form.add_field("sdp", sdp, content_type="application/sdp")
+    form.add_field("session", session_json, content_type="application/json")
+    return form
 
 
 def _authorization(target: Target) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-FIRST_WORDS = 5  # spoken in 1.5 s, in which the next clause is ready
+FIRST_WORDS = 4  # spoken in a second, in which the next clause is ready
 MAX_CHARS = 220  # a sentence without an end is cut here
 _SENTENCE_END = re.compile(r"[.!?…]+[\"')\]]*\s+|\n+")
 _CLAUSE_END = re.compile(r"[,;:—]\s+|[.!?…]+[\"')\]]*\s+|\n+")

@@ -3,7 +3,7 @@
 Whisper pads to 30 s and spends 0.4 s of a core on that, whatever was said. Its encoder takes
 any shorter length as well: 75 ms for the usual turn, so the turn so far can be written down again
 and again while the caller speaks. Below LEAST_S the model loops, saying a short sentence over and
-over (seen with six of six sentences of two seconds at 3 s, with none at 8 s); `once` is the net
+over (seen with four of six sentences of two seconds at 3 s, with none at 8 s); `once` is the net
 under that.
 
 A turn is heard in segments of at most SEGMENT_S; a longer one is closed, its words kept.
