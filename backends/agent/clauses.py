@@ -1,19 +1,24 @@
 """Words as they come from a model, cut into pieces that can be spoken by themselves.
 
 A voice needs a clause to sound like one, and the caller waits for the first: so the first piece may
-end at a comma or, when none comes, at any word after `first_words`; later ones, for which there
-is time, end where a sentence does.
+end at a comma or, when none comes, after `first_words` at a word that does not lean on the
+next (`the`, `of`); later ones, for which there is time, end where a sentence does.
 """
 
 from __future__ import annotations
 
 import re
 
-FIRST_WORDS = 4  # spoken in a second, in which the next clause is ready
+FIRST_WORDS = 3  # spoken in a second, in which the next clause is ready
+MOST_FIRST_WORDS = 6
 MAX_CHARS = 220  # a sentence without an end is cut here
 _SENTENCE_END = re.compile(r"[.!?…]+[\"')\]]*\s+|\n+")
 _CLAUSE_END = re.compile(r"[,;:—]\s+|[.!?…]+[\"')\]]*\s+|\n+")
 _ABBREVIATION = re.compile(r"(?:^|\s)(?:Mr|Mrs|Ms|Dr|St|Prof|vs|e\.g|i\.e|[A-Z])\.\s*$")
+_LEANING = re.compile(
+    r"(?:an?|the|my|your|his|her|its|our|their|of|to|in|on|at|for|with|and|or|but|is|are|i'm)\s",
+    re.IGNORECASE,
+)
 _SPEAKABLE = re.compile(r"\w")
 
 
@@ -51,7 +56,11 @@ class ClauseChunker:
 
     def _after_words(self) -> int:
         words = list(re.finditer(r"\S+\s+", self._text))
-        return words[self._first_words - 1].end() if len(words) >= self._first_words else 0
+        for count, word in enumerate(words, 1):
+            leans = _LEANING.match(word[0]) and count < MOST_FIRST_WORDS
+            if count >= self._first_words and not leans:
+                return word.end()
+        return 0
 
     def _before_limit(self) -> int:
         if len(self._text) < self._max_chars:

@@ -4,7 +4,7 @@
 
 The whole utterance is written down, the whole answer is thought of, the whole answer is spoken:
 what a program does that calls one model after another. `total_ms` is when its first sound is there,
-without the wait for the end of the turn. The answer is as long as `loadtest voice` lets it be.
+without the wait for the end of the turn. Answers are as long as the model makes them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from backends.voice.local import local_models
 from backends.voice.settings import INSTRUCTIONS
 from fleet.errors import StartupError
 
-MAX_TOKENS = 16
 DECIMATION = 3  # 48 kHz to 16 kHz
 
 
@@ -37,7 +36,7 @@ async def answer(models: Models, pcm: bytes) -> dict[str, float]:
         {"role": "system", "content": INSTRUCTIONS},
         {"role": "user", "content": said},
     ]
-    stream = models.think.stream("sequential", messages, (), MAX_TOKENS)
+    stream = models.think.stream("sequential", messages)
     text = "".join([event.text async for event in stream if isinstance(event, TextDelta)])
     thought = time.perf_counter()
     async for _ in models.speak.speak("sequential", text):

@@ -43,10 +43,11 @@ CHECK_EVERY = 200  # packets between two checks that keep consent (RFC 7675)
 
 @dataclass(frozen=True)
 class Said:
-    """When an utterance began and ended, sample by sample."""
+    """When an utterance began and ended, sample by sample, and when its last packet left."""
 
     began_s: float
     ended_s: float
+    left_s: float
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class Heard:
 
     came_s: float
     audible_s: tuple[float, float] | None
+
+    @property
+    def first_s(self) -> float:
+        """The first audible moment, or when it came."""
+        return self.audible_s[0] if self.audible_s else self.came_s
 
 
 class TalkingCaller:
@@ -110,18 +116,19 @@ class TalkingCaller:
         first = self._sent + len(self._queue)
         self._queue.extend(packets)
         began_s = self._began_s + (first - 1) * FRAME_S
-        said = Said(began_s, began_s + len(sound) / SAMPLE_RATE_HZ)
+        left_s = began_s + len(packets) * FRAME_S
+        said = Said(began_s, began_s + len(sound) / SAMPLE_RATE_HZ, left_s)
         while self._queue:  # noqa: ASYNC110 - it goes by the clock
             await asyncio.sleep(FRAME_S)
         return said
 
-    async def sound_after(self, moment_s: float, timeout_s: float) -> float | None:
-        """When the first sound after a moment was heard; None when none is in time."""
+    async def sound_after(self, moment_s: float, timeout_s: float) -> Heard | None:
+        """The first packet with sound after a moment; None when none is in time."""
         try:
             async with asyncio.timeout(timeout_s):
-                while (first_s := self._first_after(moment_s)) is None:
+                while (first := self._first_after(moment_s)) is None:
                     await self._wait()
-                return first_s
+                return first
         except TimeoutError:
             return None
 
@@ -150,13 +157,13 @@ class TalkingCaller:
             before += 1
         return after + before
 
-    def _first_after(self, moment_s: float) -> float | None:
+    def _first_after(self, moment_s: float) -> Heard | None:
         found = None
         for heard in reversed(self.heard):
             if heard.came_s < moment_s:
                 break
             if heard.audible_s:
-                found = heard.audible_s[0]
+                found = heard
         return found
 
     async def _wait(self) -> None:

@@ -35,6 +35,7 @@ class TurnHeard:
 
     said: str
     voice_ms: float | None = None  # last sound said → first sound heard
+    packets_ms: float = 0.0  # last packet said left → first packet with sound came
     ends: int = 0  # how often the agent thought that this turn was over
     written: str = ""
     stages_ms: dict[str, float] = field(default_factory=dict)
@@ -67,9 +68,10 @@ async def take_turn(caller: TalkingCaller, events: Events, utterance: Utterance)
     """Say something, wait for the answer and its end."""
     turn, since = TurnHeard(utterance.text), len(events.all)
     said = await caller.say(utterance.sound)
-    first_s = await caller.sound_after(said.ended_s, ANSWER_S)
-    if first_s is not None:
-        turn.voice_ms = 1000 * (first_s - said.ended_s)
+    first = await caller.sound_after(said.ended_s, ANSWER_S)
+    if first is not None:
+        turn.voice_ms = 1000 * (first.first_s - said.ended_s)
+        turn.packets_ms = 1000 * (first.came_s - said.left_s)
         await caller.quiet(QUIET_S, LONGEST_ANSWER_S)
     await _until(lambda: events.named(TURN, since))
     _read_events(turn, events, since)
@@ -86,15 +88,13 @@ async def interrupt(
     """Ask, and talk over the answer `after_s` after its first sound."""
     seen, since = Interruption(), len(events.all)
     asked = await caller.say(question.sound)
-    first_s = await caller.sound_after(asked.ended_s, ANSWER_S)
-    if first_s is None:
+    first = await caller.sound_after(asked.ended_s, ANSWER_S)
+    if first is None:
         return seen
     await asyncio.sleep(after_s)
     said = await caller.say(interruption.sound)
     await _until(lambda: events.named(TRUNCATED, since))
-    _read_interruption(seen, caller, events.named(TRUNCATED, since), first_s, said)
-    await caller.sound_after(said.ended_s, ANSWER_S)
-    await caller.quiet(QUIET_S, LONGEST_ANSWER_S)
+    _read_interruption(seen, caller, events.named(TRUNCATED, since), first.came_s, said)
     return seen
 
 

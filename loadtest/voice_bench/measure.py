@@ -44,12 +44,18 @@ async def voice(target: Target, turns: int) -> Result:
 
 
 async def added(target: Target, turns: int) -> Result:
-    """Stand-in models that take no time: what is left is ours."""
+    """Stand-in models that take no time: what is left is ours.
+
+    From the sending of the last voiced packet to the arrival of the first that sounds, without the
+    wait for the end of the turn; filling a packet is the caller's time.
+    """
     speaker = Speaker()
     asked = [speaker.say(QUESTIONS[n % len(QUESTIONS)]) for n in range(turns)]
     heard = await _talk(target, asked, SHORT)
     waits = _stages(heard, "ended")
-    ours = [voice_ms - stages["ended"] for voice_ms, stages in _complete(heard)]
+    ours = [
+        turn.packets_ms - turn.stages_ms["ended"] for turn in heard if "ended" in turn.stages_ms
+    ]
     p50, p99 = _percentiles(ours, 50, 99)
     return Result(
         figures={
@@ -97,11 +103,10 @@ async def barge_in(target: Target, turns: int) -> Result:
     speaker, chance = Speaker(), random.Random(7)
     question, interruption = speaker.say(QUESTIONS[5]), speaker.say(INTERRUPTION)
     seen = []
-    for first in range(0, turns, TURNS_A_CALL):
+    for _ in range(turns):
         async with conversation(target, LONG) as (caller, events):
-            for _ in range(min(TURNS_A_CALL, turns - first)):
-                after_s = chance.uniform(0.6, 1.6)
-                seen.append(await interrupt(caller, events, question, interruption, after_s))
+            after_s = chance.uniform(0.6, 1.6)
+            seen.append(await interrupt(caller, events, question, interruption, after_s))
     return _barge_in_result(seen, turns)
 
 
