@@ -20,6 +20,7 @@ from loadtest.target import Target
 from loadtest.voice_bench import measure
 
 MAX_TURNS = 200
+MAX_CALLERS = 20
 
 
 class ModelChoice(StrEnum):
@@ -29,8 +30,9 @@ class ModelChoice(StrEnum):
     INSTANT = "instant"
 
 
-Measure = Callable[[Target, int], Awaitable[Result]]
+Measure = Callable[[Target, int, int], Awaitable[Result]]
 Turns = Annotated[int, typer.Option(min=1, max=MAX_TURNS, help="Turns in all.")]
+Callers = Annotated[int, typer.Option(min=1, max=MAX_CALLERS, help="Callers at once.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 ModelsOption = Annotated[ModelChoice, typer.Option(help="Whose time is on the clock.")]
 
@@ -40,17 +42,20 @@ def add_voice_commands(app: typer.Typer) -> None:
 
     @app.command("voice")
     def voice(
-        turns: Turns = 20, models: ModelsOption = ModelChoice.LOCAL, as_json: AsJson = False
+        turns: Turns = 20,
+        callers: Callers = 1,
+        models: ModelsOption = ModelChoice.LOCAL,
+        as_json: AsJson = False,
     ) -> None:
         """Talk with the local agent: last sound said to first sound heard, stage by stage."""
         run = measure.voice if models is ModelChoice.LOCAL else measure.added
-        raise typer.Exit(_execute("voice", run, turns, models, as_json=as_json))
+        raise typer.Exit(_execute("voice", run, (turns, callers), models, as_json=as_json))
 
     @app.command("pauses")
     def pauses(turns: Turns = 20, as_json: AsJson = False) -> None:
         """Pause for 400 to 700 ms in the middle of sentences: how often is the caller cut off?"""
         raise typer.Exit(
-            _execute("pauses", measure.pauses, turns, ModelChoice.LOCAL, as_json=as_json)
+            _execute("pauses", measure.pauses, (turns, 1), ModelChoice.LOCAL, as_json=as_json)
         )
 
     @app.command("barge-in")
@@ -58,13 +63,17 @@ def add_voice_commands(app: typer.Typer) -> None:
         turns: Turns = 10, models: ModelsOption = ModelChoice.LOCAL, as_json: AsJson = False
     ) -> None:
         """Talk over the answer: when does the voice stop, and what does the history keep?"""
-        raise typer.Exit(_execute("barge-in", measure.barge_in, turns, models, as_json=as_json))
+        raise typer.Exit(
+            _execute("barge-in", measure.barge_in, (turns, 1), models, as_json=as_json)
+        )
 
 
-def _execute(name: str, run: Measure, turns: int, models: ModelChoice, *, as_json: bool) -> int:
+def _execute(
+    name: str, run: Measure, bounds: tuple[int, int], models: ModelChoice, *, as_json: bool
+) -> int:
     """Run, print, and return the exit status: 0 when every check held, else 1."""
     try:
-        result = asyncio.run(_run(run, turns, models))
+        result = asyncio.run(_run(run, bounds, models))
     except (StartupError, CallFailedError) as error:
         print(error, file=sys.stderr)
         if as_json:
@@ -76,11 +85,11 @@ def _execute(name: str, run: Measure, turns: int, models: ModelChoice, *, as_jso
     return 0 if result.passed else 1
 
 
-async def _run(run: Measure, turns: int, models: ModelChoice) -> Result:
+async def _run(run: Measure, bounds: tuple[int, int], models: ModelChoice) -> Result:
     variables = {"TRUNKLINE_LOG_LEVEL": "warning", "TRUNKLINE_BACKEND_MODELS": models.value}
     settings = StackSettings(variables, ready_timeout_s=90.0, backend="voice")
     async with Stack(settings) as stack:
-        result = await run(Target(stack.console_url, stack.api_key, stack), turns)
+        result = await run(Target(stack.console_url, stack.api_key, stack), *bounds)
         if not result.passed:
             for line in list(stack.log.lines)[-20:]:
                 print(line, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +18,13 @@ from loadtest.voice_bench.conversation import (
     interrupt,
     take_turn,
 )
-from loadtest.voice_bench.script import INTERRUPTION, QUESTIONS, WITH_A_PAUSE, Speaker
+from loadtest.voice_bench.script import (
+    INTERRUPTION,
+    QUESTIONS,
+    WITH_A_PAUSE,
+    Speaker,
+    Utterance,
+)
 from loadtest.voice_bench.wer import errors, words
 
 VOICE_MS = 600.0
@@ -34,16 +41,16 @@ SHORT: dict[str, Any] = {"max_output_tokens": 16}  # so that twenty turns take m
 LONG: dict[str, Any] = {"max_output_tokens": 80}
 
 
-async def voice(target: Target, turns: int) -> Result:
+async def voice(target: Target, turns: int, callers: int) -> Result:
     """Real models, questions without pauses."""
     speaker = Speaker()
     asked = [speaker.say(QUESTIONS[n % len(QUESTIONS)]) for n in range(turns)]
-    heard = await _talk(target, asked, SHORT)
+    heard = await _talk(target, asked, callers)
     one_by_one = await sequential.run(asked[: len(QUESTIONS)])
     return _voice_result(heard, one_by_one)
 
 
-async def added(target: Target, turns: int) -> Result:
+async def added(target: Target, turns: int, callers: int) -> Result:
     """Stand-in models that take no time: what is left is ours.
 
     From the sending of the last voiced packet to the arrival of the first that sounds, without the
@@ -51,7 +58,7 @@ async def added(target: Target, turns: int) -> Result:
     """
     speaker = Speaker()
     asked = [speaker.say(QUESTIONS[n % len(QUESTIONS)]) for n in range(turns)]
-    heard = await _talk(target, asked, SHORT)
+    heard = await _talk(target, asked, callers)
     waits = _stages(heard, "ended")
     ours = [
         turn.packets_ms - turn.stages_ms["ended"] for turn in heard if "ended" in turn.stages_ms
@@ -73,7 +80,7 @@ async def added(target: Target, turns: int) -> Result:
     )
 
 
-async def pauses(target: Target, turns: int) -> Result:
+async def pauses(target: Target, turns: int, callers: int) -> Result:
     """Real models, a pause in each sentence."""
     speaker, chance = Speaker(), random.Random(7)
     asked = [
@@ -82,7 +89,7 @@ async def pauses(target: Target, turns: int) -> Result:
         )
         for n in range(turns)
     ]
-    heard = await _talk(target, asked, SHORT)
+    heard = await _talk(target, asked, callers)
     cut = [turn for turn in heard if turn.ends > 1]
     share = len(cut) / len(heard)
     return Result(
@@ -98,8 +105,9 @@ async def pauses(target: Target, turns: int) -> Result:
     )
 
 
-async def barge_in(target: Target, turns: int) -> Result:
-    """Talk over answers, at a different moment each time."""
+async def barge_in(target: Target, turns: int, callers: int) -> Result:
+    """Talk over answers, at a different moment each time, one call after another."""
+    del callers
     speaker, chance = Speaker(), random.Random(7)
     question, interruption = speaker.say(QUESTIONS[5]), speaker.say(INTERRUPTION)
     seen = []
@@ -110,10 +118,17 @@ async def barge_in(target: Target, turns: int) -> Result:
     return _barge_in_result(seen, turns)
 
 
-async def _talk(target: Target, asked: Sequence[Any], session: dict[str, Any]) -> list[TurnHeard]:
+async def _talk(target: Target, asked: Sequence[Utterance], callers: int) -> list[TurnHeard]:
+    """Every caller says its share, call after call; all callers at once."""
+    shares = [asked[first::callers] for first in range(callers)]
+    heard = await asyncio.gather(*(_converse(target, share) for share in shares))
+    return [turn for turns in heard for turn in turns]
+
+
+async def _converse(target: Target, asked: Sequence[Utterance]) -> list[TurnHeard]:
     heard = []
     for first in range(0, len(asked), TURNS_A_CALL):
-        async with conversation(target, session) as (caller, events):
+        async with conversation(target, SHORT) as (caller, events):
             for utterance in asked[first : first + TURNS_A_CALL]:
                 heard.append(await take_turn(caller, events, utterance))
     return heard

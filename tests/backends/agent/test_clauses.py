@@ -20,6 +20,7 @@ def clauses(text: str, step: int = 1) -> list[str]:
     [
         ("Sure! I can help.", ["Sure! ", "I can help."]),
         ("Well, that is it. Bye.", ["Well, ", "that is it. ", "Bye."]),
+        (" ".join("abcdefghijklm"), ["a b c ", "d e f g h i j ", "k l m"]),
         ("Dr. Smith is here. Yes.", ["Dr. Smith is here. ", "Yes."]),
         ("It costs 3.50 in all", ["It costs 3.50 ", "in all"]),
         ("Paris is the capital of France", ["Paris is the capital ", "of France"]),
@@ -27,13 +28,13 @@ def clauses(text: str, step: int = 1) -> list[str]:
     ],
 )
 def test_where_it_is_cut(text: str, expected: list[str]) -> None:
-    """The first at a comma or after three words that do not lean, later ones at sentence ends."""
+    """At a comma, after three and seven words that do not lean, later at sentence ends."""
     assert clauses(text) == expected
 
 
 def test_a_sentence_without_an_end() -> None:
     """It is cut between words at the bound."""
-    pieces = clauses("one, " + "word " * 200)
+    pieces = clauses("one, two, three, " + "word " * 200)
     assert max(map(len, pieces)) <= MAX_CHARS
     assert all(piece.endswith(" ") for piece in pieces[:-1])
 
