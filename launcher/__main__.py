@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import signal
 import sys
 import time
 
+from launcher.backend_choice import BACKENDS, DEFAULT
 from launcher.errors import StartupError
 from launcher.stack import Stack, StackSettings
 from launcher.table import banner
 
-USAGE = """usage: python -m launcher
-
-Starts Redis, the echo backend, one relay and one transceiver with the console page on this machine,
+DESCRIPTION = """\
+Starts Redis, a model backend, one relay and one transceiver with the console page on this machine,
 and ends them all on Ctrl-C.
-
+"""
+VARIABLES = """\
+environment:
   REDIS_URL            use this Redis instead of a private one
   TRUNKLINE_*          any setting of any part; keys that are not given are made for this run. See
                        python -m relay --help, python -m transceiver --help,
-                       python -m backends.echo --help
+                       python -m backends.voice --help, python -m backends.echo --help
 """
 
 
@@ -62,14 +65,27 @@ def _on_signals(stack: Stack, stopping: asyncio.Event) -> None:
         loop.add_signal_handler(number, stop)
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m launcher",
+        description=DESCRIPTION,
+        epilog=VARIABLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--backend", choices=BACKENDS, default=DEFAULT, help=f"who answers (default: {DEFAULT})"
+    )
+    return parser
+
+
 def main(arguments: list[str]) -> int:
-    """Return the exit status: 0 after Ctrl-C, 1 when a part could not start, 2 for wrong usage."""
-    if arguments:
-        asked = arguments[0] in ("-h", "--help")
-        print(USAGE, file=sys.stdout if asked else sys.stderr)
-        return 0 if asked else 2
+    """Return the exit status: 0 after Ctrl-C, 1 when a part could not start.
+
+    Raises SystemExit: 0 after `--help`, 2 for wrong usage.
+    """
+    backend = _parser().parse_args(arguments).backend
     try:
-        asyncio.run(run(StackSettings.from_environment(os.environ)))
+        asyncio.run(run(StackSettings.from_environment(os.environ, backend)))
     except StartupError as error:
         print(error, file=sys.stderr)
         return 1

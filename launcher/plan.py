@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from launcher.addresses import Binding, join, reachable_host
+from launcher.backend_choice import BACKENDS, BackendChoice
 from launcher.part import Part
 from launcher.probes import grpc_serving
 from launcher.variables import address_in, of_part, port_in
@@ -14,33 +15,42 @@ _FLEET = ("CLUSTER", "TOKEN_KEYS", "TRUNK_KEYS", "REDIS_URL")
 
 
 def plan(
-    variables: Mapping[str, str], environment: Mapping[str, str], after: tuple[str, ...] = ()
+    variables: Mapping[str, str],
+    environment: Mapping[str, str],
+    choice: BackendChoice = BACKENDS["echo"],
+    after: tuple[str, ...] = (),
 ) -> tuple[Part, ...]:
     """Return backend, relay and transceiver; they start together, once the parts `after` are up.
 
-    `environment` is what every process gets beside its own settings. Raises StartupError for an
-    address or a port that cannot be read.
+    The transceiver also waits for a backend that is slow to start. `environment` is what every
+    process gets beside its own settings. Raises StartupError for an address or a port that cannot
+    be read.
     """
+    backend = backend_part(variables, environment, choice)
+    transceiver_after = (*after, backend.name) if choice.slow_start else after
     return (
-        backend_part(variables, environment),
+        backend,
         relay_part(variables, environment, after),
-        transceiver_part(variables, environment, after),
+        transceiver_part(variables, environment, transceiver_after),
     )
 
 
 def backend_part(
-    variables: Mapping[str, str], environment: Mapping[str, str], name: str = "backend"
+    variables: Mapping[str, str],
+    environment: Mapping[str, str],
+    choice: BackendChoice,
+    name: str = "backend",
 ) -> Part:
-    """Return an echo backend. Raises StartupError as `plan` does."""
+    """Return the chosen backend. Raises StartupError as `plan` does."""
     host, port = address_in(variables, "TRUNKLINE_BACKEND_LISTEN")
     return Part(
         name=name,
-        command=_module("backends.echo"),
+        command=_module(choice.module),
         ready=grpc_serving(reachable_host(host), port),
         environment={**environment, **of_part(variables, "BACKEND_")},
         binds=(Binding("tcp", host, port),),
         address=join(host, port),
-        summary="echo model backend",
+        summary=choice.summary,
     )
 
 

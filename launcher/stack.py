@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from launcher.addresses import join, reachable_host, require_free, split
+from launcher.backend_choice import BACKENDS, BackendChoice
 from launcher.errors import StartupError
 from launcher.keeper import Keeper
 from launcher.log import Log
@@ -36,12 +37,21 @@ class StackSettings:
     """Where the one log goes; None keeps its last lines in memory only."""
     ready_timeout_s: float = 20.0
     stop_timeout_s: float = 5.0
+    backend: str = "echo"
+    """One of `launcher.backend_choice.BACKENDS`."""
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> StackSettings:
+    def from_environment(cls, environ: Mapping[str, str], backend: str) -> StackSettings:
         """What `python -m launcher` runs: well-known ports, the environment wins, log on stderr."""
         variables = {"TRUNKLINE_LOG_FORMAT": "console", **given_in(environ)}
-        return cls(variables, ports=Ports(), loopback_only=False, log=sys.stderr)
+        return cls(
+            variables,
+            ports=Ports(),
+            loopback_only=False,
+            log=sys.stderr,
+            ready_timeout_s=60.0,  # a machine with other things to do loads models in half of it
+            backend=backend,
+        )
 
 
 class Stack:
@@ -134,15 +144,16 @@ class Stack:
 
     def _own_parts(self) -> Sequence[Part]:
         settings = self.settings
+        backend = _backend(settings.backend)
         ports = settings.ports or Ports.free()
         self.variables = fill(settings.variables, ports, loopback_only=settings.loopback_only)
         environment = {**without(os.environ), "PYTHONUNBUFFERED": "1"}
         if "TRUNKLINE_REDIS_URL" in self.variables:
-            return plan(self.variables, environment)
+            return plan(self.variables, environment, backend)
         self._directory = tempfile.TemporaryDirectory(prefix="trunkline-")
         redis, url = redis_part(Path(self._directory.name), environment)
         self.variables["TRUNKLINE_REDIS_URL"] = url
-        return (redis, *plan(self.variables, environment, after=(redis.name,)))
+        return (redis, *plan(self.variables, environment, backend, after=(redis.name,)))
 
     async def _start_all(self) -> None:
         for keeper in self.parts.values():
@@ -167,6 +178,16 @@ class Stack:
         if self._directory is not None:
             self._directory.cleanup()
             self._directory = None
+
+
+def _backend(name: str) -> BackendChoice:
+    backend = BACKENDS[name]
+    if absent := backend.missing():
+        raise StartupError(
+            f"backend: the {name} backend needs the package {absent}: run `make voice`, "
+            "or talk to the echo: `make run BACKEND=echo`"
+        )
+    return backend
 
 
 async def _start_in_turn(keeper: Keeper, ready: Mapping[str, asyncio.Event]) -> None:

@@ -16,6 +16,7 @@ from loadtest.scenario import Limits, Result, Scenario
 from loadtest.scenarios import SCENARIOS
 from loadtest.scenarios.relay import BENCHMARKS
 from loadtest.target import open_target
+from loadtest.voice_bench.command import add_voice_commands
 
 MAX_SECONDS = 3600.0
 
@@ -102,6 +103,7 @@ for _scenario in SCENARIOS.values():
     add_command(_scenario)
 add_benchmarks(app, BENCHMARKS)
 app.command("run")(run_command)
+add_voice_commands(app)
 
 if __name__ == "__main__":
     app()

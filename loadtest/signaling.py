@@ -24,7 +24,7 @@ class Answer:
 
 
 async def post_offer(
-    session: aiohttp.ClientSession, target: Target, sdp: str, session_json: str | None = None
+    session: aiohttp.ClientSession, target: Target, sdp: str, session_json: str = ""
 ) -> Answer:
     """Place a call, with the session object if there is one.
 
@@ -65,9 +65,9 @@ def _authorization(target: Target) -> dict[str, str]:
     return {"Authorization": f"Bearer {target.api_key}"}
 
 
-def _body(sdp: str, session_json: str | None) -> tuple[bytes | aiohttp.FormData, dict[str, str]]:
+def _body(sdp: str, session_json: str) -> tuple[bytes | aiohttp.FormData, dict[str, str]]:
     """Raw SDP, or OpenAI's form of two parts; and the header that goes with it."""
-    if session_json is None:
+    if not session_json:
         return sdp.encode(), {"Content-Type": "application/sdp"}
     form = aiohttp.FormData()
     form.add_field("sdp", sdp, content_type="application/sdp")

@@ -210,16 +210,14 @@ class Agent:
         turn.considered = self._errands.run(work, "pause")
 
     async def _write_and_judge(self, turn: Turn, number: int, stamps: Stamps) -> str:
-        judging = self._errands.run(self._melody(), "melody")
-        try:
-            text = await self._final_text(turn)
-            stamps.note("heard", time.monotonic())
-            self._show_words(turn, text)
-            if completeness(text, None) > OPEN:
-                self._answer_ahead(turn, text)
-            likely = completeness(text, await judging)
-        finally:
-            judging.cancel()
+        # One after the other: the words are on the way to the answer, the verdict is not.
+        text = await self._final_text(turn)
+        stamps.note("heard", time.monotonic())
+        self._show_words(turn, text)
+        likely = completeness(text, None)
+        if likely > OPEN:
+            self._answer_ahead(turn, text)
+            likely = completeness(text, await self._melody())
         if self._turns is not None:
             self._turns.verdict(number, likely)
             self._set_timer()

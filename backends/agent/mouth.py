@@ -15,7 +15,6 @@ from backends.agent.played import FRAME_MS, Played
 from backends.call import Call
 from backends.events import Playout
 
-FRAME_BYTES = FRAME_MS * BYTES_PER_MS
 FRAME_S = FRAME_MS / 1000
 FRAME_TICKS = 960  # 20 ms of the 48 kHz clock
 Clock = Callable[[], float]
@@ -25,12 +24,17 @@ class Mouth:
     """Speaks on `call`. `quiet_at_s` is when the caller will have heard all that was sent."""
 
     def __init__(
-        self, call: Call, on_frame: Callable[[str], None], clock: Clock = time.monotonic
+        self,
+        call: Call,
+        on_frame: Callable[[str], None],
+        clock: Clock = time.monotonic,
+        bytes_per_ms: int = BYTES_PER_MS,
     ) -> None:
         self._call = call
         self._on_frame = on_frame  # told the item of every frame that was sent
         self._clock = clock
         self._played = Played()
+        self._frame_bytes = FRAME_MS * bytes_per_ms
         self._rest = bytearray()  # less than a frame
         self.quiet_at_s = 0.0
 
@@ -47,14 +51,14 @@ class Mouth:
     async def say(self, item_id: str, pcm: bytes) -> None:
         """Send sound of an item, all but less than a frame. Raises CallOver."""
         self._rest += pcm
-        while len(self._rest) >= FRAME_BYTES:
-            frame = bytes(self._rest[:FRAME_BYTES])
-            del self._rest[:FRAME_BYTES]
+        while len(self._rest) >= self._frame_bytes:
+            frame = bytes(self._rest[: self._frame_bytes])
+            del self._rest[: self._frame_bytes]
             await self._send(item_id, frame)
 
     async def finish(self, item_id: str) -> None:
         """Send what is left, filled up with silence. Raises CallOver."""
-        await self.say(item_id, bytes(-len(self._rest) % FRAME_BYTES))
+        await self.say(item_id, bytes(-len(self._rest) % self._frame_bytes))
 
     def hear(self, playout: Playout) -> None:
         """The transceiver says how far it is."""

@@ -16,6 +16,7 @@ FRAME_MS = 20
 class _Run:
     item_id: str
     first: int
+    before: int = 0  # frames of the item that had left when this run began
     frames: int = 0
 
     def left(self, count: int) -> int:
@@ -29,24 +30,27 @@ class Played:
     def __init__(self) -> None:
         self.total = 0  # frames that will have left when all of them are played
         self._runs: deque[_Run] = deque()
+        self._gone = _Run("", 0)  # the last run that has left
 
     def sent(self, item_id: str) -> None:
         """A frame of an item went on its way."""
         if not self._runs or self._runs[-1].item_id != item_id:
-            self._runs.append(_Run(item_id, self.total))
+            gone = self._gone
+            before = gone.before + gone.frames if gone.item_id == item_id else 0
+            self._runs.append(_Run(item_id, self.total, before))
         self._runs[-1].frames += 1
         self.total += 1
 
     def settle(self, left: int) -> bool:
         """`left` frames of the call have left; whether those are all that were sent."""
         while self._runs and self._runs[0].left(left) == self._runs[0].frames:
-            self._runs.popleft()
+            self._gone = self._runs.popleft()
         return left >= self.total
 
     def cut(self, left: int) -> dict[str, int]:
         """All but the first `left` frames are forgotten: milliseconds heard of each item cut."""
         cut = [run for run in self._runs if run.left(left) < run.frames]
-        heard = {run.item_id: run.left(left) * FRAME_MS for run in cut}
+        heard = {run.item_id: (run.before + run.left(left)) * FRAME_MS for run in cut}
         self._runs.clear()
         self.total = left
         return heard

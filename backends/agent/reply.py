@@ -165,7 +165,7 @@ class Reply:
         stream = self._models.think.stream(self._call, messages, functions, self._asked.max_tokens)
         async for event in paced(stream, "llm", limits.first_token_s, limits.next_token_s):
             if isinstance(event, TextDelta):
-                self._note("first_token")
+                self._note("first_words")
                 await self._say(chunker.feed(event.text))
             elif isinstance(event, ToolCall):
                 calls.append(event)

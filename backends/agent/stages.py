@@ -1,7 +1,7 @@
 """Where the milliseconds of a turn went. Pure.
 
     voiced ─▶ ended ─▶ … ─▶ out          ended: we decided that the caller had finished
-       └▶ heard ─▶ first_token ─▶ (tool_started ─▶ tool_ended) ─▶ first_sound ─▶ sent ─▶ out
+       └▶ heard ─▶ first_words ─▶ (tool_started ─▶ tool_ended) ─▶ first_sound ─▶ sent ─▶ out
 
 The two lines run at the same time: what is made before `ended` is made ahead. All times are of the
 monotonic clock; a record shows them in milliseconds after `voiced`.
@@ -15,7 +15,7 @@ from typing import Any
 STAGES = (
     "ended",
     "heard",
-    "first_token",
+    "first_words",
     "tool_started",
     "tool_ended",
     "first_sound",
@@ -31,7 +31,7 @@ class Stamps:
     voiced: float | None = None  # the caller's last voiced packet came in
     ended: float | None = None  # the end of the turn was decided
     heard: float | None = None  # the transcript was final
-    first_token: float | None = None
+    first_words: float | None = None
     tool_started: float | None = None
     tool_ended: float | None = None
     first_sound: float | None = None  # the first clause's sound was there

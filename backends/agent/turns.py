@@ -99,7 +99,7 @@ class TurnDetector:
     """One call's turns. `threshold` is the probability from which a window counts as voice."""
 
     def __init__(
-        self, threshold: float = 0.5, patience: Patience | None = None, probe_s: float = 0.096
+        self, threshold: float = 0.5, patience: Patience | None = None, probe_s: float = 0.064
     ) -> None:
         self.threshold = threshold
         self.patience = patience or Patience()

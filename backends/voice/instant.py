@@ -24,7 +24,7 @@ from backends.agent.models import (
 VOICED_RMS = 200.0  # −44 dBFS
 MS_PER_WORD = 300
 TONE_HZ = 440
-ANSWER = "This is an instant answer. It takes no time to think of, and as long as any other to say."
+ANSWER = "This is an instant answer. It took no time to think of."
 
 
 def instant_models() -> Models:

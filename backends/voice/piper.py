@@ -22,7 +22,9 @@ Samples = NDArray[np.int16]
 
 AUDIBLE = 300  # −41 dBFS: what lies before is silence that the caller would wait for
 LEAD_S = 0.01  # kept before the first audible sample
-TAIL_S = 0.15  # kept after the last: the pause between two clauses
+PAUSE_S = 0.15  # kept after the last of a sentence or clause
+JOIN_S = 0.03  # and of a piece that goes on
+_PAUSES = (".", "!", "?", ",", ";", ":", "…")
 
 
 class Piper:
@@ -48,17 +50,18 @@ class Piper:
         pieces = [np.asarray(chunk.audio_int16_array) for chunk in self._voice.synthesize(text)]
         if not pieces:  # nothing in it that can be said
             return b""
-        sound = trimmed(np.concatenate(pieces).astype(np.int16), self._rate_hz)
+        tail_s = PAUSE_S if text.rstrip().endswith(_PAUSES) else JOIN_S
+        sound = trimmed(np.concatenate(pieces).astype(np.int16), self._rate_hz, tail_s)
         return resampled(sound, self._rate_hz).tobytes()
 
 
-def trimmed(sound: Samples, rate_hz: int) -> Samples:
-    """The sound with no more than LEAD_S and TAIL_S of silence around it."""
+def trimmed(sound: Samples, rate_hz: int, tail_s: float) -> Samples:
+    """The sound with no more than LEAD_S of silence before it and `tail_s` after it."""
     (audible,) = np.nonzero(np.abs(sound.astype(np.int32)) > AUDIBLE)
     if not len(audible):
         return sound[:0]
     first = max(0, int(audible[0]) - int(LEAD_S * rate_hz))
-    return sound[first : int(audible[-1]) + int(TAIL_S * rate_hz)]
+    return sound[first : int(audible[-1]) + int(tail_s * rate_hz)]
 
 
 def resampled(sound: Samples, rate_hz: int) -> Samples:

@@ -1,15 +1,17 @@
 """Whisper tiny.en on CTranslate2, on as much sound as there is and not on 30 s.
 
 Whisper pads to 30 s and spends 0.4 s of a core on that, whatever was said. Its encoder takes
-any shorter length as well; with a second of silence behind the speech the words are the same and
-the work is a tenth: 50 to 110 ms for five seconds of speech. So the turn so far can be written down
-again and again while the caller speaks.
+any shorter length as well: 75 ms for the usual turn, so the turn so far can be written down again
+and again while the caller speaks. Below LEAST_S the model loops, saying a short sentence over and
+over (seen with four of six sentences of two seconds at 3 s, with none at 8 s); `once` is the net
+under that.
 
 A turn is heard in segments of at most SEGMENT_S; a longer one is closed, its words kept.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -26,11 +28,13 @@ from backends.voice.silero import as_float
 SEGMENT_S = 20.0  # closed at the next request beyond it
 MAX_SEGMENT_S = 28.0  # what comes beyond is not heard: nobody asked for 8 s
 PAD_S = 1.0  # of silence behind the speech, without which last words get lost
+LEAST_S = 8.0
 HOP_SAMPLES = 160
 NO_SPEECH = 0.8  # beyond this probability, and with unlikely words, nothing was said
 UNLIKELY = -1.2  # mean log probability of a token
 TOKENS_PER_S = 12  # nobody speaks faster; a model that loops is cut off there
 SPARE_TOKENS = 16
+_SENTENCE_END = re.compile(r"[.?!] ")
 
 
 class Whisper:
@@ -57,9 +61,10 @@ class Whisper:
     def transcribe(self, pcm: bytes) -> str:
         """The words in at most MAX_SEGMENT_S of sound; takes 50–110 ms of a core."""
         speech = as_float(pcm)
-        silence = np.zeros(int(PAD_S * SAMPLE_RATE_HZ), np.float32)
-        mel = self._whisper.feature_extractor(np.concatenate([speech, silence]), padding=0)
-        frames = (len(speech) + len(silence)) // HOP_SAMPLES
+        length_s = max(LEAST_S, len(speech) / SAMPLE_RATE_HZ + PAD_S)
+        frames = int(length_s * SAMPLE_RATE_HZ) // HOP_SAMPLES
+        padded = np.pad(speech, (0, frames * HOP_SAMPLES - len(speech)))
+        mel = self._whisper.feature_extractor(padded, padding=0)
         spectrum = np.ascontiguousarray(mel[np.newaxis, :, :frames])
         encoded = self._whisper.model.encode(ctranslate2.StorageView.from_array(spectrum))
         limit = len(self._prompt) + SPARE_TOKENS + TOKENS_PER_S * len(speech) // SAMPLE_RATE_HZ
@@ -76,7 +81,16 @@ class Whisper:
         )
         if result.no_speech_prob > NO_SPEECH and result.scores[0] < UNLIKELY:
             return ""
-        return str(self._tokenizer.decode(result.sequences_ids[0])).strip()
+        return once(str(self._tokenizer.decode(result.sequences_ids[0])).strip())
+
+
+def once(text: str) -> str:
+    """A text that says its beginning over and over says it once; the last time may be cut off."""
+    for end in _SENTENCE_END.finditer(text):
+        sentence, rest = text[: end.end()], text[end.end() :]
+        if rest and (sentence * (len(rest) // len(sentence) + 1)).startswith(rest):
+            return sentence.strip()
+    return text
 
 
 class WhisperHearing:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from launcher.addresses import LOOPBACK, free_ports, join
 from launcher.part import Part
+from launcher.backend_choice import BACKENDS
 from launcher.plan import backend_part, relay_part, transceiver_part
 from launcher.variables import Ports, fill
 from loadtest.stand.redis import PORTS as REDIS_PORTS
@@ -95,6 +96,6 @@ def _part(
     name: str,
 ) -> Part:
     if kind == "backend":
-        return backend_part(variables, environment, name)
+        return backend_part(variables, environment, BACKENDS["echo"], name)
     make = relay_part if kind == "relay" else transceiver_part
     return make(variables, environment, after, name)

@@ -16,6 +16,7 @@ from launcher_stand_ins import is_alive
 
 from launcher.__main__ import main
 from launcher.addresses import free_ports
+from launcher.backend_choice import BACKENDS, BackendChoice
 from launcher.variables import without
 
 ROW = re.compile(r"^  (redis|backend|relay|transceiver) +(\d+) ", re.MULTILINE)
@@ -41,7 +42,7 @@ def environment(**variables: str) -> dict[str, str]:
 async def launched(environ: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `python -m launcher`; it is killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "launcher"),
+        *(sys.executable, "-m", "launcher", "--backend", "echo"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environ,
@@ -69,10 +70,25 @@ async def shown_until_open(process: asyncio.subprocess.Process) -> str:
 
 def test_help_and_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     """--help is exit status 0 on stdout; anything else is exit status 2 on stderr."""
-    assert main(["--help"]) == 0
-    assert "REDIS_URL" in capsys.readouterr().out
-    assert main(["--port"]) == 2
-    assert "usage" in capsys.readouterr().err
+    for arguments, status in ((["--help"], 0), (["--port"], 2), (["--backend", "none"], 2)):
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        assert exit_.value.code == status
+        shown = capsys.readouterr()
+        assert "usage" in (shown.err if status else shown.out)
+
+
+def test_a_backend_without_its_packages_says_which(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line names the package and the two ways out; nothing is started."""
+    choice = BackendChoice("backends.none", "nothing", needs=("json", "no_such_package"))
+    monkeypatch.setitem(BACKENDS, "voice", choice)
+    assert main([]) == 1
+    assert capsys.readouterr().err == (
+        "backend: the voice backend needs the package no_such_package: run `make voice`, "
+        "or talk to the echo: `make run BACKEND=echo`\n"
+    )
 
 
 async def test_a_taken_port_is_one_line_and_exit_status_1() -> None:

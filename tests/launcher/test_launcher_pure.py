@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.addresses import Binding, free_ports, is_free, join, outward_host, require_free, split
+from launcher.backend_choice import BACKENDS
 from launcher.backoff import LONGEST_DELAY_S, Backoff
 from launcher.errors import StartupError
 from launcher.keeper import exit_text
@@ -174,6 +175,13 @@ def test_each_part_gets_its_own_settings_only() -> None:
     assert "TRUNKLINE_TOKEN_KEYS" in relay.environment
     assert "TRUNKLINE_TRANSCEIVER_API_KEYS" in transceiver.environment
     assert (backend.after, relay.after) == ((), ("redis",))
+
+
+def test_the_transceiver_waits_for_a_backend_that_loads_models() -> None:
+    """Who calls first finds it there."""
+    variables = fill({}, Ports(), loopback_only=True)
+    _, relay, transceiver = plan(variables, {}, BACKENDS["voice"], after=("redis",))
+    assert (relay.after, transceiver.after) == (("redis",), ("redis", "backend"))
 
 
 def test_a_part_never_shows_its_environment() -> None:

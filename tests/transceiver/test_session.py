@@ -288,7 +288,7 @@ async def test_reports_flow_and_acknowledge_what_was_heard(world: World) -> None
     )
     world.caller.report(ReceiverReport(VOICE_SSRC, (block,)))
     await world.settle()
-    assert world.handle.playouts[-1] == (10, 8, 0, 0)
+    assert world.handle.playouts == [(1, 0, 0, 0), (10, 8, 0, 0)]
     assert world.session.snapshot().round_trip_ms > 0
 
 
@@ -305,6 +305,19 @@ async def test_the_backend_may_speak_before_the_caller_is_there() -> None:
     await world.advance(0.1)
     assert len(world.caller.heard) == 4
     assert world.caller.messages == [("oai-events", "welcome")]
+    await world.finish()
+
+
+async def test_the_backend_is_told_when_its_voice_begins_to_leave() -> None:
+    """Once a talkspurt: what leaves after a pause is another one."""
+    world = await World(echo=False).connect()
+    for _ in range(5):
+        world.session.on_audio(b"\xf8voice", 960)
+    await world.advance(0.5)
+    assert [playout[:2] for playout in world.handle.playouts] == [(1, 0)]
+    world.session.on_audio(b"\xf8voice", 960)
+    await world.advance(0.1)
+    assert [playout[:2] for playout in world.handle.playouts] == [(1, 0), (6, 0)]
     await world.finish()
 
 

@@ -1,0 +1,55 @@
+"""`python -m backends.openai_realtime`: every call on a Realtime API of its own. Wiring only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from backends.openai_realtime.bridge import converse
+from backends.openai_realtime.settings import RealtimeSettings
+from backends.openai_realtime.upstream import Realtime
+from backends.serve import AudioFormat, Call, serve
+from fleet.settings import load
+
+
+class RealtimeBackend:
+    """The handler of every call."""
+
+    def __init__(self, settings: RealtimeSettings) -> None:
+        self._settings = settings
+        self._realtime: Realtime | None = None
+
+    async def handle(self, call: Call) -> None:
+        """Carry a call."""
+        assert self._realtime is not None  # noqa: S101 - serving begins inside `running`
+        await converse(call, self._realtime)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The client that calls share."""
+        said = self._settings
+        self._realtime = Realtime(
+            said.backend_realtime_url, said.backend_realtime_key, said.backend_realtime_model
+        )
+        try:
+            yield
+        finally:
+            await self._realtime.close()
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    settings = load(RealtimeSettings, "python -m backends.openai_realtime")
+    backend = RealtimeBackend(settings)
+    serve(
+        backend.handle,
+        settings,
+        accepts=(AudioFormat.PCM16_24000,),
+        name="openai_realtime",
+        max_calls=settings.backend_max_calls,
+        around=backend.running(),
+    )
+
+
+if __name__ == "__main__":
+    main()

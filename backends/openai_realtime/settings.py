@@ -1,0 +1,26 @@
+"""What the bridge can be told."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from backends.openai_pipeline.settings import OPENAI_URL, BaseUrl
+from backends.settings import BackendSettings
+from fleet.settings import within
+
+
+class RealtimeSettings(BackendSettings):
+    """One Realtime API; sessions are configured by callers."""
+
+    backend_realtime_url: BaseUrl = Field(
+        OPENAI_URL, description="base URL of the Realtime API, https://host/v1"
+    )
+    backend_realtime_key: SecretStr = Field(
+        SecretStr(""), description="its API key; empty sends none"
+    )
+    backend_realtime_model: str = Field("gpt-realtime", description="the model of every session")
+    backend_max_calls: Annotated[int, within("a number of calls", 1, 1000)] = Field(
+        100, description="calls of one transceiver at once, 1-1000"
+    )

