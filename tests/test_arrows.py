@@ -20,7 +20,7 @@ OURS = frozenset(
 ALLOWED: dict[str, frozenset[str]] = {
     "wire": frozenset(),
     "datagram": frozenset(),
-    "fleet": frozenset({"wire"}),
+    "fleet": frozenset({"wire", "trunkline"}),
     "relay": frozenset({"wire", "datagram", "fleet", "trunkline"}),
     "transceiver": frozenset({"wire", "datagram", "fleet", "trunkline"}),
     "backends": frozenset({"wire", "fleet", "trunkline"}),
