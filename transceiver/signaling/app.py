@@ -1,6 +1,6 @@
 """The HTTP application: which path leads where, and what every request goes through.
 
-    request ─▶ cors ─▶ answer_problems ─▶ route ─▶ [key] ─▶ handler
+    request ─▶ cors ─▶ paced_refusals ─▶ answer_problems ─▶ route ─▶ [key] ─▶ handler
 
 Calls need a key; `/healthz`, `/metrics`, preflights and the console page do not.
 """
@@ -19,6 +19,7 @@ from transceiver.signaling.cors import ANY_ORIGIN, cors
 from transceiver.signaling.intake import KEY_ID, Intake
 from transceiver.signaling.metrics import EngineCollector, metrics_handler
 from transceiver.signaling.realtime_calls import RealtimeCalls
+from transceiver.signaling.refusal_pace import RefusalPace, paced_refusals
 from transceiver.signaling.refusals import answer_problems
 from transceiver.signaling.whip import Whip
 
@@ -47,7 +48,9 @@ def make_app(
     body_timeout_s: float = BODY_TIMEOUT_S,
 ) -> web.Application:
     """The application, without a socket. Raises nothing; a handler's errors become answers."""
-    app = web.Application(middlewares=[cors(cors_origins), answer_problems])
+    app = web.Application(
+        middlewares=[cors(cors_origins), paced_refusals(RefusalPace()), answer_problems]
+    )
     calls = [
         *Whip(intake, body_timeout_s).routes(),
         *RealtimeCalls(intake, body_timeout_s).routes(),
