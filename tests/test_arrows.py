@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS = frozenset(
     {
         *("wire", "datagram", "fleet", "relay", "transceiver", "backends"),
-        *("launcher", "loadtest", "console", "trunkline", "k8s", "tests"),
+        *("launcher", "loadtest", "cli", "console", "trunkline", "k8s", "tests"),
     }
 )
 # Each package may import itself and these of ours.
@@ -26,6 +26,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "backends": frozenset({"wire", "fleet", "trunkline"}),
     "launcher": frozenset({"wire", "fleet"}),
     "loadtest": frozenset({"wire", "datagram", "fleet", "launcher", "trunkline"}),
+    "cli": frozenset({"wire", "fleet", "trunkline"}),
     "console": frozenset(),
     "k8s": frozenset(),
 }
