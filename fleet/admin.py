@@ -7,15 +7,21 @@ grpcurl -plaintext 127.0.0.1:9201 grpc.health.v1.Health/Check
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from fleet.address import Address
+from fleet.admin_access import AdminAccess, AdminToken
+from fleet.admin_guard import AdminGuard
+from fleet.admin_tls import AdminTls
 from fleet.errors import AddressInUse
 from fleet.listen import check_free
+from fleet.settings import FleetSettings
 
 CLOSE_GRACE_S = 0.5
 MAX_CONCURRENT_STREAMS = 1024  # per connection
@@ -28,6 +34,31 @@ _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
 )
+
+
+@dataclass(frozen=True)
+class AdminSecurity:
+    """How an admin port is protected; without anything it is open to this machine alone."""
+
+    tls: AdminTls | None = None
+    tokens: tuple[AdminToken, ...] = ()
+
+    @classmethod
+    def of(cls, settings: FleetSettings) -> AdminSecurity:
+        """As the settings say."""
+        certificate, key = settings.admin_tls_cert, settings.admin_tls_key
+        tls = AdminTls(certificate, key, settings.admin_client_ca) if certificate and key else None
+        return cls(tls, settings.admin_tokens)
+
+    def check(self) -> None:
+        """Raise BadCertificate for certificates that cannot serve."""
+        if self.tls:
+            self.tls.check()
+
+    @property
+    def access(self) -> AdminAccess:
+        """Who may come in."""
+        return AdminAccess(self.tokens, certificates=bool(self.tls and self.tls.client_ca))
 
 
 class _Health(Protocol):
@@ -69,21 +100,23 @@ async def serve(
     address: Address,
     add_services: Sequence[Callable[[grpc.aio.Server], None]],
     service_names: Sequence[str],
+    security: AdminSecurity = AdminSecurity(),
 ) -> AdminServer:
     """Start a server with `add_services`, e.g. `partial(add_RelayAdminServicer_to_server, it)`.
 
     `service_names` are the full names for reflection and health, which starts as NOT_SERVING; the
-    health of LIVE is SERVING until the end. Port 0 takes any free port. Raises AddressInUse and
-    AddressUnusable.
+    health of LIVE is SERVING until the end. Port 0 takes any free port. Raises AddressInUse,
+    AddressUnusable and BadCertificate.
     """
+    credentials = security.tls.credentials() if security.tls else None
     await check_free(address)
-    server = grpc.aio.server(options=_OPTIONS)
+    server = grpc.aio.server(options=_OPTIONS, interceptors=[AdminGuard(security.access)])
     for add in add_services:
         add(server)
     health_servicer = _add_health(server)
     own = (health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection((*service_names, *own), server)
-    port = _bind(server, address)
+    port = _bind(server, address, credentials)
     admin = AdminServer(server, port, health_servicer, service_names)
     await admin.set_serving(False)
     await health_servicer.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
@@ -97,9 +130,14 @@ def _add_health(server: grpc.aio.Server) -> _Health:
     return servicer
 
 
-def _bind(server: grpc.aio.Server, address: Address) -> int:
+def _bind(
+    server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials | None
+) -> int:
     try:
-        port = server.add_insecure_port(str(address))
+        if credentials:
+            port = server.add_secure_port(str(address), credentials)
+        else:
+            port = server.add_insecure_port(str(address))
     except RuntimeError:
         port = 0
     if port == 0:

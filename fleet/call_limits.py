@@ -73,6 +73,7 @@ class CallLimits:
         self._ledger = ledger
         self._settings_rules = rules
         self.rules = rules
+        self.changed: frozenset[str] = frozenset()  # subjects whose limits operators have set
         self.on_exhausted = on_exhausted
         self._now = now
         self._renew_interval_s = renew_interval_s
@@ -184,6 +185,7 @@ class CallLimits:
 
     async def _learn(self) -> None:
         changed = await self._ledger.changes()
+        self.changed = frozenset(changed)
         rules = self._settings_rules.changed_by(changed)
         if rules != self.rules:
             log.info("limits_changed", rules=str(rules))

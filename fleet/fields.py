@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, SecretStr
 
 from fleet.address import Address, shown
+from fleet.admin_access import AdminToken
 from fleet.redis_url import is_sentinel, parse_sentinel
 from wire.keys import KeyRing
 from wire.token import MAX_CLUSTER
 
 MAX_LIST_ITEMS = 16
+MAX_ADMIN_TOKENS = 64
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _KEY = re.compile(r"[0-9]{1,2}:[0-9a-fA-F]{64}")
@@ -89,6 +91,14 @@ def _secrets(value: Any) -> tuple[SecretStr, ...]:
     return secrets
 
 
+def _admin_tokens(value: Any) -> tuple[AdminToken, ...]:
+    items = value.split(",") if isinstance(value, str) else tuple(value)
+    tokens = tuple(i if isinstance(i, AdminToken) else AdminToken.parse(i) for i in items)
+    if len(tokens) > MAX_ADMIN_TOKENS:
+        raise ValueError(f"at most {MAX_ADMIN_TOKENS} tokens")
+    return tokens
+
+
 def _choice(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
@@ -114,6 +124,9 @@ RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 
 SecretList = Annotated[tuple[SecretStr, ...], PlainValidator(_secrets)]
 """Secrets separated by commas, at least one."""
+
+AdminTokens = Annotated[tuple[AdminToken, ...], PlainValidator(_admin_tokens)]
+"""`ROLE:NAME:TOKEN` separated by commas; what is kept opens nothing."""
 
 AnyCase = BeforeValidator(_choice)
 """Put beside a Literal of lower-case words: `INFO` is read as `info`."""

@@ -17,12 +17,17 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from fleet.event_tap import EventTap
 from fleet.private import ClientAddress, Redacted, Secret, Transcript, Ufrag
 from fleet.redact import redact_text
 from fleet.redact_names import redact_by_name
 
 __all__ = ["ClientAddress", "Redacted", "Secret", "Transcript", "Ufrag", "configure"]
 
+tap = EventTap()
+"""Where operators watch this process's log."""
+
+_level = "info"
 # Added by structlog or by us, never by a caller.
 _OWN_KEYS = frozenset({"event", "level", "timestamp", "exception", "logger"})
 
@@ -43,13 +48,28 @@ def configure(
     before = _processors(process)
     last = _renderer(log_format, out)
     structlog.configure(
-        processors=[*before, *last],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        processors=[*before, tap, *last],
         logger_factory=structlog.PrintLoggerFactory(out),
         # A cached logger would keep writing to the stream of an earlier configuration.
         cache_logger_on_first_use=False,
     )
-    _adopt_standard_logging([redact_foreign, *before], last, out, level)
+    _adopt_standard_logging([redact_foreign, *before, tap], last, out)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log from `level` (debug, info, warning, error) up, at once and everywhere."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    # Libraries talk about packets below warning.
+    root = logging.getLogger()
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
+    global _level  # noqa: PLW0603 - as global as the configuration it names
+    _level = level
+
+
+def level() -> str:
+    """From where up this process logs."""
+    return _level
 
 
 def redact_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -102,9 +122,7 @@ def _unknown(value: object) -> str:
     return redact_text(repr(value))
 
 
-def _adopt_standard_logging(
-    before: list[Processor], last: list[Processor], out: TextIO, level: str
-) -> None:
+def _adopt_standard_logging(before: list[Processor], last: list[Processor], out: TextIO) -> None:
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -114,4 +132,3 @@ def _adopt_standard_logging(
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))

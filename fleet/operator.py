@@ -7,17 +7,22 @@ ValueError
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import unquote
 
 from pydantic import TypeAdapter, ValidationError
 
+from fleet.admin_access import Operator
 from fleet.fields import Keys
 from fleet.private import ClientAddress
 from fleet.redact import redact_text
 from wire.keys import KeyRing
 
 MAX_WHY_CHARS = 200
+
+# Set by `fleet.admin_guard` for the length of a call.
+operator_now: ContextVar[Operator | None] = ContextVar("operator_now", default=None)
 
 _KEYS: TypeAdapter[KeyRing] = TypeAdapter(Keys)
 
@@ -30,11 +35,17 @@ class BadKeys(ValueError):  # noqa: N818
     """Text that is no key ring."""
 
 
-def who(peer: str) -> ClientAddress:
-    """The operator's address from `ServicerContext.peer()`: `ipv4:192.0.2.1:5`, `ipv6:[::1]:5`."""
+def who(peer: str) -> ClientAddress | str:
+    """Who is asking: the name the guard found out, or else the address in `peer`."""
+    operator = operator_now.get()
+    return operator.name if operator else ClientAddress(host_of(peer))
+
+
+def host_of(peer: str) -> str:
+    """The IP address in `ServicerContext.peer()` (`ipv4:192.0.2.1:5`, `ipv6:[::1]:5`), or empty."""
     family, _, address = unquote(peer).partition(":")
     host = address.rpartition(":")[0] if family in {"ipv4", "ipv6"} else ""
-    return ClientAddress(host.strip("[]"))
+    return host.strip("[]")
 
 
 def why(text: str) -> str:

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal, NoReturn, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fleet.address import Address
 from fleet.fields import (
     AddressList,
+    AdminTokens,
     AnyCase,
     Cluster,
     Keys,
@@ -94,6 +96,43 @@ class FleetSettings(ProcessSettings):
     redis_url: RedisUrl = Field(
         description="the Redis both relay and transceiver use, redis://host:port/0"
     )
+    admin_tokens: AdminTokens = Field(
+        (),
+        description="who may use the admin port, ROLE:NAME:TOKEN separated by commas, role viewer "
+        "or operator; without it (and without client certificates) only this machine may",
+        json_schema_extra={"default": "none"},
+    )
+    admin_tls_cert: Path | None = Field(
+        None,
+        description="PEM certificate chain of the admin port; read again when it is renewed",
+        json_schema_extra={"default": "no TLS"},
+    )
+    admin_tls_key: Path | None = Field(
+        None,
+        description="its private key",
+        validate_default=True,
+        json_schema_extra={"default": "no TLS"},
+    )
+    admin_client_ca: Path | None = Field(
+        None,
+        description="PEM of the CA whose certificates clients must have (mTLS): CN is the "
+        "operator's name, O=viewer or O=operator the role",
+        json_schema_extra={"default": "no client certificates"},
+    )
+
+    @field_validator("admin_tls_key")
+    @classmethod
+    def _check_key(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if bool(key) != bool(info.data.get("admin_tls_cert")):
+            raise ValueError("comes together with TRUNKLINE_ADMIN_TLS_CERT, or not at all")
+        return key
+
+    @field_validator("admin_client_ca")
+    @classmethod
+    def _check_client_ca(cls, authority: Path | None, info: ValidationInfo) -> Path | None:
+        if authority and not info.data.get("admin_tls_cert"):
+            raise ValueError("needs TRUNKLINE_ADMIN_TLS_CERT")
+        return authority
 
 
 Settings = TypeVar("Settings", bound=ProcessSettings)

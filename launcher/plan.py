@@ -11,7 +11,7 @@ from launcher.part import Part
 from launcher.probes import grpc_serving
 from launcher.variables import address_in, of_part, port_in
 
-_FLEET = ("CLUSTER", "TOKEN_KEYS", "TRUNK_KEYS", "REDIS_URL")
+_FLEET = ("CLUSTER", "TOKEN_KEYS", "TRUNK_KEYS", "REDIS_URL", "ADMIN_")
 
 
 def plan(

@@ -15,6 +15,7 @@ from loadtest.runs.command import run_command
 from loadtest.scenario import Limits, Result, Scenario
 from loadtest.scenarios import SCENARIOS
 from loadtest.scenarios.relay import BENCHMARKS
+from loadtest.storm.command import storm_command
 from loadtest.target import open_target
 from loadtest.voice_bench.command import add_voice_commands
 
@@ -104,6 +105,7 @@ for _scenario in SCENARIOS.values():
 add_benchmarks(app, BENCHMARKS)
 app.command("run")(run_command)
 add_voice_commands(app)
+app.command("storm")(storm_command)
 
 if __name__ == "__main__":
     app()

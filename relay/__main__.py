@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
+import grpc.aio
 import structlog
 
-from fleet import admin, logs, process
+from fleet import admin, logs, process, process_admin
 from fleet.directory import Directory, Node
 from fleet.directory_follower import DirectoryFollower
 from fleet.ending import ending
@@ -25,7 +26,10 @@ from relay.nodes import NodeTable
 from relay.remembering import Remembering
 from relay.settings import RelaySettings
 from relay.sockets import open_public, open_trunk
-from trunkline.v1.admin_pb2_grpc import add_RelayAdminServicer_to_server
+from trunkline.v1.admin_pb2_grpc import (
+    add_ProcessAdminServicer_to_server,
+    add_RelayAdminServicer_to_server,
+)
 from wire.address import pack_address
 
 _READY_CHECK_INTERVAL_S = 0.05
@@ -34,6 +38,7 @@ _log = structlog.get_logger()
 
 async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
     """Run until `stop`. Raises StartupError when something it needs is not to be had."""
+    admin.AdminSecurity.of(settings).check()
     inherited = await inherit(settings)
     public, trunk = inherited.sockets if inherited else _open(settings)
     store = RedisStore(settings.redis_url.get_secret_value(), settings.cluster)
@@ -65,13 +70,30 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
         stack.callback(scraper.server_close)
         stack.push_async_callback(asyncio.to_thread, scraper.shutdown)
         servicer = RelayAdmin(crew, directory)
-        add_admin = partial(add_RelayAdminServicer_to_server, servicer)
-        server = await admin.serve(settings.relay_admin, [add_admin], [SERVICE_NAME])
+        server = await admin.serve(
+            settings.relay_admin,
+            _admin_services(settings, servicer, directory),
+            [SERVICE_NAME, process_admin.SERVICE_NAME],
+            admin.AdminSecurity.of(settings),
+        )
         stack.push_async_callback(server.close)
         running.append(tasks.create_task(_report_health(crew, servicer, server)))
         _log.info("relay_started", port=settings.relay_port, workers=len(public), admin=server.port)
         await stop.wait()
     _log.info("relay_stopped")
+
+
+def _admin_services(
+    settings: RelaySettings, own: RelayAdmin, directory: Directory
+) -> list[Callable[[grpc.aio.Server], None]]:
+    async def nodes() -> Sequence[Node]:
+        return tuple(directory)
+
+    common = process_admin.ProcessAdmin("relay", settings, nodes)
+    return [
+        partial(add_RelayAdminServicer_to_server, own),
+        partial(add_ProcessAdminServicer_to_server, common),
+    ]
 
 
 def _open(settings: RelaySettings) -> tuple[list[socket.socket], list[socket.socket]]:

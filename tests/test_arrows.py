@@ -13,19 +13,20 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS = frozenset(
     {
         *("wire", "datagram", "fleet", "relay", "transceiver", "backends"),
-        *("launcher", "loadtest", "console", "trunkline", "k8s", "tests"),
+        *("launcher", "loadtest", "cli", "console", "trunkline", "k8s", "tests"),
     }
 )
 # Each package may import itself and these of ours.
 ALLOWED: dict[str, frozenset[str]] = {
     "wire": frozenset(),
     "datagram": frozenset(),
-    "fleet": frozenset({"wire"}),
+    "fleet": frozenset({"wire", "trunkline"}),
     "relay": frozenset({"wire", "datagram", "fleet", "trunkline"}),
     "transceiver": frozenset({"wire", "datagram", "fleet", "trunkline"}),
     "backends": frozenset({"wire", "fleet", "trunkline"}),
     "launcher": frozenset({"wire", "fleet"}),
     "loadtest": frozenset({"wire", "datagram", "fleet", "launcher", "trunkline"}),
+    "cli": frozenset({"wire", "fleet", "trunkline"}),
     "console": frozenset(),
     "k8s": frozenset(),
 }

@@ -13,16 +13,18 @@ import gc
 import os
 import socket
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 
+import grpc.aio
 import structlog
 from aiohttp import web
 
-from fleet import admin, logs, process
+from fleet import admin, logs, process, process_admin
 from fleet.address import WILDCARDS, Address
 from fleet.call_limits import CallLimits
+from fleet.directory import Node
 from fleet.ending import ending
 from fleet.listen import check_free
 from fleet.redis_ledger import RedisLedger
@@ -47,7 +49,10 @@ from transceiver.signaling.console_page import ConsolePage, console_files
 from transceiver.signaling.http_listener import listen
 from transceiver.signaling.intake import Intake
 from transceiver.signaling.neighbours import Neighbours
-from trunkline.v1.admin_pb2_grpc import add_TransceiverAdminServicer_to_server
+from trunkline.v1.admin_pb2_grpc import (
+    add_ProcessAdminServicer_to_server,
+    add_TransceiverAdminServicer_to_server,
+)
 from wire.token import Route
 
 _READY_CHECK_INTERVAL_S = 0.1
@@ -62,6 +67,8 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place =
     are given back, then the backend sees the stream end.
     """
     # A port somebody else has is found out before other processes hear of this one.
+    # The same for a certificate that cannot serve.
+    admin.AdminSecurity.of(settings).check()
     if not place.http_sockets:
         await check_free(settings.transceiver_http)
     await check_free(settings.transceiver_admin)
@@ -108,9 +115,12 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place =
             unix_path=place.socket_of(place.index),
         )
         stack.push_async_callback(http.close)
-        servicer = TransceiverAdmin(engine, node)
-        add_admin = partial(add_TransceiverAdminServicer_to_server, servicer)
-        server = await admin.serve(settings.transceiver_admin, [add_admin], [SERVICE_NAME])
+        server = await admin.serve(
+            settings.transceiver_admin,
+            _admin_services(settings, engine, node, limits, store),
+            [SERVICE_NAME, process_admin.SERVICE_NAME],
+            admin.AdminSecurity.of(settings),
+        )
         stack.push_async_callback(server.close)
         running.append(tasks.create_task(_report_health(node, server)))
         _spare_the_collector()
@@ -162,6 +172,24 @@ def _advertised(settings: TransceiverSettings, bound: Address) -> Address:
     return Address(chosen.host, chosen.port or bound.port)
 
 
+def _admin_services(
+    settings: TransceiverSettings,
+    engine: Engine,
+    node: NodeKeeper,
+    limits: CallLimits,
+    store: RedisStore,
+) -> list[Callable[[grpc.aio.Server], None]]:
+    async def nodes() -> Sequence[Node]:
+        return (await store.snapshot()).nodes
+
+    own = TransceiverAdmin(engine, node, limits)
+    common = process_admin.ProcessAdmin("transceiver", settings, nodes)
+    return [
+        partial(add_TransceiverAdminServicer_to_server, own),
+        partial(add_ProcessAdminServicer_to_server, common),
+    ]
+
+
 def _reachable(bound: Address, own_host: str) -> Address:
     """Where others reach what is bound, on all addresses perhaps."""
     return Address(own_host, bound.port) if bound.host in WILDCARDS else bound
@@ -198,7 +226,9 @@ def _app(
     keys = [key.get_secret_value() for key in settings.transceiver_api_keys]
     console = None
     if settings.transceiver_console:
-        console = ConsolePage(keys[0], _version(), lambda: backends.shown, console_files())
+        console = ConsolePage(
+            keys[0], process_admin.build_version(), lambda: backends.shown, console_files()
+        )
     return make_app(
         intake,
         ApiKeys(keys),
@@ -208,13 +238,6 @@ def _app(
         console=console,
         neighbours=neighbours,
     )
-
-
-def _version() -> str:
-    try:
-        return version("trunkline")
-    except PackageNotFoundError:  # run from a source tree that was never installed
-        return "unknown"
 
 
 async def _report_health(node: NodeKeeper, server: admin.AdminServer) -> None:

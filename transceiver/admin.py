@@ -10,6 +10,10 @@ import grpc
 import grpc.aio
 import structlog
 
+from fleet.call_limits import CallLimits
+from fleet.errors import StoreUnavailable
+from fleet.ledger import Usage
+from fleet.limits import Limits, check_subject
 from fleet.operator import BadKeys, BadWhy, key_ids, key_ring, who, why
 from transceiver.snapshot import CallSnapshot
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
@@ -67,9 +71,10 @@ class AdminNode(Protocol):
 class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
     """The servicer."""
 
-    def __init__(self, engine: AdminEngine, node: AdminNode) -> None:
+    def __init__(self, engine: AdminEngine, node: AdminNode, limits: CallLimits) -> None:
         self._engine = engine
         self._node = node
+        self._limits = limits
 
     async def ListCalls(  # noqa: N802 - gRPC's name
         self, request: admin_pb2.ListCallsRequest, context: Context
@@ -149,6 +154,56 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
             trunk_key_ids=trunk_ids,
         )
         return admin_pb2.RotateKeysResponse(token_key_ids=token_ids, trunk_key_ids=trunk_ids)
+
+    async def ListLimits(  # noqa: N802
+        self, request: admin_pb2.ListLimitsRequest, context: Context
+    ) -> admin_pb2.ListLimitsResponse:
+        """Limits and usage of the fleet. UNAVAILABLE when the store does not answer."""
+        try:
+            usage = {used.subject: used for used in await self._limits.usage()}
+        except StoreUnavailable as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        subjects = sorted({*usage, *self._limits.rules.rules})
+        return admin_pb2.ListLimitsResponse(
+            subjects=[self._subject(subject, usage.get(subject)) for subject in subjects],
+            alone=self._limits.alone,
+        )
+
+    async def ChangeLimits(  # noqa: N802
+        self, request: admin_pb2.ChangeLimitsRequest, context: Context
+    ) -> admin_pb2.ChangeLimitsResponse:
+        """Other limits for a key or a model, in the whole fleet."""
+        reason = await _why(request.why, context)
+        try:
+            subject = check_subject(request.subject)
+            limits = Limits.parse(request.limits) if request.limits else None
+            before = self._limits.rules.limits_of(subject)
+            await self._limits.change(subject, limits)
+        except ValueError as error:
+            await _refuse(context, str(error))
+        except StoreUnavailable as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        log.info(
+            "limits_set",
+            who=who(context.peer()),
+            why=reason,
+            subject=subject,
+            limits=str(limits) if limits else "as in the settings",
+            limits_before=str(before),
+        )
+        return admin_pb2.ChangeLimitsResponse(limits_before=str(before))
+
+    def _subject(self, subject: str, used: Usage | None) -> admin_pb2.SubjectLimits:
+        limits = self._limits.rules.limits_of(subject)
+        return admin_pb2.SubjectLimits(
+            subject=subject,
+            calls=limits.calls,
+            rate=limits.rate,
+            tokens=limits.tokens,
+            changed=subject in self._limits.changed,
+            live_calls=used.calls if used else 0,
+            used_tokens=used.tokens if used else 0,
+        )
 
 
 def _ring(text: str, name: str) -> KeyRing | None:

@@ -185,10 +185,12 @@ class Generator:
         self._watch(call)
         loop = asyncio.get_running_loop()
         if call.mix.call_s is not None:
-            length_s = self._random.expovariate(1 / call.mix.call_s)
-            loop.call_later(length_s, self._remove, call, "ended")
+            loop.call_later(self._length_s(call.mix, call.mix.call_s), self._remove, call, "ended")
         if call.mix.network.nat_rebind_s is not None:
             loop.call_later(call.mix.network.nat_rebind_s, self._rebind, call)
+
+    def _length_s(self, mix: Mix, call_s: float) -> float:
+        return call_s if mix.call_length == "fixed" else self._random.expovariate(1 / call_s)
 
     def _watch(self, call: LiveCall) -> None:
         self._by_fd[call.port.sock.fileno()] = call

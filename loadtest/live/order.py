@@ -51,7 +51,9 @@ class Mix(Strict):
     """By weight: two mixes with 3 and 1 are three quarters and one quarter of the calls."""
     speaks: Kind = "always"
     call_s: Seconds | None = None
-    """Mean length of a call (exponential); without it calls last to the end of the run."""
+    """Length of a call; without it calls last to the end of the run."""
+    call_length: Literal["random", "fixed"] = "random"
+    """`random`: `call_s` is the mean of an exponential; `fixed`: every call is that long."""
     leaves: Literal["hangs_up", "vanishes"] = "hangs_up"
     """`vanishes`: it falls silent without a word, as a phone in a tunnel."""
     backend: str | None = None

@@ -74,7 +74,7 @@ def _common(shape: Shape, redis: RedisParts, ports: Sequence[Ports]) -> dict[str
         "TRUNKLINE_LOG_LEVEL": "warning",
         "TRUNKLINE_TRANSCEIVER_CONSOLE": "false",
         "TRUNKLINE_RELAY_WORKERS": str(shape.relay_workers),
-        "TRUNKLINE_TRANSCEIVER_BACKENDS": ",".join(backends),
+        **({"TRUNKLINE_TRANSCEIVER_BACKENDS": ",".join(backends)} if shape.backends else {}),
         **shape.variables,
     }
 

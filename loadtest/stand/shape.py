@@ -17,7 +17,8 @@ class Shape(BaseModel):
 
     relays: Count = 1
     transceivers: Count = 1
-    backends: Count = 1
+    backends: Annotated[int, Field(ge=0, le=16)] = 1
+    """With none, `variables` name one that is there already."""
     relay_workers: Annotated[int, Field(ge=1, le=8)] = 1
     redis: Literal["single", "sentinel"] = "single"
     variables: dict[Setting, str] = Field(default_factory=dict)

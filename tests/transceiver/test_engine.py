@@ -340,6 +340,36 @@ async def test_a_draining_engine_takes_no_calls_and_ends_them_in_time(
     assert link.handles[0].closed == "drained"
 
 
+async def test_a_drain_taken_back_ends_nobody(make_engine: Callable[..., Engine]) -> None:
+    """Calls are taken again, and the deadline of the drain is off."""
+    link = FakeLink()
+    engine = make_engine(link)
+    make_call(engine)
+    engine.drain(0.01)
+    engine.undrain()
+    make_call(engine)
+    assert engine._drain_timer is None
+    assert [handle.closed for handle in link.handles] == ["", ""]
+
+
+async def test_a_learned_bound_refuses_new_calls_and_ends_none(
+    make_engine: Callable[..., Engine],
+) -> None:
+    """Below the live calls it keeps new ones out until enough have ended."""
+    engine = make_engine(FakeLink())
+    ended: list[str] = []
+    engine.listen_ended(ended.append)
+    (first, _), (second, _) = make_call(engine), make_call(engine)
+    engine.max_calls = 1
+    with pytest.raises(TooManyCalls):
+        make_call(engine)
+    assert engine.calls() == [first, second]
+    engine.end(first.call_id, "hangup")
+    assert engine.dismiss(second.call_id, "operator")
+    assert not engine.dismiss(second.call_id, "operator")
+    assert ended == [first.call_id, second.call_id]
+
+
 async def test_close_says_goodbye_and_leaves_nothing(
     make_engine: Callable[..., Engine],
 ) -> None:

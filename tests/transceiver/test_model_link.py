@@ -579,3 +579,43 @@ def test_a_large_round_is_cut_into_messages() -> None:
         outbox.written(size_bytes)
     assert outbox.waiting_bytes == 0
     assert outbox.take() == []
+
+
+async def test_the_backend_reports_what_a_call_used() -> None:
+    """By the call's public id, as often as it likes; nothing once the call is over."""
+
+    async def handler(call: Call) -> None:
+        call.report_usage(input_tokens=7, output_tokens=3, seconds=0.5, price=0.01)
+        call.hang_up()
+        call.report_usage(input_tokens=1000)
+
+    async with serving(handler) as server, linked(server.port) as link:
+        used: list[tuple[str, model_pb2.Usage]] = []
+        link.on_usage = lambda call_id, usage: used.append((call_id, usage))
+        _, sink = await open_call(link, "rtc_1")
+        await sink.until(lambda: sink.hang_ups)
+    usage = model_pb2.Usage(input_tokens=7, output_tokens=3, seconds=0.5, price=0.01)
+    assert used == [("rtc_1", usage)]
+
+
+async def test_how_calls_are_answered_is_heard() -> None:
+    """Nothing in time, yes, and no; a call that its caller gave up says nothing of the backend."""
+    heard: list[object] = []
+    async with scripted() as backend, linked(backend.port) as link:
+        link.on_answer = heard.append
+        silent, given_up, taken, refused = (
+            link.open_call(name, "", Sink(), 1, 0) for name in ("a", "b", "c", "d")
+        )
+        with pytest.raises(BackendAbsent):
+            await silent.accepted(0.01)
+        silent.close("failed")
+        given_up.close("client_closed")
+        await backend.until(lambda: len(backend.heard) >= 6)
+        await backend.say(
+            model_pb2.BackendEvent(call=taken.number, accepted=model_pb2.Accepted()),
+            model_pb2.BackendEvent(call=refused.number, refused=model_pb2.Refused(reason="no")),
+        )
+        await taken.accepted(TIMEOUT_S)
+        with pytest.raises(BackendRefused):
+            await refused.accepted(TIMEOUT_S)
+    assert [type(error) for error in heard] == [BackendAbsent, type(None), BackendRefused]

@@ -24,7 +24,7 @@ from transceiver.ice import CONSENT_S
 from transceiver.offer import Offer
 from transceiver.rtp.receive import HOLD_S
 from transceiver.session import CONNECT_TIMEOUT_S, CREDIT_LOT, FAREWELL_S, SEND_CREDIT, Session
-from transceiver.states import TRANSITIONS, State, Step, follow
+from transceiver.states import FAREWELLS, TRANSITIONS, State, Step, follow
 from transceiver.waiting_messages import MAX_BYTES, MAX_MESSAGES, WaitingMessages
 from transceiver.wheel import Wheel
 from wire.address import pack_address
@@ -429,6 +429,31 @@ async def test_a_lost_backend_is_told_to_the_caller_before_the_end(world: World)
     await world.session.released()
     await world.settle()
     assert world.session.end_reason == "failed" and world.caller.closed
+
+
+@pytest.mark.parametrize("reason", ["drained", "operator", "budget"])
+async def test_a_dismissed_caller_is_told_why(world: World, reason: str) -> None:
+    """The reason as an error event on oai-events, once; then the call ends with it."""
+    world.session.dismiss(reason)
+    world.session.dismiss("drained")
+    await world.settle()
+    await world.advance(FAREWELL_S / 2)
+    ((label, text),) = world.caller.messages
+    assert label == "oai-events" and isinstance(text, str)
+    error = json.loads(text)["error"]
+    assert (error["code"], error["message"]) == (reason, FAREWELLS[reason])
+    assert world.session.state is State.CONNECTED
+    await world.advance(FAREWELL_S)
+    await world.session.released()
+    assert world.session.end_reason == world.handle.closed == reason
+
+
+async def test_a_caller_who_never_came_is_dismissed_at_once() -> None:
+    """There is nobody to tell."""
+    world = World()
+    world.session.dismiss("drained")
+    assert world.session.end_reason == "drained"
+    assert world.session.state is State.ENDED
 
 
 async def test_nobody_comes_and_the_session_ends() -> None:

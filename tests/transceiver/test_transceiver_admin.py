@@ -13,7 +13,10 @@ from structlog.testing import capture_logs
 
 from fleet.address import Address
 from fleet.admin import serve
-from fleet.errors import LeaseLost
+from fleet.call_limits import CallLimits
+from fleet.errors import LeaseLost, StoreUnavailable
+from fleet.limits import LimitRules, Limits
+from fleet.memory_ledger import MemoryLedger
 from fleet.memory_store import MemoryStore
 from tests.transceiver.front_door import FakeEngine
 from tests.transceiver.offers import real_offer
@@ -32,6 +35,7 @@ class Operator:
     def __init__(self) -> None:
         self.engine = FakeEngine()
         self.drains: list[float | None] = []
+        self.limits = CallLimits(MemoryLedger(), LimitRules.parse("key/*: calls=7 rate=2"))
         self.stub: Any  # the generated stubs have no types for asyncio
 
     async def drain(self, deadline_s: float | None) -> None:
@@ -52,7 +56,7 @@ class Operator:
 async def operator() -> AsyncIterator[Operator]:
     """A served API on a free port."""
     it = Operator()
-    servicer = TransceiverAdmin(it.engine, it)
+    servicer = TransceiverAdmin(it.engine, it, it.limits)
     add = partial(admin_pb2_grpc.add_TransceiverAdminServicer_to_server, servicer)
     server = await serve(Address("127.0.0.1", 0), [add], [SERVICE_NAME])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -171,8 +175,61 @@ async def test_undrain_is_a_drain_undone(operator: Operator) -> None:
         await operator.stub.Drain(admin_pb2.DrainRequest(why="kernel upgrade"))
         await operator.stub.Drain(admin_pb2.DrainRequest(undo=True, why="not today"))
     assert operator.drains == []
-    said = [(entry["event"], entry["why"]) for entry in logged if "why" in entry]
+    said = [(entry["event"], entry["why"]) for entry in logged if "calls" in entry]
     assert said == [("drain_asked", "kernel upgrade"), ("drain_undone", "not today")]
+
+
+async def test_limits_are_shown_with_what_is_used(operator: Operator) -> None:
+    """Every subject with a rule or with calls, its limits, and whether an operator set them."""
+    await operator.limits.admit("k_1")
+    await operator.limits.change("model/voice", Limits(calls=3))
+    shown = await operator.stub.ListLimits(admin_pb2.ListLimitsRequest())
+    rows = [(s.subject, s.calls, s.live_calls, s.changed) for s in shown.subjects]
+    assert rows == [("key/*", 7, 0, False), ("key/k_1", 7, 1, False), ("model/voice", 3, 0, True)]
+    assert not shown.alone
+
+
+async def test_limits_change_and_change_back(operator: Operator) -> None:
+    """They hold at once; an empty text brings the settings' limits back; who and why are logged."""
+    change = admin_pb2.ChangeLimitsRequest(subject="key/k_1", limits="calls=1", why="abuse")
+    with capture_logs() as logged:
+        answer = await operator.stub.ChangeLimits(change)
+    assert answer.limits_before == "calls=7 rate=2 tokens=0"
+    assert operator.limits.rules.limits_of("key/k_1") == Limits(calls=1)
+    (entry,) = [entry for entry in logged if entry["event"] == "limits_set"]
+    assert (entry["who"], entry["why"], entry["subject"]) == ("local", "abuse", "key/k_1")
+    await operator.stub.ChangeLimits(admin_pb2.ChangeLimitsRequest(subject="key/k_1"))
+    assert operator.limits.rules.limits_of("key/k_1") == Limits(7, 2)
+
+
+@pytest.mark.parametrize(
+    ("subject", "limits"), [("k_1", "calls=1"), ("key/k_1", "calls"), ("key/k_1", "calls=-1")]
+)
+async def test_limits_that_cannot_be_read_are_refused(
+    operator: Operator, subject: str, limits: str
+) -> None:
+    """INVALID_ARGUMENT says what is wrong, and nothing changes."""
+    change = operator.stub.ChangeLimits(
+        admin_pb2.ChangeLimitsRequest(subject=subject, limits=limits)
+    )
+    assert await status_of(change) is grpc.StatusCode.INVALID_ARGUMENT
+    assert operator.limits.changed == frozenset()
+
+
+async def test_limits_without_the_store_are_unavailable(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are the fleet's: one process alone cannot show or change them."""
+
+    async def away(*_: object) -> None:
+        raise StoreUnavailable("Redis at nowhere cannot be reached")
+
+    monkeypatch.setattr(operator.limits._ledger, "usage", away)
+    monkeypatch.setattr(operator.limits._ledger, "change", away)
+    listed = operator.stub.ListLimits(admin_pb2.ListLimitsRequest())
+    assert await status_of(listed) is grpc.StatusCode.UNAVAILABLE
+    change = admin_pb2.ChangeLimitsRequest(subject="key/k", limits="calls=1")
+    assert await status_of(operator.stub.ChangeLimits(change)) is grpc.StatusCode.UNAVAILABLE
 
 
 class Routed:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -11,9 +13,13 @@ import pytest
 from aiohttp import ClientSession
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from backends.echo import echo
+from fleet.admin_tls import BadCertificate
 from fleet.errors import AddressInUse
 from fleet.redis_store import RedisStore
+from tests.backends.kit import serving
 from tests.conftest import RedisServer, free_port
+from tests.fleet.certificates import Authority
 from tests.transceiver.offers import real_offer
 from transceiver.__main__ import run
 from transceiver.settings import TransceiverSettings
@@ -81,3 +87,78 @@ async def test_a_taken_port_is_said_before_anything_happens(
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(AddressInUse, match=address):
             await run(settings_for(redis_server, **{which: address}), asyncio.Event())
+
+
+async def test_after_sigterm_a_live_call_has_its_time(redis_server: RedisServer) -> None:
+    """New calls and health checks get 503, the directory says draining; the call ends it all."""
+    headers = {"Authorization": "Bearer key-one", "Content-Type": "application/sdp"}
+    async with serving(echo) as backend, ClientSession(headers=headers) as client:
+        backends = f"127.0.0.1:{backend.port}"
+        settings = settings_for(
+            redis_server, transceiver_backend=backends, transceiver_drain_s=3600
+        )
+        url, store = f"http://{settings.transceiver_http}", RedisStore(redis_server.url, CLUSTER)
+        stop = asyncio.Event()
+        process = asyncio.create_task(run(settings, stop))
+        await until_serving(settings)
+        location = await placed(client, url)
+        stop.set()
+        while not [node for node in (await store.snapshot()).nodes if node.draining]:
+            await asyncio.sleep(0)
+        async with client.post(f"{url}/whip", data=real_offer()) as refused:
+            assert (await refused.json(content_type=None))["code"] == "draining"
+            assert refused.headers["Retry-After"]
+        async with client.get(f"{url}/healthz") as health:
+            assert health.status == 503
+        assert not process.done()
+        async with client.delete(url + location) as ended:
+            assert ended.status == 200
+        await process
+        assert (await store.snapshot()).nodes == ()
+        await store.close()
+
+
+async def test_calls_hold_places_that_all_processes_see(redis_server: RedisServer) -> None:
+    """Two processes, one limit: a call on one keeps a call out of the other, until it ends."""
+    headers = {"Authorization": "Bearer key-one", "Content-Type": "application/sdp"}
+    stop = asyncio.Event()
+    async with serving(echo) as backend, ClientSession(headers=headers) as client:
+        pair = [
+            settings_for(
+                redis_server,
+                cluster=CLUSTER + 1,
+                transceiver_backend=f"127.0.0.1:{backend.port}",
+                transceiver_limits="key/*: calls=1",
+            )
+            for _ in range(2)
+        ]
+        processes = [asyncio.create_task(run(settings, stop)) for settings in pair]
+        one, other = (f"http://{settings.transceiver_http}" for settings in pair)
+        for settings in pair:
+            await until_serving(settings)
+        location = await placed(client, one)
+        async with client.post(f"{other}/whip", data=real_offer()) as refused:
+            assert refused.status == 429
+            assert (await refused.json(content_type=None))["code"] == "limit_calls"
+        await client.delete(one + location)
+        await client.delete(other + await placed(client, other))
+        stop.set()
+        await asyncio.gather(*processes)
+
+
+async def placed(client: ClientSession, url: str) -> str:
+    """The path of a new call; tries again while the backend connects or a place comes back."""
+    while True:
+        async with client.post(f"{url}/whip", data=real_offer()) as response:
+            if response.status == 201:
+                return str(response.headers["Location"])
+
+
+async def test_an_expired_admin_certificate_is_said_before_anything_happens(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """With the variable and the day; no lease was taken."""
+    certificate, key = Authority(tmp_path).issue("server", lasts=timedelta(days=-1))
+    settings = settings_for(redis_server, admin_tls_cert=certificate, admin_tls_key=key)
+    with pytest.raises(BadCertificate, match="TRUNKLINE_ADMIN_TLS_CERT: expired on"):
+        await run(settings, asyncio.Event())

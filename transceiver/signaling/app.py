@@ -1,6 +1,6 @@
 """The HTTP application: which path leads where, and what every request goes through.
 
-    request ─▶ cors ─▶ answer_problems ─▶ route ─▶ [key] ─▶ handler
+    request ─▶ cors ─▶ paced_refusals ─▶ answer_problems ─▶ route ─▶ [key] ─▶ handler
 
 Calls need a key, those of the realtime API a key or a client secret; `/healthz`, `/metrics`,
 preflights and the console page need none.
@@ -22,6 +22,7 @@ from transceiver.signaling.intake import Intake
 from transceiver.signaling.metrics import EngineCollector, metrics_handler
 from transceiver.signaling.neighbours import Neighbours
 from transceiver.signaling.realtime_calls import RealtimeCalls
+from transceiver.signaling.refusal_pace import RefusalPace, paced_refusals
 from transceiver.signaling.refusals import answer_problems
 from transceiver.signaling.sideband import Sideband
 from transceiver.signaling.whip import Whip
@@ -57,7 +58,7 @@ def make_app(
 
     `ring` gives the keys that client secrets are sealed with, as they are now.
     """
-    middlewares = [cors(cors_origins), answer_problems]
+    middlewares = [cors(cors_origins), paced_refusals(RefusalPace()), answer_problems]
     if neighbours:
         middlewares.append(neighbours.middleware)
     app = web.Application(middlewares=middlewares)

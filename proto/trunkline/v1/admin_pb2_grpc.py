@@ -25,6 +25,214 @@ if _version_not_supported:
     )
 
 
+class ProcessAdminStub:
+    """What every process answers.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetInfo = channel.unary_unary(
+                '/trunkline.v1.ProcessAdmin/GetInfo',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.GetInfoRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.Info.FromString,
+                _registered_method=True)
+        self.ListNodes = channel.unary_unary(
+                '/trunkline.v1.ProcessAdmin/ListNodes',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.ListNodesRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.ListNodesResponse.FromString,
+                _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/trunkline.v1.ProcessAdmin/WatchEvents',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.Event.FromString,
+                _registered_method=True)
+        self.SetLogLevel = channel.unary_unary(
+                '/trunkline.v1.ProcessAdmin/SetLogLevel',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.SetLogLevelRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.SetLogLevelResponse.FromString,
+                _registered_method=True)
+
+
+class ProcessAdminServicer:
+    """What every process answers.
+    """
+
+    def GetInfo(self, request, context):
+        """Build, settings (secrets redacted), log level.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNodes(self, request, context):
+        """The directory of transceivers as this process knows it. UNAVAILABLE when that needs a store that does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchEvents(self, request, context):
+        """What the process logs from now on, redacted as the log is. RESOURCE_EXHAUSTED when too many are watching.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetLogLevel(self, request, context):
+        """Log more or less, until the next start.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ProcessAdminServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetInfo': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInfo,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.GetInfoRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.Info.SerializeToString,
+            ),
+            'ListNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNodes,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.ListNodesRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.ListNodesResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.WatchEventsRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.Event.SerializeToString,
+            ),
+            'SetLogLevel': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLogLevel,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.SetLogLevelRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.SetLogLevelResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'trunkline.v1.ProcessAdmin', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('trunkline.v1.ProcessAdmin', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ProcessAdmin:
+    """What every process answers.
+    """
+
+    @staticmethod
+    def GetInfo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.ProcessAdmin/GetInfo',
+            trunkline_dot_v1_dot_admin__pb2.GetInfoRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.Info.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.ProcessAdmin/ListNodes',
+            trunkline_dot_v1_dot_admin__pb2.ListNodesRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trunkline.v1.ProcessAdmin/WatchEvents',
+            trunkline_dot_v1_dot_admin__pb2.WatchEventsRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.Event.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLogLevel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.ProcessAdmin/SetLogLevel',
+            trunkline_dot_v1_dot_admin__pb2.SetLogLevelRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.SetLogLevelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class TransceiverAdminStub:
     """Missing associated documentation comment in .proto file."""
 
@@ -58,6 +266,16 @@ class TransceiverAdminStub:
                 '/trunkline.v1.TransceiverAdmin/RotateKeys',
                 request_serializer=trunkline_dot_v1_dot_admin__pb2.RotateKeysRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_admin__pb2.RotateKeysResponse.FromString,
+                _registered_method=True)
+        self.ListLimits = channel.unary_unary(
+                '/trunkline.v1.TransceiverAdmin/ListLimits',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.ListLimitsRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.ListLimitsResponse.FromString,
+                _registered_method=True)
+        self.ChangeLimits = channel.unary_unary(
+                '/trunkline.v1.TransceiverAdmin/ChangeLimits',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.ChangeLimitsRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.ChangeLimitsResponse.FromString,
                 _registered_method=True)
 
 
@@ -100,6 +318,21 @@ class TransceiverAdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLimits(self, request, context):
+        """Limits of keys and models in the whole fleet, and what they use now. UNAVAILABLE when the store does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeLimits(self, request, context):
+        """Change the limits of a key or a model in the whole fleet; every process follows within seconds. INVALID_ARGUMENT for a
+        subject or limits that cannot be read, UNAVAILABLE as above.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TransceiverAdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +360,16 @@ def add_TransceiverAdminServicer_to_server(servicer, server):
                     servicer.RotateKeys,
                     request_deserializer=trunkline_dot_v1_dot_admin__pb2.RotateKeysRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_admin__pb2.RotateKeysResponse.SerializeToString,
+            ),
+            'ListLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLimits,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.ListLimitsRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.ListLimitsResponse.SerializeToString,
+            ),
+            'ChangeLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeLimits,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.ChangeLimitsRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.ChangeLimitsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -264,6 +507,60 @@ class TransceiverAdmin:
             '/trunkline.v1.TransceiverAdmin/RotateKeys',
             trunkline_dot_v1_dot_admin__pb2.RotateKeysRequest.SerializeToString,
             trunkline_dot_v1_dot_admin__pb2.RotateKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.TransceiverAdmin/ListLimits',
+            trunkline_dot_v1_dot_admin__pb2.ListLimitsRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.ListLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.TransceiverAdmin/ChangeLimits',
+            trunkline_dot_v1_dot_admin__pb2.ChangeLimitsRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.ChangeLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""`trunkline`: the operator's command line, over the admin API of every process."""
