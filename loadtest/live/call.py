@@ -114,7 +114,7 @@ async def leave(session: aiohttp.ClientSession, call: LiveCall) -> None:
 
 
 async def _post(session: aiohttp.ClientSession, target: Target, caller: Caller, mix: Mix) -> Answer:
-    asked = None
+    asked = ""
     if mix.backend is not None:
         asked = json.dumps({"type": "realtime", "trunkline": {"backend": mix.backend}})
     try:

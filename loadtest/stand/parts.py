@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from launcher.addresses import LOOPBACK, free_ports, join
-from launcher.part import Part
 from launcher.backend_choice import BACKENDS
+from launcher.part import Part
 from launcher.plan import backend_part, relay_part, transceiver_part
 from launcher.variables import Ports, fill
 from loadtest.stand.redis import PORTS as REDIS_PORTS
