@@ -25,7 +25,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "transceiver": frozenset({"wire", "datagram", "fleet", "trunkline"}),
     "backends": frozenset({"wire", "fleet", "trunkline"}),
     "launcher": frozenset({"wire", "fleet"}),
-    "loadtest": frozenset({"wire", "datagram", "fleet", "launcher", "trunkline"}),
+    "loadtest": frozenset({"wire", "datagram", "fleet", "launcher", "backends", "trunkline"}),
     "cli": frozenset({"wire", "fleet", "trunkline"}),
     "console": frozenset(),
     "k8s": frozenset(),

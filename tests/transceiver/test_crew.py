@@ -116,6 +116,7 @@ def start(
         "TRUNKLINE_TRANSCEIVER_ADMIN": f"127.0.0.1:{admin_port}",
         "TRUNKLINE_TRANSCEIVER_BACKEND": f"127.0.0.1:{backend_port}",
         "TRUNKLINE_TRANSCEIVER_PROCESSES": "2",
+        "TRUNKLINE_TRANSCEIVER_DRAIN_S": "0",  # no caller ever comes to these calls
         "TRUNKLINE_LOG_FORMAT": "json",
     }
     return subprocess.Popen(

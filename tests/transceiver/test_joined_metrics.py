@@ -9,7 +9,7 @@ from transceiver.signaling.metrics import EngineCollector, metrics_handler
 
 
 def page(calls: int, **counters: int) -> str:
-    handler = metrics_handler(EngineCollector(lambda: counters, lambda: calls))
+    handler = metrics_handler(EngineCollector(lambda: counters, lambda: {"calls": calls}))
     body = handler(None).body  # type: ignore[arg-type]  # it does not look at the request
     assert isinstance(body, bytes)
     return body.decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from unittest.mock import Mock
 
 import grpc
 import grpc.aio
@@ -13,8 +14,9 @@ from structlog.testing import capture_logs
 
 from fleet.address import Address
 from fleet.admin import serve
+from fleet.call_limits import CallLimits
 from tests.transceiver import test_engine as kit
-from transceiver.admin import SERVICE_NAME, TransceiverAdmin
+from transceiver.admin import SERVICE_NAME, AdminNode, TransceiverAdmin
 from transceiver.engine import Engine
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 from wire import token, trunk
@@ -73,15 +75,12 @@ async def test_one_ring_rotates_without_the_other(engine: Engine) -> None:
     assert engine.key_rings == (BOTH, NEW_TRUNK)
 
 
-async def _drain(_deadline_s: float | None) -> None:
-    raise AssertionError("nobody asked for a drain")
-
-
 async def test_the_operator_rotates_keys(make_engine: Callable[..., Engine]) -> None:
     """RotateKeys answers with ids alone, logs who and why, and refuses bad text unquoted."""
     it = make_engine()
+    node, limits = Mock(spec=AdminNode), Mock(spec=CallLimits)
     add = partial(
-        admin_pb2_grpc.add_TransceiverAdminServicer_to_server, TransceiverAdmin(it, _drain)
+        admin_pb2_grpc.add_TransceiverAdminServicer_to_server, TransceiverAdmin(it, node, limits)
     )
     server = await serve(Address("127.0.0.1", 0), [add], [SERVICE_NAME])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -92,7 +91,7 @@ async def test_the_operator_rotates_keys(make_engine: Callable[..., Engine]) -> 
             )
         assert (list(answer.token_key_ids), list(answer.trunk_key_ids)) == ([3, 1], [2])
         [line] = [entry for entry in logged if entry["event"] == "keys_rotated"]
-        assert (str(line["who"]), line["why"]) == ("127.0.0.0/24", "leak")
+        assert (str(line["who"]), line["why"]) == ("local", "leak")
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await stub.RotateKeys(admin_pb2.RotateKeysRequest(trunk_keys="abcd" * 20))
         assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
