@@ -37,36 +37,44 @@ def find(flows: FlowTable, addresses: list[bytes]) -> list[int | None]:
 
 
 class AgainstDictionary(RuleBasedStateMachine):
-    """Any sequence of put, touch and expire leaves the table and a dictionary saying the same."""
+    """Any sequence of put, touch, wait and expire leaves table and dictionary saying the same."""
+
+    addresses = 61
+    capacity = 40
 
     def __init__(self) -> None:
         super().__init__()
-        self.flows = table(40)
-        self.model: dict[bytes, tuple[int, int]] = {}  # address → node, last seen
+        self.buffer = memoryview(bytearray(FlowTable.size_bytes(self.capacity)))
+        self.flows = self.opened()
+        self.model: dict[bytes, tuple[int, int, int]] = {}  # address → node, epoch, last seen
         self.now_ms = 2**32 - 3000  # the clock's low 32 bits wrap on the way
 
-    @rule(number=st.integers(0, 60), node=st.integers(0, 3))
-    def put(self, number: int, node: int) -> None:
-        address = client(number)
-        outcome = put(self.flows, address, node, self.now_ms)
+    def opened(self) -> FlowTable:
+        """The table over this machine's memory."""
+        return FlowTable(self.buffer, self.capacity)
+
+    @rule(number=st.integers(0, 1000), node=st.integers(0, 3), epoch=st.integers(0, 2))
+    def put(self, number: int, node: int, epoch: int) -> None:
+        address = client(number % self.addresses)
+        outcome = put(self.flows, address, node, self.now_ms, epoch)
         known = self.model.get(address)
-        if known is None and len(self.model) >= 40:
+        if known is None and len(self.model) >= self.capacity:
             assert outcome is Put.FULL
             return
-        expected = Put.MADE if known is None else Put.KEPT if known[0] == node else Put.MOVED
-        assert outcome is expected
-        self.model[address] = (node, self.now_ms)
+        same = known is not None and known[:2] == (node, epoch)
+        assert outcome is (Put.MADE if known is None else Put.KEPT if same else Put.MOVED)
+        self.model[address] = node, epoch, self.now_ms
 
-    @rule(numbers=st.lists(st.integers(0, 60), min_size=1, max_size=8))
+    @rule(numbers=st.lists(st.integers(0, 1000), min_size=1, max_size=8))
     def touch(self, numbers: list[int]) -> None:
-        live = [client(number) for number in numbers if client(number) in self.model]
+        chosen = [client(number % self.addresses) for number in numbers]
+        live = [address for address in chosen if address in self.model]
         if live:
             words, ports = columns(live)
-            self.flows.touch(
-                self.flows.find(self.flows.hashes(words, ports), words, ports), self.now_ms
-            )
+            slots = self.flows.find(self.flows.hashes(words, ports), words, ports)
+            self.flows.touch(slots, self.now_ms)
         for address in live:
-            self.model[address] = (self.model[address][0], self.now_ms)
+            self.model[address] = *self.model[address][:2], self.now_ms
 
     @rule(ms=st.integers(1, 700))
     def wait(self, ms: int) -> None:
@@ -74,32 +82,58 @@ class AgainstDictionary(RuleBasedStateMachine):
 
     @rule()
     def expire(self) -> None:
-        dead = [a for a, (_, seen) in self.model.items() if self.now_ms - seen > IDLE_MS]
-        removed = sum(
-            self.flows.expire(self.now_ms, IDLE_MS, 16) for _ in range(self.flows.slot_count // 16)
-        )
+        dead = [a for a, (_, _, seen) in self.model.items() if self.now_ms - seen > IDLE_MS]
+        slices = -(-self.flows.slot_count // 16)
+        removed = sum(self.flows.expire(self.now_ms, IDLE_MS, 16) for _ in range(slices))
         assert removed == len(dead)
         for address in dead:
             del self.model[address]
 
+    @rule()
+    def a_successor_opens_it(self) -> None:
+        self.flows = self.opened()
+
     @invariant()
     def same_answers(self) -> None:
-        addresses = [client(number) for number in range(61)]
-        expected = [self.model[a][0] if a in self.model else None for a in addresses]
-        assert find(self.flows, addresses) == expected
+        addresses = [client(number) for number in range(self.addresses)]
+        words, ports = columns(addresses)
+        slots = self.flows.find(self.flows.hashes(words, ports), words, ports)
+        nodes, epochs = (column.tolist() for column in self.flows.owners(slots))
+        found = [
+            (node, epoch) if slot >= 0 else None
+            for slot, node, epoch in zip(slots.tolist(), nodes, epochs, strict=True)
+        ]
+        assert found == [self.model[a][:2] if a in self.model else None for a in addresses]
         assert len(self.flows) == len(self.model)
 
     @invariant()
     def same_listing(self) -> None:
         rows, more = self.flows.rows(0, 100, self.now_ms)
         assert more is None
-        assert {row.address: (row.node, self.now_ms - row.idle_ms) for row in rows} == self.model
+        listed = {r.address: (r.node, r.epoch, self.now_ms - r.idle_ms) for r in rows}
+        assert listed == self.model
 
 
-AgainstDictionary.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=40, deadline=None
-)
+class OneHash(FlowTable):
+    """A table in which all addresses collide: same two buckets, same tag."""
+
+    def hashes(self, addresses: np.ndarray, ports: np.ndarray) -> np.ndarray:
+        return np.full(len(ports), 0x1234_5679_0000_0001, np.uint64)
+
+
+class CollidingAgainstDictionary(AgainstDictionary):
+    """The same when every look-up finds the wrong flow first: the whole address decides."""
+
+    addresses = 2 * WAYS - 1  # what two buckets hold without giving any up
+
+    def opened(self) -> FlowTable:
+        return OneHash(self.buffer, self.capacity)
+
+
+_STEPS = settings(max_examples=30, stateful_step_count=40, deadline=None)
+AgainstDictionary.TestCase.settings = CollidingAgainstDictionary.TestCase.settings = _STEPS
 TestAgainstDictionary = AgainstDictionary.TestCase
+TestCollidingAgainstDictionary = CollidingAgainstDictionary.TestCase
 
 
 def test_a_table_filled_to_capacity_holds_every_flow() -> None:
