@@ -20,7 +20,7 @@ from tests.simulation.run import SimulationError, simulate
 from wire.replay import ReplayWindow
 
 SEEDS = range(16)
-NOTICED_WITHIN = 8  # seeds
+NOTICED_WITHIN = 16  # seeds
 
 
 @pytest.fixture(scope="module")
