@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from resource import getpagesize
 
 import grpc.aio
 
@@ -13,7 +12,6 @@ from launcher import Stack
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 ADMIN_TIMEOUT_S = 5.0
-PAGE_BYTES = getpagesize()
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,8 @@ class Usage:
 
     fds: int
     threads: int
-    rss_bytes: int
+    memory_bytes: int
+    """Resident; a page that several share counts once among them (Pss of proc_pid_smaps(5))."""
 
 
 def usage_of(pid: int) -> Usage:
@@ -31,7 +30,7 @@ def usage_of(pid: int) -> Usage:
     return Usage(
         fds=sum(len(list((process / "fd").iterdir())) for process in processes),
         threads=sum(len(list((process / "task").iterdir())) for process in processes),
-        rss_bytes=sum(_resident_pages(process) for process in processes) * PAGE_BYTES,
+        memory_bytes=sum(_resident_bytes(process) for process in processes),
     )
 
 
@@ -45,8 +44,9 @@ def family(pid: int) -> list[int]:
     return [pid, *(member for child in children for member in family(child))]
 
 
-def _resident_pages(process: Path) -> int:
-    return int((process / "statm").read_text().split()[1])
+def _resident_bytes(process: Path) -> int:
+    lines = (process / "smaps_rollup").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def usage_of_parts(stack: Stack) -> dict[str, Usage]:
@@ -93,7 +93,7 @@ async def calls_by_worker(stack: Stack) -> list[int]:
 def growth(before: Mapping[str, Usage], after: Mapping[str, Usage]) -> dict[str, float]:
     """Return how much memory each part gained, in MiB; a part that is gone is left out."""
     return {
-        name: round((after[name].rss_bytes - before[name].rss_bytes) / 2**20, 2)
+        name: round((after[name].memory_bytes - before[name].memory_bytes) / 2**20, 2)
         for name in before
         if name in after
     }

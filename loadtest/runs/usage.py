@@ -28,12 +28,12 @@ class UsageMeter:
         return {kind: self._of_kind(heads, elapsed_s) for kind, heads in pids.items()}
 
     def _of_kind(self, heads: Iterable[int], elapsed_s: float) -> Usage:
-        used_s, rss_bytes = 0.0, 0
+        used_s, memory_bytes = 0.0, 0
         for head in heads:
             with suppress(OSError):
                 used_s += sum(self._since(pid) for pid in family(head))
-                rss_bytes += usage_of(head).rss_bytes
-        return Usage(round(100 * used_s / elapsed_s, 1), round(rss_bytes / MIB, 1))
+                memory_bytes += usage_of(head).memory_bytes
+        return Usage(round(100 * used_s / elapsed_s, 1), round(memory_bytes / MIB, 1))
 
     def _since(self, pid: int) -> float:
         try:

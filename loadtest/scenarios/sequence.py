@@ -140,8 +140,8 @@ async def _inspect(stack: Stack, before: _Look, result: Result) -> None:
     result.figures |= {
         "calls_left": alive.calls,
         "flows_left": alive.flows,
-        "rss_growth_mib": grown,
-        "rss_mib": {name: round(u.rss_bytes / 2**20, 1) for name, u in after.usage.items()},
+        "memory_growth_mib": grown,
+        "memory_mib": {name: round(u.memory_bytes / 2**20, 1) for name, u in after.usage.items()},
         "fds": fds,
         "threads": threads,
     }

@@ -216,7 +216,7 @@ def test_usage_counts_this_process() -> None:
     here = usage_of(os.getpid())
     assert here.fds > 0
     assert here.threads > 0
-    more = Usage(here.fds, here.threads, here.rss_bytes + (1 << 20))
+    more = Usage(here.fds, here.threads, here.memory_bytes + (1 << 20))
     assert growth({"part": here, "gone": here}, {"part": more}) == {"part": 1.0}
 
 
