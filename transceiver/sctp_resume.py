@@ -11,7 +11,7 @@ the export, both directions have a stretch that nobody remembers:
              a hole that is never filled: after HOLE_PATIENCE_S ─▲ it is passed over
 
 So of the messages of that stretch each arrives once or not at all, the order holds, and what comes
-later is whole. Passing over our own stretch needs a peer with RFC 3758, which all browsers are.
+later is whole. Passing over our own stretch needs a peer with RFC 3758; libwebrtc follows.
 """
 
 from __future__ import annotations

@@ -60,10 +60,14 @@ class LibwebrtcCaller:
             await self._gathered.wait()
             offer = self._peer.local_description
             assert offer is not None
-            self._answer = await post_offer(self.http, self.target, offer.sdp)
-            answer = webrtc.RTCSessionDescriptionInit("answer", self._answer.sdp)
+            answer = webrtc.RTCSessionDescriptionInit("answer", await self.place(offer.sdp))
             await self._peer.set_remote_description(answer)
             await self._opened.wait()
+
+    async def place(self, offer_sdp: str) -> str:
+        """The answer to an offer, by HTTP."""
+        self._answer = await post_offer(self.http, self.target, offer_sdp)
+        return self._answer.sdp
 
     async def talk(self, said: Samples) -> None:
         """Speak in real time; returns when the last block is with the engine."""
@@ -76,10 +80,12 @@ class LibwebrtcCaller:
         writer.release_lock()
 
     async def message(self, text: str) -> None:
-        """Send a text and wait for the next message from the other side."""
-        self._told.clear()
+        """Send a text and wait until it comes back."""
         self._channel.send(text)
-        await asyncio.wait_for(self._told.wait(), TIMEOUT_S)
+        async with asyncio.timeout(TIMEOUT_S):
+            while text not in self.messages:
+                self._told.clear()
+                await self._told.wait()
 
     async def statistics(self) -> dict[str, Any]:
         """The figures of libwebrtc's `getStats` by their type; the last of a type."""
