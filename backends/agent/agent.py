@@ -20,8 +20,8 @@ from typing import Any
 import structlog
 
 from backends.agent.answers import Answers, Phrases
-from backends.agent.completeness import OPEN, completeness
-from backends.agent.ear import Ear
+from backends.agent.completeness import OPEN, SURE, completeness, surely_complete
+from backends.agent.ear import Ear, from_24_khz
 from backends.agent.errands import Errands
 from backends.agent.listening import StablePrefix, detector
 from backends.agent.messages import chat_messages, said
@@ -34,6 +34,7 @@ from backends.agent.turns import PauseBegan, PauseOver, SpeechBegan, TurnEnded, 
 from backends.call import Call
 from backends.events import Audio, Playout, Text
 from backends.realtime import (
+    AppendAudio,
     CancelResponse,
     ClearInput,
     ClearOutput,
@@ -129,6 +130,7 @@ class Agent:
 
     async def _hear(self, event: object) -> None:
         if isinstance(event, Audio):
+            self._session.input_audio(len(event.payload) / BYTES_PER_MS)
             self._hear_sound(event.payload, time.monotonic())
         elif isinstance(event, Playout):
             self._answers.hear(event)
@@ -141,7 +143,6 @@ class Agent:
     # The caller's sound.
 
     def _hear_sound(self, pcm: bytes, now: float) -> None:
-        self._session.input_audio(len(pcm) / BYTES_PER_MS)
         windows = self._ear.feed(pcm, now)
         if self._turn is not None:
             self._turn.hearing.feed(pcm)
@@ -217,7 +218,8 @@ class Agent:
         likely = completeness(text, None)
         if likely > OPEN:
             self._answer_ahead(turn, text)
-            likely = completeness(text, await self._melody())
+            sure = surely_complete(text)  # then the melody's share of the cores goes to the answer
+            likely = SURE if sure else completeness(text, await self._melody())
         if self._turns is not None:
             self._turns.verdict(number, likely)
             self._set_timer()
@@ -364,6 +366,9 @@ class Agent:
     async def _obey(self, command: Command) -> None:
         if isinstance(command, UpdateSession):
             self._update()
+        elif isinstance(command, AppendAudio):
+            for packet in from_24_khz(command.pcm):
+                self._hear_sound(packet, time.monotonic())
         elif isinstance(command, CommitInput):
             self._commit(command.item_id)
         elif isinstance(command, ClearInput):

@@ -26,6 +26,21 @@ _WORD = re.compile(r"[\w']+")
 _HESITATION = re.compile(r"(?:,|-|—|\.\.\.|…)$")
 
 
+SURE = 0.95  # a whole question needs no melody
+_QUESTION = re.compile(
+    r"^(?:\w+, )?(?:what|who|where|when|why|how|which|whose|do|does|did|is|are|was|were|can|could"
+    r"|will|would|should|may|have|has)\b.*(?<!\bme)(?<!\byou)(?<!\bus)(?<!\bit)(?<!\bthat)\?$",
+    re.I,
+)
+_QUESTION_WORDS = 5
+
+
+def surely_complete(text: str) -> bool:
+    """Whether the words alone say so: a question with an object, which is worth no second look."""
+    said = text.strip()
+    return bool(_QUESTION.match(said)) and len(_WORD.findall(said)) >= _QUESTION_WORDS
+
+
 def completeness(text: str, melody: float | None) -> float:
     """How likely the turn is complete (0–1), from its words and the `melody` verdict, if any."""
     likely = WITHOUT_MELODY if melody is None else melody

@@ -35,6 +35,7 @@ STOP_P50_MS, STOP_P99_MS, CUT_MS = 150.0, 250.0, 60.0
 FALSE_ENDS = 0.1
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.4, 0.7
 TURNS_A_CALL = 10
+SEQUENTIAL_TURNS = 8
 PACKET_MS = 20.0  # what was said last waits in the caller for its packet to be full
 
 SHORT: dict[str, Any] = {"max_output_tokens": 16}  # so that twenty turns take minutes, not ten
@@ -46,7 +47,7 @@ async def voice(target: Target, turns: int, callers: int) -> Result:
     speaker = Speaker()
     asked = [speaker.say(QUESTIONS[n % len(QUESTIONS)]) for n in range(turns)]
     heard = await _talk(target, asked, callers)
-    one_by_one = await sequential.run(asked[: len(QUESTIONS)])
+    one_by_one = await sequential.run(asked[:SEQUENTIAL_TURNS])
     return _voice_result(heard, one_by_one)
 
 
