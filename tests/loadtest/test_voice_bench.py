@@ -53,6 +53,5 @@ async def test_a_conversation_is_measured() -> None:
         target = Target(stack.console_url, stack.api_key, stack)
         added = await measure.added(target, 2, 2)
         stopped = await measure.barge_in(target, 1, 1)
-    assert added.figures["turns"] == 2
-    assert 0 < float(str(added.figures["added_ms_p50"])) < 5000
-    assert stopped.figures["cuts"] == 1
+    assert added.figures["answered"] == 2
+    assert stopped.figures["turns"] == 1

@@ -198,6 +198,23 @@ async def test_sound_that_comes_as_an_event() -> None:
     assert writer.fed_bytes == len(LOUD) * 30 * 2 // 3
 
 
+async def test_a_caller_who_says_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After idle_timeout_ms of silence the client is told, and the agent speaks again."""
+    detection = {"type": "server_vad", "silence_duration_ms": 100, "idle_timeout_ms": 5000}
+    session = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
+    loop = asyncio.get_running_loop()
+    later = loop.call_later
+
+    def sooner(delay_s: float, *rest: Any) -> asyncio.TimerHandle:
+        return later(0.05 if delay_s == 5.0 else delay_s, *rest)
+
+    monkeypatch.setattr(loop, "call_later", sooner)
+    async with talking_to(models(), session=session) as phone:
+        phone.speak()
+        await phone.heard("input_audio_buffer.timeout_triggered")
+        await phone.heard("response.done", 2)
+
+
 async def test_the_client_cancels() -> None:
     """response.cancel leaves the model and ends the response."""
     thinker = Thinker([TextDelta("Well, "), None])

@@ -22,7 +22,7 @@ def clauses(text: str, step: int = 1) -> list[str]:
         ("Well, that is it. Bye.", ["Well, ", "that is it. ", "Bye."]),
         (" ".join("abcdefghijklm"), ["a b c ", "d e f g h i j ", "k l m"]),
         ("b b b b b b b b b the b b", ["b b b ", "b b b b b b the b ", "b"]),
-        ("Dr. Smith is here. Yes.", ["Dr. Smith is here. ", "Yes."]),
+        ("Well, Dr. Smith is here. Yes.", ["Well, ", "Dr. Smith is here. ", "Yes."]),
         ("It costs 3.50 in all", ["It costs 3.50 ", "in all"]),
         ("Paris is the capital of France", ["Paris is the ", "capital of France"]),
         ("  ", []),
