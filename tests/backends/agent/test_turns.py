@@ -133,6 +133,11 @@ def test_what_the_session_asks_for() -> None:
         ("When you have time, call me.", 0.95, 0.9, 1),
         ("My name is Alexander.", None, 0.5, 0.7),
         ("", 0.9, 0, OPEN),
+        ("Could you tell me?", 0.99, 0, OPEN),
+        ("She told me that.", 0.99, 0, OPEN),
+        ("To be honest.", 0.99, 0, OPEN),
+        ("What do you think?", 0.9, 0.9, 1),
+        ("Okay.", 0.9, 0.9, 1),
     ],
 )
 def test_words_move_the_verdict(text: str, melody: float | None, low: float, high: float) -> None:
@@ -149,6 +154,7 @@ def test_words_move_the_verdict(text: str, melody: float | None, low: float, hig
         ("Would you please give it to me?", False),
         ("I would like to book a table.", False),
         ("Who knows?", False),
+        ("Can you remind me too?", False),
     ],
 )
 def test_a_whole_question_needs_no_melody(text: str, sure: bool) -> None:
