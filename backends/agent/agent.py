@@ -20,20 +20,22 @@ from typing import Any
 import structlog
 
 from backends.agent.answers import Answers, Phrases
-from backends.agent.completeness import OPEN, completeness
-from backends.agent.ear import Ear
+from backends.agent.asking import Asking
+from backends.agent.completeness import OPEN, SURE, completeness, surely_complete
+from backends.agent.ear import Ear, from_24_khz
 from backends.agent.errands import Errands
 from backends.agent.listening import StablePrefix, detector
-from backends.agent.messages import chat_messages, said
+from backends.agent.messages import said
 from backends.agent.metrics import TurnMetrics
-from backends.agent.models import BYTES_PER_MS, ChatMessage, Hearing, ModelFailure, Models
+from backends.agent.models import BYTES_PER_MS, Hearing, ModelFailure, Models
 from backends.agent.reply import Asked, Limits, Reply
 from backends.agent.stages import Stamps, TurnRecord
-from backends.agent.tools import Toolbox, as_function
+from backends.agent.tools import Toolbox
 from backends.agent.turns import PauseBegan, PauseOver, SpeechBegan, TurnEnded, TurnEvent
 from backends.call import Call
 from backends.events import Audio, Playout, Text
 from backends.realtime import (
+    AppendAudio,
     CancelResponse,
     ClearInput,
     ClearOutput,
@@ -41,8 +43,8 @@ from backends.realtime import (
     CommitInput,
     CreateResponse,
     RealtimeSession,
-    ResponseOptions,
     ServerEvent,
+    ServerVad,
     UpdateSession,
     to_text,
 )
@@ -100,11 +102,12 @@ class Agent:
         self._manner = manner
         self._metrics = metrics
         self._session = RealtimeSession(call.session_json, manner.session)
+        self._asking = Asking(self._session, manner.context_chars)
         self._unsent: asyncio.Queue[ServerEvent] = asyncio.Queue(MAX_UNSENT)
         self._errands = Errands(call)
         self._answers = Answers(
             call, self._session, models, toolbox, self._errands, self._tell, self._publish,
-            manner.phrases, manner.limits,
+            manner.phrases, manner.limits, self._await_idle,
         )  # fmt: skip
         self._ear = Ear()
         self._meter = models.voice.meter()
@@ -112,6 +115,7 @@ class Agent:
         self._turns = detector(self._detection)
         self._turn: Turn | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._numbers = 0
 
     async def run(self) -> None:
@@ -124,11 +128,13 @@ class Agent:
                 async for event in self._call.events():
                     await self._hear(event)
             finally:
-                if self._timer is not None:
-                    self._timer.cancel()
+                for timer in (self._timer, self._idle_timer):
+                    if timer is not None:
+                        timer.cancel()
 
     async def _hear(self, event: object) -> None:
         if isinstance(event, Audio):
+            self._session.input_audio(len(event.payload) / BYTES_PER_MS)
             self._hear_sound(event.payload, time.monotonic())
         elif isinstance(event, Playout):
             self._answers.hear(event)
@@ -141,7 +147,6 @@ class Agent:
     # The caller's sound.
 
     def _hear_sound(self, pcm: bytes, now: float) -> None:
-        self._session.input_audio(len(pcm) / BYTES_PER_MS)
         windows = self._ear.feed(pcm, now)
         if self._turn is not None:
             self._turn.hearing.feed(pcm)
@@ -217,7 +222,8 @@ class Agent:
         likely = completeness(text, None)
         if likely > OPEN:
             self._answer_ahead(turn, text)
-            likely = completeness(text, await self._melody())
+            sure = surely_complete(text)  # then the melody's share of the cores goes to the answer
+            likely = SURE if sure else completeness(text, await self._melody())
         if self._turns is not None:
             self._turns.verdict(number, likely)
             self._set_timer()
@@ -243,7 +249,7 @@ class Agent:
 
     def _answer_ahead(self, turn: Turn, text: str) -> None:
         if self._detection is not None and self._detection.create_response and text:
-            turn.reply = self._answers.begin(self._asked(said(text)))
+            turn.reply = self._answers.begin(self._asking.by_session(said(text)))
 
     def _forget_pause(self, turn: Turn) -> None:
         if turn.considered is not None:
@@ -289,7 +295,9 @@ class Agent:
             self._discard(turn)
             return
         turn.record.speculative = turn.reply is not None
-        self._answers.give(turn.reply or self._answers.begin(self._asked()), turn.record)
+        self._answers.give(
+            turn.reply or self._answers.begin(self._asking.by_session()), turn.record
+        )
 
     def _not_heard(self, turn: Turn, failure: ModelFailure) -> None:
         code, message = f"stt_{failure.reason}", "The speech could not be written down."
@@ -319,7 +327,7 @@ class Agent:
             text = await turn.hearing.text(final=False)
             self._show_words(turn, text)
             if text:
-                await self._models.think.prime(self._call.id, self._messages(said(text)))
+                await self._models.think.prime(self._call.id, self._asking.messages(said(text)))
         except ModelFailure:
             return  # the final transcript will tell
 
@@ -328,35 +336,27 @@ class Agent:
         if delta:
             self._tell(self._session.input_transcript_delta(turn.item_id, delta))
 
-    # What is asked.
+    # A caller who says nothing.
 
-    def _messages(self, *more: Any) -> list[ChatMessage]:
-        items = [*self._session.conversation.items, *more]
-        return chat_messages(items, self._session.config.instructions, self._manner.context_chars)
+    def _await_idle(self) -> None:
+        """The answer has been heard; `idle_timeout_ms` of silence later we speak again."""
+        detection = self._detection
+        timeout_ms = detection.idle_timeout_ms if isinstance(detection, ServerVad) else None
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        if timeout_ms is not None:
+            loop, since_ms = asyncio.get_running_loop(), self._ear.heard_ms
+            self._idle_timer = loop.call_later(timeout_ms / 1000, self._on_idle, since_ms)
 
-    def _asked(self, *more: Any) -> Asked:
-        config = self._session.config
-        functions = [tool.model_dump(mode="json") for tool in config.tools]
-        limit = config.max_output_tokens
-        voice = config.audio.output.voice
-        return Asked(
-            tuple(self._messages(*more)),
-            tuple(_function(tool) for tool in functions) if config.tool_choice != "none" else (),
-            config.output_modalities[0] == "audio",
-            voice if isinstance(voice, str) else voice.id,
-            limit if isinstance(limit, int) else None,
-        )
-
-    def _asked_by(self, options: ResponseOptions) -> Asked:
-        items = self._session.conversation.items if options.context is None else options.context
-        return Asked(
-            tuple(chat_messages(items, options.instructions, self._manner.context_chars)),
-            tuple(_function(tool) for tool in options.tools)
-            if options.tool_choice != "none"
-            else (),
-            options.modality == "audio",
-            options.voice,
-            options.max_output_tokens,
+    def _on_idle(self, since_ms: float) -> None:
+        if self._turn is not None or self._answers.busy or self._session.active is not None:
+            return
+        self._tell(self._session.idle_timeout(int(since_ms), int(self._ear.heard_ms)))
+        _, events = self._session.input_committed()
+        self._tell(events)
+        self._numbers += 1
+        self._answers.give(
+            self._answers.begin(self._asking.by_session()), TurnRecord(self._numbers)
         )
 
     # The client's commands.
@@ -364,6 +364,9 @@ class Agent:
     async def _obey(self, command: Command) -> None:
         if isinstance(command, UpdateSession):
             self._update()
+        elif isinstance(command, AppendAudio):
+            for packet in from_24_khz(command.pcm):
+                self._hear_sound(packet, time.monotonic())
         elif isinstance(command, CommitInput):
             self._commit(command.item_id)
         elif isinstance(command, ClearInput):
@@ -374,7 +377,7 @@ class Agent:
             self._errands.run(self._answers.stop("client_cancelled"), "cancel")
         elif isinstance(command, CreateResponse):
             self._numbers += 1
-            reply = self._answers.begin(self._asked_by(command.options))
+            reply = self._answers.begin(self._asking.by_options(command.options))
             self._answers.give(reply, TurnRecord(self._numbers))
 
     def _update(self) -> None:
@@ -428,8 +431,3 @@ class Agent:
         log.info("turn", call_id=self._call.id, **shown)
         self._metrics.note(record)
         self._tell([server_event("trunkline.turn", **shown)])
-
-
-def _function(tool: dict[str, Any]) -> dict[str, Any]:
-    parameters = tool.get("parameters") or {"type": "object", "properties": {}}
-    return as_function(tool["name"], tool.get("description") or "", parameters)

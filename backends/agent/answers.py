@@ -37,7 +37,11 @@ class Phrases:
 
 
 class Answers:
-    """The answers of one call. `tell` sends events to the client, `publish` takes turn records."""
+    """The answers of one call.
+
+    `tell` sends events to the client, `publish` takes turn records, `on_quiet` is called when the
+    caller has heard an answer to its end.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class Answers:
         publish: Publish,
         phrases: Phrases,
         limits: Limits,
+        on_quiet: Callable[[], None],
     ) -> None:
         self.mouth = Mouth(call, self._frame_sent)
         self._call_id = call.id
@@ -61,6 +66,7 @@ class Answers:
         self._publish = publish
         self._phrases = phrases
         self._limits = limits
+        self._on_quiet = on_quiet
         self._making: dict[Reply, asyncio.Task[None]] = {}
         self._reply: Reply | None = None  # the one that is given
         self._record: TurnRecord | None = None  # of its turn, until published
@@ -190,6 +196,7 @@ class Answers:
             await asyncio.sleep(self.mouth.quiet_at_s - time.monotonic())
         if self._playing is None:
             self._tell(self._session.output_stopped())
+            self._on_quiet()
 
     def _close_record(self) -> None:
         record, self._record = self._record, None

@@ -1,11 +1,11 @@
 """Words as they come from a model, cut into pieces that can be spoken by themselves.
 
 A voice needs a clause to sound like one, and the caller waits for the first. So the first pieces
-are short: they end at a comma or, when none comes, after as many words as WORDS says, at one that
-does not lean on the next (`the`, `of`). Each is longer than the one before, because the next is
-made while it is heard: with a model of 20 ms a token and a voice of a tenth of the sound's length,
-three words (1 s) cover the making of seven, and those of fourteen. Later ones end where a sentence
-does.
+are short: they end at a comma or, when none comes, after as many words as WORDS says; but for the
+first, which cannot wait, at one that does not lean on the next (`the`, `of`). Each is longer than
+the one before, because the next is made while it is heard: with a model of 20 ms a token and a
+voice of a tenth of the sound's length, three words (1 s) cover the making of seven, and those of
+fourteen. Later ones end where a sentence does.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class ClauseChunker:
     def _after_words(self, least: int) -> int:
         words = list(re.finditer(r"\S+\s+", self._text))
         for count, word in enumerate(words, 1):
-            leans = _LEANING.match(word[0]) and count < least + LEANING_WORDS
+            spare = LEANING_WORDS if len(self._words) < len(WORDS) else 0  # the first cannot wait
+            leans = _LEANING.match(word[0]) and count < least + spare
             if count >= least and not leans:
                 return word.end()
         return 0

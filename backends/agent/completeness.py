@@ -22,8 +22,36 @@ _RARELY_LAST = re.compile(
 )
 # A subordinate clause that has no main clause yet: "When you have time," and nothing after it.
 _OPENER = re.compile(r"^(?:if|when|while|because|although|since|after|before|unless|once)\b", re.I)
+# A verb without what it needs, and openings that promise more.
+_UNFINISHED = re.compile(
+    r"^(?!what|who|how|why|where|when).*\b(?:tell|show|give|told|remind|ask|asked|think|thought|wonder"
+    r"|want|need|mean)(?: (?:me|you|us|him|her|them))?(?: (?:that|to|too|if))?[.?!]*$",
+    re.I,
+)
+_OPENING = re.compile(
+    r"^(?:well|so|and|but|you know|i mean|to be honest|the thing is|by the way|in fact|for example)"
+    r"[.,!?]*$",
+    re.I,
+)
 _WORD = re.compile(r"[\w']+")
 _HESITATION = re.compile(r"(?:,|-|—|\.\.\.|…)$")
+
+
+SURE = 0.95  # a whole question needs no melody
+_QUESTION = re.compile(
+    r"^(?:\w+, )?(?:what|who|where|when|why|how|which|whose|do|does|did|is|are|was|were|can|could"
+    r"|will|would|should|may|have|has)\b.*(?<!\bme)(?<!\byou)(?<!\bus)(?<!\bit)(?<!\bthat)\?$",
+    re.I,
+)
+_QUESTION_WORDS = 5
+
+
+def surely_complete(text: str) -> bool:
+    """Whether the words alone say so: a question with an object, which is worth no second look."""
+    said = text.strip()
+    if _UNFINISHED.match(said):
+        return False
+    return bool(_QUESTION.match(said)) and len(_WORD.findall(said)) >= _QUESTION_WORDS
 
 
 def completeness(text: str, melody: float | None) -> float:
@@ -32,6 +60,8 @@ def completeness(text: str, melody: float | None) -> float:
     words = _WORD.findall(text.lower())
     said = text.strip()
     if not words or _NEVER_LAST.search(said) or _RARELY_LAST.search(said):
+        return OPEN
+    if _UNFINISHED.match(said) or _OPENING.match(said):
         return OPEN
     if _HESITATION.search(said):
         return min(likely, 0.2)

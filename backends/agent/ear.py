@@ -15,6 +15,7 @@ from backends.agent.models import BYTES_PER_MS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
 WINDOW_BYTES = WINDOW_SAMPLES * 2
 PREFIX_S = 0.4
+PACKET_BYTES = 20 * BYTES_PER_MS
 MAX_TURN_S = 10.0
 LEVELS = 64  # packets whose loudness is remembered: 1.3 s
 AUDIBLE = 330  # −40 dBFS peak: the loudness from which a packet has a voice in it
@@ -88,6 +89,15 @@ class Ear:
         self._prefix_bytes += len(pcm)
         while self._prefix_bytes > self.prefix_s * 1000 * BYTES_PER_MS:
             self._prefix_bytes -= len(self._prefix.popleft())
+
+
+def from_24_khz(pcm: bytes) -> list[bytes]:
+    """Sound of input_audio_buffer.append at the engine's rate, in packets as callers send them."""
+    samples = np.frombuffer(pcm, dtype="<i2")
+    at = np.arange(len(samples) * 2 // 3) * 1.5
+    resampled = np.interp(at, np.arange(len(samples)), samples) if len(samples) else at
+    sound = resampled.astype("<i2").tobytes()
+    return [sound[start : start + PACKET_BYTES] for start in range(0, len(sound), PACKET_BYTES)]
 
 
 def _peak(pcm: bytes) -> int:

@@ -5,7 +5,7 @@
                  └────────────────────────────┘
 
 Both halves run at once, so the first clause is spoken while the rest is written. A reply may be
-made ahead, before the caller's turn is known to be over: what has effects outside (tools) waits for
+made ahead, before the caller's turn is known to be over: tools that are not harmless wait for
 `keep`. Cancelling `make` ends all of it.
 
 Bounds: MAX_CLAUSES and MAX_PIECES wait between the halves and for the player, who sets the pace;
@@ -179,7 +179,8 @@ class Reply:
             await self._clauses.put(clause)
 
     async def _run_tool(self, call: ToolCall) -> str:
-        await self._kept.wait()
+        if not self._toolbox.harmless(call.name):
+            await self._kept.wait()
         self._note("tool_started")
         self.tools_run.append(call.name)
         running = asyncio.ensure_future(self._toolbox.run(call.name, call.arguments))

@@ -39,6 +39,10 @@ class Tool(Protocol):
     def timeout_s(self) -> float:
         """How long it may take."""
 
+    @property
+    def harmless(self) -> bool:
+        """Whether it may be run for an answer that is thrown away: nothing comes of it but text."""
+
     async def run(self, arguments: Mapping[str, Any]) -> str:
         """What came of it, as JSON or plain text. Raises ToolFailure."""
 
@@ -59,6 +63,7 @@ class HttpTool(BaseModel):
     method: Literal["GET", "POST"] = "GET"
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     timeout_s: float = Field(5.0, gt=0, le=60)
+    harmless: bool = False
 
     async def run(self, arguments: Mapping[str, Any]) -> str:
         """As Tool."""
@@ -83,6 +88,7 @@ class GetTime:
     description = "The current date and time."
     parameters: Mapping[str, Any] = NO_ARGUMENTS
     timeout_s = 1.0
+    harmless = True
 
     async def run(self, arguments: Mapping[str, Any]) -> str:
         """As Tool."""
@@ -102,6 +108,10 @@ class Toolbox:
 
     def __contains__(self, name: str) -> bool:
         return name in self._tools
+
+    def harmless(self, name: str) -> bool:
+        """Whether that one may be run ahead."""
+        return self._tools[name].harmless
 
     @property
     def functions(self) -> list[dict[str, Any]]:

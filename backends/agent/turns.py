@@ -38,8 +38,8 @@ class Patience:
     at_least_s: float = 0.25
     at_most_s: float = 2.0
     unjudged_s: float = 0.9
-    sure: float = 0.9
-    unsure: float = 0.2
+    sure: float = 0.95  # Smart Turn is nearly always below 0.1 or above 0.95
+    unsure: float = 0.75
 
     @classmethod
     def fixed(cls, silence_s: float) -> Patience:

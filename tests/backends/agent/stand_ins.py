@@ -40,12 +40,13 @@ class Writer:
     def __init__(self, *texts: str | ModelFailure | None) -> None:
         self._texts = list(texts)
         self.asked = 0
+        self.fed_bytes = 0
 
     def listen(self, call: str) -> Writer:
         return self
 
     def feed(self, pcm: bytes) -> None:
-        pass
+        self.fed_bytes += len(pcm)
 
     async def text(self, *, final: bool) -> str:
         text = self._texts[min(self.asked, len(self._texts) - 1)]

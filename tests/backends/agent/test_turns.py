@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.agent.completeness import OPEN, completeness
+from backends.agent.completeness import OPEN, completeness, surely_complete
 from backends.agent.listening import StablePrefix, detector
 from backends.agent.models import WINDOW_S
 from backends.agent.turns import (
@@ -133,11 +133,33 @@ def test_what_the_session_asks_for() -> None:
         ("When you have time, call me.", 0.95, 0.9, 1),
         ("My name is Alexander.", None, 0.5, 0.7),
         ("", 0.9, 0, OPEN),
+        ("Could you tell me?", 0.99, 0, OPEN),
+        ("She told me that.", 0.99, 0, OPEN),
+        ("To be honest.", 0.99, 0, OPEN),
+        ("What do you think?", 0.9, 0.9, 1),
+        ("Okay.", 0.9, 0.9, 1),
     ],
 )
 def test_words_move_the_verdict(text: str, melody: float | None, low: float, high: float) -> None:
     """Nobody stops after `the`; a question mark helps; words that say nothing leave it alone."""
     assert low <= completeness(text, melody) <= high
+
+
+@pytest.mark.parametrize(
+    ("text", "sure"),
+    [
+        ("What is the capital of France?", True),
+        ("Can you recommend a good book?", True),
+        ("Could you tell me?", False),
+        ("Would you please give it to me?", False),
+        ("I would like to book a table.", False),
+        ("Who knows?", False),
+        ("Can you remind me too?", False),
+    ],
+)
+def test_a_whole_question_needs_no_melody(text: str, sure: bool) -> None:
+    """Five words and an object; what could go on is heard again."""
+    assert surely_complete(text) is sure
 
 
 def test_growing_transcripts_tell_what_is_sure() -> None:
