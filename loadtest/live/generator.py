@@ -62,6 +62,7 @@ class Generator:
         self._leaving: set[asyncio.Task[None]] = set()
         self._next_tick = 0
         self._speaking = True
+        self._next_arrival_s = 0.0
 
     async def run(self) -> None:
         """Return when the order's time is over and every call has been left."""
@@ -100,11 +101,23 @@ class Generator:
         while True:
             wanted = self._order.calls_at(self._second)
             there = len(self._calls) + len(self._placing)
-            for _ in range(min(wanted - there, self._room_to_place())):
+            for _ in range(self._newcomers(wanted - there)):
                 self._start(self._placing, self._place_one())
             for _ in range(min(there - wanted, len(self._calls))):
                 self._remove(self._calls[0], "ended")
             await asyncio.sleep(POPULATION_S)
+
+    def _newcomers(self, missing: int) -> int:
+        """How many callers come now: as many as are missing, or as chance has it."""
+        rate = self._order.arrivals_per_s
+        if rate is None:
+            return min(missing, self._room_to_place())
+        due_s = time.time() - self._start_s
+        count = 0
+        while self._next_arrival_s <= due_s:
+            self._next_arrival_s += self._random.expovariate(rate / self._order.processes)
+            count += 1
+        return min(count, max(0, missing))
 
     def _room_to_place(self) -> int:
         """Callers who wait to be let in do not keep others from trying; handshakes are bounded."""

@@ -53,6 +53,8 @@ def execute(
     except (StartupError, ExceptionGroup) as error:
         return _failed(name, _first(error), as_json=as_json)
     result = judge(scenario, run.moments, run.faults)
+    if run.redis_commands is not None:
+        result.figures["redis_commands_per_s"] = round(run.redis_commands / scenario.seconds, 1)
     place = report or REPORTS / f"{name}.html"
     _write(place, scenario.title, result, run, text)
     print_result(name, result, Console())

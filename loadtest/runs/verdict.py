@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtest.live.tally import total
-from loadtest.runs.metrics import Metric, figures, known, loss_percent
+from loadtest.runs.metrics import Metric, cost_of_a_call, figures, known, loss_percent
 from loadtest.runs.scenario_file import Bound, ScenarioFile
 from loadtest.runs.timeline import Moment
 from loadtest.scenario import Check, Result
@@ -55,6 +55,8 @@ def judge(scenario: ScenarioFile, moments: Sequence[Moment], faults: Sequence[In
     values = figures(moments)
     whole = total(moment.tally for moment in moments)
     result = Result(figures={**known(values)}, failures=whole.failures)
+    if per_call := cost_of_a_call(moments):
+        result.figures["cpu_ms_per_call_s"] = per_call
     costs = [cost.as_json() for cost in costs_of(faults, moments)]
     if costs:
         result.figures["faults"] = costs
