@@ -12,7 +12,7 @@ from launcher import StartupError
 from loadtest.plan.command import plan_command
 from loadtest.relay_bench.benchmark import add_benchmarks
 from loadtest.report import print_result, progress_bar
-from loadtest.runs.command import run_command
+from loadtest.runs.command import fleet_command, run_command
 from loadtest.scenario import Limits, Result, Scenario
 from loadtest.scenarios import SCENARIOS
 from loadtest.scenarios.relay import BENCHMARKS
@@ -105,6 +105,7 @@ for _scenario in SCENARIOS.values():
     add_command(_scenario)
 add_benchmarks(app, BENCHMARKS)
 app.command("run")(run_command)
+app.command("fleet")(fleet_command)
 app.command("storm")(storm_command)
 app.command("plan")(plan_command)
 app.command("simulate")(simulate_command)

@@ -37,6 +37,8 @@ class Fault(Strict):
     """A part that was killed or stopped is started after this, else at once as a pod would be."""
     deadline_s: Annotated[int, Field(ge=0, le=86_400)] = 0
     """Of a drain: calls that are left then are ended; 0 is never."""
+    calls_lost_max: Annotated[int, Field(ge=0)] | None = None
+    """How many calls it may cost; without it any number."""
 
     @property
     def name(self) -> str:
