@@ -42,13 +42,14 @@ class AdminSecurity:
 
     tls: AdminTls | None = None
     tokens: tuple[AdminToken, ...] = ()
+    health: Address | None = None  # serves health alone, without TLS: kubelets cannot do it
 
     @classmethod
     def of(cls, settings: FleetSettings) -> AdminSecurity:
         """As the settings say."""
         certificate, key = settings.admin_tls_cert, settings.admin_tls_key
         tls = AdminTls(certificate, key, settings.admin_client_ca) if certificate and key else None
-        return cls(tls, settings.admin_tokens)
+        return cls(tls, settings.admin_tokens, settings.admin_health)
 
     def check(self) -> None:
         """Raise BadCertificate for certificates that cannot serve."""
@@ -78,8 +79,10 @@ class AdminServer:
         port: int,
         health_servicer: _Health,
         service_names: Sequence[str],
+        health_server: grpc.aio.Server | None = None,
     ) -> None:
         self._server = server
+        self._health_server = health_server
         self._health = health_servicer
         self._service_names = ("", *service_names)
         self.port = port
@@ -94,6 +97,8 @@ class AdminServer:
         """Report NOT_SERVING, let running calls end for `grace_s`, then cancel them."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
+        if self._health_server:
+            await self._health_server.stop(grace_s)
 
 
 async def serve(
@@ -113,21 +118,32 @@ async def serve(
     server = grpc.aio.server(options=_OPTIONS, interceptors=[AdminGuard(security.access)])
     for add in add_services:
         add(server)
-    health_servicer = _add_health(server)
+    health_servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
+    _add_health(health_servicer, server)
+    health_server = await _serve_health(health_servicer, security.health)
     own = (health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection((*service_names, *own), server)
     port = _bind(server, address, credentials)
-    admin = AdminServer(server, port, health_servicer, service_names)
+    admin = AdminServer(server, port, health_servicer, service_names, health_server)
     await admin.set_serving(False)
     await health_servicer.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
     await server.start()
     return admin
 
 
-def _add_health(server: grpc.aio.Server) -> _Health:
-    servicer: _Health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+def _add_health(servicer: _Health, server: grpc.aio.Server) -> None:
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    return servicer
+
+
+async def _serve_health(servicer: _Health, address: Address | None) -> grpc.aio.Server | None:
+    if address is None:
+        return None
+    await check_free(address)
+    server = grpc.aio.server(options=_OPTIONS)
+    _add_health(servicer, server)
+    _bind(server, address, None)
+    await server.start()
+    return server
 
 
 def _bind(

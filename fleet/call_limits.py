@@ -179,6 +179,7 @@ class CallLimits:
             if renew:
                 await self._ledger.hold(_places(self._live.values()))
                 await self._learn()
+                self._outages.answered()
         except StoreUnavailable as error:
             self._failed(error)
         self._tell_exhausted(used)

@@ -123,7 +123,12 @@ class LeaseKeeper:
             self._lose(self.lease)
 
     def _lose(self, lost: Lease) -> None:
-        log.error("lease_lost", node=lost.index, epoch=lost.epoch)
+        log.error(
+            "lease_lost",
+            node=lost.index,
+            epoch=lost.epoch,
+            reason="another process has claimed this node index since; this one takes a new index",
+        )
         self.lease = None
         self.losses += 1
         self._on_loss(lost)

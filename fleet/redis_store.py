@@ -116,6 +116,12 @@ class RedisStore:
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
+    async def unix_s(self) -> float:
+        """Redis' clock. Raises StoreUnavailable."""
+        with self._link.failures_named():
+            seconds, micros = await self._redis.time()
+        return float(seconds) + float(micros) / 1e6
+
     async def close(self) -> None:
         """As `Store.close`."""
         await self._link.close()

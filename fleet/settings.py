@@ -113,6 +113,12 @@ class FleetSettings(ProcessSettings):
         validate_default=True,
         json_schema_extra={"default": "no TLS"},
     )
+    admin_health: Address | None = Field(
+        None,
+        description="one more port that serves gRPC health alone, without TLS, for probes that "
+        "cannot do it (kubelets)",
+        json_schema_extra={"default": "none"},
+    )
     admin_client_ca: Path | None = Field(
         None,
         description="PEM of the CA whose certificates clients must have (mTLS): CN is the "

@@ -9,12 +9,14 @@ import typer
 from rich.console import Console
 
 from launcher import StartupError
+from loadtest.plan.command import plan_command
 from loadtest.relay_bench.benchmark import add_benchmarks
 from loadtest.report import print_result, progress_bar
-from loadtest.runs.command import run_command
+from loadtest.runs.command import fleet_command, run_command
 from loadtest.scenario import Limits, Result, Scenario
 from loadtest.scenarios import SCENARIOS
 from loadtest.scenarios.relay import BENCHMARKS
+from loadtest.simulate.command import simulate_command
 from loadtest.storm.command import storm_command
 from loadtest.target import open_target
 from loadtest.voice_bench.command import add_voice_commands
@@ -105,7 +107,10 @@ for _scenario in SCENARIOS.values():
 add_benchmarks(app, BENCHMARKS)
 app.command("run")(run_command)
 add_voice_commands(app)
+app.command("fleet")(fleet_command)
 app.command("storm")(storm_command)
+app.command("plan")(plan_command)
+app.command("simulate")(simulate_command)
 
 if __name__ == "__main__":
     app()

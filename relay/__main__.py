@@ -13,6 +13,7 @@ import grpc.aio
 import structlog
 
 from fleet import admin, logs, process, process_admin
+from fleet.clock import warn_of_skew
 from fleet.directory import Directory, Node
 from fleet.directory_follower import DirectoryFollower
 from fleet.ending import ending
@@ -53,6 +54,7 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
         follower = DirectoryFollower(store, directory)
         directory.listen(partial(_tell_workers, crew.nodes))
         await follower.load()
+        await warn_of_skew(store)
         if inherited:
             stack.callback(inherited.close)
             inherited.prepare(crew)

@@ -25,6 +25,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "transceiver": frozenset({"wire", "datagram", "fleet", "trunkline"}),
     "backends": frozenset({"wire", "fleet", "trunkline"}),
     "launcher": frozenset({"wire", "fleet"}),
+    # backends.serve is what backend authors use, and the harness has backends of its own.
     "loadtest": frozenset({"wire", "datagram", "fleet", "launcher", "backends", "trunkline"}),
     "cli": frozenset({"wire", "fleet", "trunkline"}),
     "console": frozenset(),

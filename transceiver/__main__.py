@@ -24,6 +24,7 @@ from aiohttp import web
 from fleet import admin, logs, process, process_admin
 from fleet.address import WILDCARDS, Address
 from fleet.call_limits import CallLimits
+from fleet.clock import warn_of_skew
 from fleet.directory import Node
 from fleet.ending import ending
 from fleet.listen import check_free
@@ -97,6 +98,7 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place =
         stack.push_async_callback(node.close)
         stack.push_async_callback(engine.close)
         await node.claim()
+        await warn_of_skew(store)
         running.append(tasks.create_task(node.run()))
         running.append(tasks.create_task(limits.run()))
         running += [tasks.create_task(link.run()) for link in links]

@@ -15,9 +15,11 @@ import random
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 
 import aiohttp
+import numpy as np
+import numpy.typing as npt
 
 from fleet.ending import ending
 from loadtest.callers.light_dtls import Identity
@@ -27,6 +29,7 @@ from loadtest.live.line import GRACE_S, Chunk
 from loadtest.live.order import Mix, Order
 from loadtest.live.port import Later
 from loadtest.live.tally import Tally
+from loadtest.media_bench.lateness import Times
 from loadtest.target import Target
 
 ROUND_S = 0.020
@@ -62,6 +65,7 @@ class Generator:
         self._leaving: set[asyncio.Task[None]] = set()
         self._next_tick = 0
         self._speaking = True
+        self._next_arrival_s = 0.0
 
     async def run(self) -> None:
         """Return when the order's time is over and every call has been left."""
@@ -100,11 +104,23 @@ class Generator:
         while True:
             wanted = self._order.calls_at(self._second)
             there = len(self._calls) + len(self._placing)
-            for _ in range(min(wanted - there, self._room_to_place())):
+            for _ in range(self._newcomers(wanted - there)):
                 self._start(self._placing, self._place_one())
             for _ in range(min(there - wanted, len(self._calls))):
                 self._remove(self._calls[0], "ended")
             await asyncio.sleep(POPULATION_S)
+
+    def _newcomers(self, missing: int) -> int:
+        """How many callers come now: as many as are missing, or as chance has it."""
+        rate = self._order.arrivals_per_s
+        if rate is None:
+            return min(missing, self._room_to_place())
+        due_s = time.time() - self._start_s
+        count = 0
+        while self._next_arrival_s <= due_s:
+            self._next_arrival_s += self._random.expovariate(rate / self._order.processes)
+            count += 1
+        return min(count, max(0, missing))
 
     def _room_to_place(self) -> int:
         """Callers who wait to be let in do not keep others from trying; handshakes are bounded."""
@@ -281,11 +297,20 @@ class Generator:
         line.duplicates = line.rejected = 0
 
     def _count(self, chunk: Chunk) -> None:
-        tally = self._tally(chunk.at_s)
-        tally.sent += chunk.sent
-        tally.echoed += chunk.echoed
-        tally.lateness_ms.add(1000 * chunk.lateness_s)
-        tally.send_lateness_ms.add(1000 * chunk.send_lateness_s)
+        """Add frames to the seconds they were due in; a chunk lies in two."""
+        for tally, frames in self._by_second(chunk.echoed_at_s):
+            tally.sent += int(frames.sum())
+            tally.echoed += int(frames.sum())
+            tally.lateness_ms.add(1000 * chunk.lateness_s[frames])
+            tally.send_lateness_ms.add(1000 * chunk.send_lateness_s[frames])
+        for tally, frames in self._by_second(chunk.lost_at_s):
+            tally.sent += int(frames.sum())
+
+    def _by_second(self, at_s: Times) -> Iterator[tuple[Tally, npt.NDArray[np.bool_]]]:
+        """The tallies of these times, each with which of them are its own."""
+        seconds = np.floor(at_s - self._start_s)
+        for second in np.unique(seconds):
+            yield self._tally(self._start_s + float(second) + 0.5), seconds == second
 
     def _tell_until(self, second: int) -> None:
         while self._told < second:

@@ -32,17 +32,15 @@ class _Frame:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Fifty frames (fewer at the end of a call), judged. Times in seconds, `at_s` of the first."""
+    """Fifty frames (fewer at the end of a call), judged. Times in seconds.
 
-    at_s: float
-    sent: int
+    `echoed_at_s` and `lost_at_s` are when frames were due; the other two go by echoed frame.
+    """
+
+    echoed_at_s: Times
+    lost_at_s: Times
     lateness_s: Times
     send_lateness_s: Times
-
-    @property
-    def echoed(self) -> int:
-        """How many came back in time."""
-        return len(self.lateness_s)
 
 
 @dataclass
@@ -57,7 +55,7 @@ class Line:
     duplicates: int = 0
     rejected: int = 0
     gap_s: float = 0.0
-    """Longest silence since `take_gap`."""
+    """Longest silence since `take_gap`; of calls that are echoed."""
     barge_in_s: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -132,16 +130,17 @@ class Line:
         self._note(seen_s)
 
     def _note(self, seen_s: float) -> None:
-        self.gap_s = max(self.gap_s, seen_s - self.heard_s)
+        if self.echoes:  # a backend that waits for its turn is silent by right
+            self.gap_s = max(self.gap_s, seen_s - self.heard_s)
         self.heard_s = max(self.heard_s, seen_s)
 
     def _judge(self, frames: list[_Frame], now_s: float) -> Chunk:
         found = [frame for frame in frames if frame.seen_s is not None]
-        lost = [f for f in frames if f.seen_s is None and f.sent_s + GRACE_S < now_s]
+        lost = (f for f in frames if f.seen_s is None and f.sent_s + GRACE_S < now_s)
         scheduled, sent = _times(f.scheduled_s for f in found), _times(f.sent_s for f in found)
         seen = _times(f.seen_s or 0.0 for f in found)
         late = lateness_s(scheduled, sent, seen)
-        return Chunk(frames[0].scheduled_s, len(found) + len(lost), late, sent - scheduled)
+        return Chunk(scheduled, _times(f.scheduled_s for f in lost), late, sent - scheduled)
 
 
 def _times(values: Iterator[float]) -> Times:

@@ -77,6 +77,11 @@ class Retry(Strict):
     """It gives up after this and another caller takes its place."""
 
 
+Arrivals = Annotated[float, Field(gt=0, le=1000)]
+"""Callers a second, by chance, as long as the ramp lets them: then a call that ends is not replaced
+and who was refused is gone, as callers are who do not know of each other."""
+
+
 class Order(Strict):
     """Everything one generator process needs. `index` of `processes`; calls are dealt in turns."""
 
@@ -85,6 +90,7 @@ class Order(Strict):
     ramp: Annotated[tuple[Point, ...], Field(min_length=1, max_length=1000)]
     mixes: Annotated[tuple[Mix, ...], Field(min_length=1, max_length=32)]
     retry: Retry = Retry()
+    arrivals_per_s: Arrivals | None = None
     seconds: Seconds
     dead_after_s: Seconds
     index: Annotated[int, Field(ge=0)] = 0

@@ -12,14 +12,16 @@ import typer
 from rich.console import Console
 
 from launcher import StartupError
+from loadtest.live.order import MAX_CALLS
 from loadtest.report import print_result
 from loadtest.runs.conductor import Run, conduct
 from loadtest.runs.live_view import live_view
 from loadtest.runs.page import page
-from loadtest.runs.scenario_file import ScenarioError, ScenarioFile, read_scenario
+from loadtest.runs.scenario_file import Bound, ScenarioError, ScenarioFile, read_scenario
 from loadtest.runs.verdict import judge
 from loadtest.scenario import Result
 
+FLEET = Path(__file__).parents[1] / "scenarios.d" / "fleet.toml"
 REPORTS = Path("artifacts") / "loadtest"
 USAGE_ERROR = 2
 
@@ -43,6 +45,38 @@ def run_command(
     raise typer.Exit(execute(read, name, scenario.read_text(), report, as_json=as_json))
 
 
+def fleet_command(
+    calls: Annotated[int, typer.Option(min=1, max=MAX_CALLS, help="Live calls.")] = 200,
+    report: Annotated[
+        Path | None, typer.Option(help="Where the HTML report goes.", show_default=str(REPORTS))
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object as the last line.")
+    ] = False,
+) -> None:
+    """Three relays, three transceivers, two backends, Redis with sentinels: one of each is lost."""
+    raise typer.Exit(
+        execute(
+            of_size(read_scenario(FLEET), calls),
+            "fleet",
+            FLEET.read_text(),
+            report,
+            as_json=as_json,
+        )
+    )
+
+
+def of_size(scenario: ScenarioFile, calls: int) -> ScenarioFile:
+    """The scenario with another number of calls at its highest, and that as its threshold."""
+    most = max(point.calls for point in scenario.ramp)
+    ramp = tuple(
+        point.model_copy(update={"calls": round(point.calls * calls / most)})
+        for point in scenario.ramp
+    )
+    reached = {**scenario.thresholds, "calls_live_max": Bound(min=calls)}
+    return scenario.model_copy(update={"ramp": ramp, "thresholds": reached})
+
+
 def execute(
     scenario: ScenarioFile, name: str, text: str, report: Path | None, *, as_json: bool
 ) -> int:
@@ -53,6 +87,8 @@ def execute(
     except (StartupError, ExceptionGroup) as error:
         return _failed(name, _first(error), as_json=as_json)
     result = judge(scenario, run.moments, run.faults)
+    if run.redis_commands is not None:
+        result.figures["redis_commands_per_s"] = round(run.redis_commands / scenario.seconds, 1)
     place = report or REPORTS / f"{name}.html"
     _write(place, scenario.title, result, run, text)
     print_result(name, result, Console())

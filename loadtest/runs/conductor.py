@@ -21,6 +21,7 @@ from loadtest.runs.timeline import Moment, Timeline
 from loadtest.runs.usage import UsageMeter
 from loadtest.runs.verdict import Inflicted
 from loadtest.stand import Shape, Stand
+from loadtest.stand.redis import commands_processed
 from loadtest.target import Target
 
 LEAD_S = 0.5
@@ -48,6 +49,8 @@ class Run:
     moments: list[Moment] = field(default_factory=list)
     faults: list[Inflicted] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    redis_commands: int | None = None
+    """What a single Redis was asked during the run; None with sentinels or without a stand."""
 
 
 async def conduct(scenario: ScenarioFile, watcher: Watcher) -> Run:
@@ -56,11 +59,21 @@ async def conduct(scenario: ScenarioFile, watcher: Watcher) -> Run:
     async with _targets(scenario) as (targets, stand):
         async with generators(_orders(scenario, targets)) as started:
             watcher.stage("running")
+            before = await _redis_commands(stand)
             run = await _run(scenario, stand, started, watcher)
+            after = await _redis_commands(stand)
+            if before is not None and after is not None:
+                run.redis_commands = max(0, after - before)
         watcher.stage("ending")
         if stand is not None:
             run.log = list(stand.log.lines)
     return run
+
+
+async def _redis_commands(stand: Stand | None) -> int | None:
+    if stand is None or stand.shape.redis != "single":
+        return None
+    return await commands_processed(stand.setting("relay-1", "TRUNKLINE_REDIS_URL"))
 
 
 @asynccontextmanager
@@ -94,6 +107,7 @@ def _orders(scenario: ScenarioFile, targets: Sequence[Target]) -> list[Order]:
             ramp=scenario.ramp,
             mixes=scenario.mix,
             retry=scenario.retry,
+            arrivals_per_s=scenario.arrivals_per_s,
             seconds=scenario.seconds,
             dead_after_s=scenario.dead_after_s,
             index=index,

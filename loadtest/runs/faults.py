@@ -33,7 +33,7 @@ async def inflict(stand: Stand, fault: Fault, start_s: float) -> Inflicted:
         raise StartupError(f"{fault.name}: {_reason(error)}") from None
     took_s = time.time() - at_s
     await _come_back(stand, fault, part)
-    return Inflicted(fault.name, part, at_s - start_s, took_s, note)
+    return Inflicted(fault.name, part, at_s - start_s, took_s, note, fault.calls_lost_max)
 
 
 async def _do(stand: Stand, fault: Fault, part: str) -> str:

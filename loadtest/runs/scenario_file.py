@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from loadtest.live.order import Mix, Point, Retry, Seconds, Strict
+from loadtest.live.order import Arrivals, Mix, Point, Retry, Seconds, Strict
 from loadtest.runs.metrics import Metric
 from loadtest.stand import Shape
 from loadtest.stand.stand import MASTER
@@ -37,6 +37,8 @@ class Fault(Strict):
     """A part that was killed or stopped is started after this, else at once as a pod would be."""
     deadline_s: Annotated[int, Field(ge=0, le=86_400)] = 0
     """Of a drain: calls that are left then are ended; 0 is never."""
+    calls_lost_max: Annotated[int, Field(ge=0)] | None = None
+    """How many calls it may cost; without it any number."""
 
     @property
     def name(self) -> str:
@@ -95,6 +97,7 @@ class ScenarioFile(Strict):
     ramp: Annotated[tuple[Point, ...], Field(min_length=1, max_length=1000)]
     mix: Annotated[tuple[Mix, ...], Field(min_length=1, max_length=32)]
     retry: Retry = Retry()
+    arrivals_per_s: Arrivals | None = None
     flows: Flows | None = None
     fault: Annotated[tuple[Fault, ...], Field(max_length=100)] = ()
     thresholds: dict[Metric, Bound]
@@ -140,6 +143,7 @@ def parts_of(shape: Shape) -> list[str]:
         "backend": shape.backends,
         "redis": servers,
         "sentinel": servers if servers > 1 else 0,
+        "talker": int(shape.talker),
     }
     numbered = [f"{kind}-{n + 1}" for kind, count in counts.items() for n in range(count)]
     return [*numbered, MASTER]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtest.live.tally import total
-from loadtest.runs.metrics import Metric, figures, known, loss_percent
+from loadtest.runs.metrics import Metric, cost_of_a_call, figures, known, loss_percent
 from loadtest.runs.scenario_file import Bound, ScenarioFile
 from loadtest.runs.timeline import Moment
 from loadtest.scenario import Check, Result
@@ -24,6 +24,7 @@ class Inflicted:
     at_s: float
     took_s: float
     note: str = ""
+    calls_lost_max: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,18 @@ def judge(scenario: ScenarioFile, moments: Sequence[Moment], faults: Sequence[In
     values = figures(moments)
     whole = total(moment.tally for moment in moments)
     result = Result(figures={**known(values)}, failures=whole.failures)
-    costs = [cost.as_json() for cost in costs_of(faults, moments)]
+    if per_call := cost_of_a_call(moments):
+        result.figures["cpu_ms_per_call_s"] = per_call
+    costs = costs_of(faults, moments)
     if costs:
-        result.figures["faults"] = costs
+        result.figures["faults"] = [cost.as_json() for cost in costs]
     result.checks = [
         *checks(scenario.thresholds, values),
+        *(
+            _affordable(cost, most)
+            for cost in costs
+            if (most := cost.fault.calls_lost_max) is not None
+        ),
         Check("every fault was done", len(faults) == len(scenario.fault), f"{len(faults)}"),
     ]
     return result
@@ -77,6 +85,11 @@ def costs_of(faults: Sequence[Inflicted], moments: Sequence[Moment]) -> list[Cos
         _cost(fault, [m for m in moments if _within(m, fault.at_s, end)])
         for fault, end in zip(faults, ends, strict=False)  # the last end is nobody's without faults
     ]
+
+
+def _affordable(cost: Cost, most: int) -> Check:
+    detail = f"{cost.calls_lost} calls lost, at most {most}"
+    return Check(f"{cost.fault.name} at {cost.fault.at_s:.0f} s", cost.calls_lost <= most, detail)
 
 
 def _within(moment: Moment, start_s: float, end_s: float) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launcher.addresses import LOOPBACK, free_ports, join
 from launcher.backend_choice import BACKENDS
@@ -14,6 +15,7 @@ from loadtest.stand.redis import PORTS as REDIS_PORTS
 from loadtest.stand.redis import RedisParts
 from loadtest.stand.shape import Shape
 
+TALKER = "talker-1"
 PORTS_EACH = len(Ports.__dataclass_fields__)
 
 
@@ -28,6 +30,7 @@ class Plan:
 def take_ports(shape: Shape) -> tuple[list[int], list[Ports]]:
     """Free ports: for Redis, and for each number a process may have. All in one go, none twice."""
     most = max(shape.relays, shape.transceivers, shape.backends)
+    most = most + shape.talker  # the last one's backend port is the talker's
     ports = free_ports(REDIS_PORTS + most * PORTS_EACH)
     starts = range(REDIS_PORTS, len(ports), PORTS_EACH)
     return ports[:REDIS_PORTS], [Ports(*ports[start : start + PORTS_EACH]) for start in starts]
@@ -49,7 +52,16 @@ def plan_fleet(
             name = f"{kind}-{number + 1}"
             settings[name] = _settings(shape, common, ports[number], number, ports)
             parts.append(_part(kind, settings[name], environment, redis.ready, name))
+    if shape.talker:
+        settings[TALKER] = fill(common, ports[-1], loopback_only=True)
+        parts.append(talker_part(settings[TALKER], environment))
     return Plan(tuple(parts), settings)
+
+
+def talker_part(variables: Mapping[str, str], environment: Mapping[str, str]) -> Part:
+    """The backend that answers. Raises StartupError as other parts do."""
+    part = backend_part(variables, environment, TALKER)
+    return replace(part, command=(sys.executable, "-m", "loadtest.peers.talker"))
 
 
 def _counts(shape: Shape) -> tuple[tuple[str, int], ...]:
@@ -64,17 +76,19 @@ def _common(shape: Shape, redis: RedisParts, ports: Sequence[Ports]) -> dict[str
     """What all have alike: keys, Redis, backends, log, and what the shape says."""
     made = fill({}, ports[0], loopback_only=True)
     alike = ("TRUNKLINE_TOKEN_KEYS", "TRUNKLINE_TRUNK_KEYS", "TRUNKLINE_TRANSCEIVER_API_KEYS")
-    backends = (
+    backends = [
         f"backend-{number + 1}={join(LOOPBACK, ports[number].backend)}"
         for number in range(shape.backends)
-    )
+    ]
+    if shape.talker:
+        backends.append(f"talker={join(LOOPBACK, ports[-1].backend)}*0")
     return {
         **{name: made[name] for name in alike},
         "TRUNKLINE_REDIS_URL": redis.url,
         "TRUNKLINE_LOG_LEVEL": "warning",
         "TRUNKLINE_TRANSCEIVER_CONSOLE": "false",
         "TRUNKLINE_RELAY_WORKERS": str(shape.relay_workers),
-        **({"TRUNKLINE_TRANSCEIVER_BACKENDS": ",".join(backends)} if shape.backends else {}),
+        **({"TRUNKLINE_TRANSCEIVER_BACKENDS": ",".join(backends)} if backends else {}),
         **shape.variables,
     }
 

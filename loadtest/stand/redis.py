@@ -190,6 +190,15 @@ def _client(port: int, password: str | None = None) -> Redis:
     )
 
 
+async def commands_processed(url: str) -> int | None:
+    """How many commands a server has carried out; None when it does not answer."""
+    try:
+        async with Redis.from_url(url, socket_timeout=ANSWER_TIMEOUT_S) as client:
+            return int((await client.info("stats"))["total_commands_processed"])
+    except (RedisError, OSError):
+        return None
+
+
 async def master_port(sentinel_port: int) -> int | None:
     """Who a sentinel says is the master now; None when it does not answer or knows none."""
     try:

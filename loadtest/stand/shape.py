@@ -19,6 +19,8 @@ class Shape(BaseModel):
     transceivers: Count = 1
     backends: Annotated[int, Field(ge=0, le=16)] = 1
     """With none, `variables` name one that is there already."""
+    talker: bool = False
+    """A backend called `talker` that answers in pauses, for those who ask for it."""
     relay_workers: Annotated[int, Field(ge=1, le=8)] = 1
     redis: Literal["single", "sentinel"] = "single"
     variables: dict[Setting, str] = Field(default_factory=dict)

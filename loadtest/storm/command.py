@@ -68,9 +68,7 @@ async def brew(storm: Storm) -> Result:
                 start_s = float(int(time.time()) + 2)
                 for generator in started:
                     generator.begin(start_s)
-                residents, regulars, naive = [
-                    *await asyncio.gather(*(_all(one) for one in started))
-                ]
+                residents, regulars, naive = await asyncio.gather(*(_all(one) for one in started))
         at_s, end_s = start_s + storm.at_s, start_s + storm.end_s
         started_calls = backend.started_between(at_s, end_s)
         return judge(storm, Seen(residents, regulars, naive, started_calls, backend.most))

@@ -29,6 +29,7 @@ from fleet.errors import StoreUnavailable
 from fleet.event_tap import MAX_WAITING, MAX_WATCHERS, EventTap, TooManyWatchers
 from fleet.process_admin import ProcessAdmin
 from fleet.settings import FleetSettings
+from tests.conftest import free_port
 from tests.fleet.certificates import Authority
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
@@ -203,6 +204,20 @@ async def test_health_needs_nothing() -> None:
     async with connected(AdminSecurity(tokens=TOKENS)) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == 2
+
+
+async def test_a_port_for_probes_that_cannot_do_tls(tmp_path: Path) -> None:
+    """It says what the admin port says of health, without TLS, and nothing else."""
+    place = Address("127.0.0.1", free_port())
+    tls = AdminTls(*Authority(tmp_path).issue("server"))
+    async with (
+        served(AdminSecurity(tls, TOKENS, place)),
+        grpc.aio.insecure_channel(str(place)) as channel,
+    ):
+        health = health_pb2_grpc.HealthStub(channel)
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == 2
+        info = stub(channel).GetInfo(admin_pb2.GetInfoRequest(), metadata=sent(OPERATOR))
+        assert await code_of(info) is Code.UNIMPLEMENTED
 
 
 async def test_every_action_is_logged_with_who_and_why() -> None:

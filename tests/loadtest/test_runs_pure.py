@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.live.tally import Tally
+from loadtest.runs.command import FLEET, of_size
 from loadtest.runs.metrics import METRICS, figures
 from loadtest.runs.page import page
 from loadtest.runs.plots import draw, plots_of
@@ -156,6 +157,27 @@ def test_a_fault_is_charged_until_the_next_one() -> None:
     faults = [Inflicted("kill a", "a", 2.5, 0.1), Inflicted("kill b", "b", 5.0, 0.1)]
     assert [cost.calls_lost for cost in costs_of(faults, moments)] == [1, 2]
     assert costs_of([], moments) == []
+
+
+def test_a_fault_that_cost_more_calls_than_it_may() -> None:
+    """Its own bound is a check; a fault without one may cost what it likes."""
+    moments = run_of(10)
+    moments[6].tally.lost_calls = 2
+    faults = [
+        Inflicted("kill a", "a", 2.5, 0.1, calls_lost_max=0),
+        Inflicted("kill b", "b", 5.0, 0.1, calls_lost_max=1),
+        Inflicted("kill c", "c", 8.0, 0.1),
+    ]
+    result = judge(parse_scenario(GOOD.encode(), "x"), moments, faults)
+    held = {check.name: check.passed for check in result.checks if check.name.startswith("kill")}
+    assert held == {"kill a at 2 s": True, "kill b at 5 s": False}
+
+
+def test_the_fleet_in_another_size() -> None:
+    """Half the calls are half the ramp, and reaching them is the threshold."""
+    small = of_size(read_scenario(FLEET), 100)
+    assert max(point.calls for point in small.ramp) == 100
+    assert small.thresholds["calls_live_max"].min == 100
 
 
 def test_a_fault_that_was_not_done_fails_the_run() -> None:

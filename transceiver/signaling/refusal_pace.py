@@ -39,7 +39,7 @@ class RefusalPace:
         """How long the next refusal waits; 0 within the burst, `longest_s` at most."""
         self._turn_s = max(self._turn_s, now - self._credit_s) + self._interval_s
         self._turn_s = min(self._turn_s, now + self._longest_s)
-        return min(max(0.0, self._turn_s - now), self._longest_s)  # a sum may round up
+        return min(max(0.0, self._turn_s - now), self._longest_s)  # the sum was rounded
 
 
 def paced_refusals(

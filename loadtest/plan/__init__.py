@@ -1,0 +1,1 @@
+"""`loadtest plan`: what so many calls need, from measured figures."""

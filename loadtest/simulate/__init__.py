@@ -1,0 +1,1 @@
+"""`loadtest simulate`: a day of a fleet in seconds."""
