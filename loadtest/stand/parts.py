@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from launcher.addresses import LOOPBACK, free_ports, join
-from launcher.backend_choice import BACKENDS
+from launcher.backend_choice import BACKENDS, BackendChoice
 from launcher.part import Part
 from launcher.plan import backend_part, relay_part, transceiver_part
 from launcher.variables import Ports, fill
@@ -60,8 +59,8 @@ def plan_fleet(
 
 def talker_part(variables: Mapping[str, str], environment: Mapping[str, str]) -> Part:
     """The backend that answers. Raises StartupError as other parts do."""
-    part = backend_part(variables, environment, TALKER)
-    return replace(part, command=(sys.executable, "-m", "loadtest.peers.talker"))
+    choice = BackendChoice("loadtest.peers.talker", "a backend that answers")
+    return backend_part(variables, environment, choice, TALKER)
 
 
 def _counts(shape: Shape) -> tuple[tuple[str, int], ...]:
