@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import secrets
 from pathlib import Path
 
 from cli.doctor import probe_call
 from cli.doctor.surroundings import Surroundings
 from cli.reach import Reach
 from fleet.address import Address
-from tests.cli.kit import Patient, trunkline
+from fleet.admin import AdminSecurity
+from fleet.admin_tls import AdminTls
+from tests.cli.kit import Patient, fleet, trunkline
 from tests.conftest import free_port
+from tests.fleet.certificates import Authority
+from tests.fleet.test_admin_access import served
 
 
 async def test_the_command_line(patient: Patient, tmp_path: Path) -> None:
@@ -73,3 +78,35 @@ async def test_what_cannot_be_done_is_one_line() -> None:
         assert err.count("\n") == 1
         assert "cannot be reached" in err
     assert (await trunkline(patient, "--admin", "nowhere", "nodes"))[0] == 2
+
+
+async def test_roles_reach_the_command_line(redis_url: str) -> None:
+    """No token, a viewer's, an operator's: the refusal says what is missing."""
+    viewer, operator = secrets.token_hex(16), secrets.token_hex(16)
+    tokens = f"viewer:dashboard:{viewer},operator:alice:{operator}"
+    async with fleet(redis_url, TRUNKLINE_ADMIN_TOKENS=tokens) as patient:
+        nobody = await trunkline(patient, "nodes")
+        assert nobody[0] == 1
+        assert "TRUNKLINE_ADMIN_TOKEN" in nobody[2]
+        seen = await trunkline(patient, "nodes", TRUNKLINE_ADMIN_TOKEN=viewer)
+        assert (seen[0], seen[2]) == (0, "")
+        drained = await trunkline(patient, "drain", "0", TRUNKLINE_ADMIN_TOKEN=viewer)
+        assert "needs the role operator" in drained[2]
+        assert (await trunkline(patient, "drain", "0", TRUNKLINE_ADMIN_TOKEN=operator))[0] == 0
+        said = [line for line in patient.stack.log.lines if "operator_action" in line]
+        assert any("alice" in line and "Drain" in line for line in said)
+
+
+async def test_tls_reaches_the_command_line(tmp_path: Path) -> None:
+    """With the CA it works, without it the line names the way out."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server")
+    async with served(AdminSecurity(AdminTls(certificate, key))) as port:
+        here = Reach(Address("localhost", port), ())
+        patient = Patient(None, Surroundings(here, "http://127.0.0.1:1"))  # type: ignore[arg-type]
+        plain = await trunkline(patient, "nodes")
+        assert plain[0] == 1
+        assert "--ca" in plain[2]
+        seen = await trunkline(patient, "--ca", str(authority.certificate), "nodes")
+        assert (seen[0], seen[2]) == (0, "")
+        assert "127.0.0.1:9201" in seen[1]
