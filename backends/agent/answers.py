@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
 
 from backends.agent.errands import Errands
@@ -22,7 +22,7 @@ from backends.agent.tools import Toolbox
 from backends.call import Call
 from backends.events import Playout
 from backends.realtime import InputTokens, OutputTokens, RealtimeSession, ServerEvent, Usage
-from backends.realtime.responses import Reason
+from backends.realtime.responses import Reason, Response
 
 Tell = Callable[[Sequence[ServerEvent]], None]
 Publish = Callable[[TurnRecord], None]
@@ -105,18 +105,28 @@ class Answers:
         reply.keep()
         self._playing = self._errands.run(self._play(reply), "playing")
 
-    async def stop(self, reason: Reason) -> None:
-        """Be silent; the answer that is given or heard ends here. Raises CallOver."""
+    def stop(self, reason: Reason) -> Coroutine[None, None, None]:
+        """Give up the answer that is given or heard now; what is returned makes silence of it.
+
+        An answer that begins before silence is made is another one and goes on. The coroutine
+        raises CallOver.
+        """
         playing, self._playing = self._playing, None
         if playing is not None:
             playing.cancel()
         if self._reply is not None:
             self.discard(self._reply)
+        return self._silence(reason, self._session.active, self._record)
+
+    async def _silence(
+        self, reason: Reason, response: Response | None, record: TurnRecord | None
+    ) -> None:
         heard = await self.mouth.stop() if self.mouth.speaking else {}
-        self._tell(self._session.response_done("cancelled", self._usage(), reason=reason))
+        if response is not None and self._session.active is response:
+            self._tell(self._session.response_done("cancelled", self._usage(), reason=reason))
         self._tell(self._session.output_cleared(heard))
-        if self._record is not None:
-            self._record.interrupted = True
+        if record is not None and self._record is record:
+            record.interrupted = True
             self._close_record()
 
     def hear(self, playout: Playout) -> None:
