@@ -33,9 +33,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_variables_exist(page: Path) -> None:
     """Advice to set something names a setting; `…_*` stands for several."""
     known = {variable(s, n) for s in (RelaySettings, TransceiverSettings) for n in s.model_fields}
+    known |= _options_of_the_command_line()
     for name, family in re.findall(r"(TRUNKLINE_[A-Z0-9_]*[A-Z0-9])(_\*)?", page.read_text()):
         found = {k for k in known if k == name or (family and k.startswith(name + "_"))}
         assert found, name
+
+
+def _options_of_the_command_line() -> set[str]:
+    sources = (path.read_text() for path in (ROOT / "cli").rglob("*.py"))
+    return {name for source in sources for name in re.findall(r'"(TRUNKLINE_[A-Z_]+)"', source)}
 
 
 def test_failures_name_what_is_counted() -> None:
