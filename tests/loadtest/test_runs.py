@@ -100,13 +100,14 @@ async def test_a_generator_ends_with_its_run() -> None:
     assert not psutil.pid_exists(pid)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="one call in 120 falls silent; which network does it is not known yet"
-)
 @pytest.mark.slow
 def test_bad_networks_and_rebinds(tmp_path: Path) -> None:
     """The example with four networks: nobody is lost, and a rebind costs one check interval."""
     example = Path(__file__).parents[2] / "loadtest" / "scenarios.d" / "bad-networks.toml"
     arguments = ["run", str(example), "--report", str(tmp_path / "r.html"), "--json"]
     output = CliRunner().invoke(app, arguments)
+    result = json.loads(output.output.splitlines()[-1])
+    failed = {name for name, held in result["checks"].items() if not held}
+    if failed == {"calls_lost"} and result["calls_lost"] == 1:
+        pytest.xfail("one call in 120 falls silent; the cause is not known yet")
     assert output.exit_code == 0, output.output

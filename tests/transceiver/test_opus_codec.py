@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backends.serve import OpusEncoder
 from transceiver.offer import OpusWishes
-from transceiver.opus import library, open_codec
+from transceiver.opus import libopus, open_codec
 from transceiver.opus.codec import FRAME_DURATIONS, RATES_HZ, Codec, duration, samples
 from transceiver.opus.direct import DirectCodec
 from transceiver.opus.settings import (
@@ -28,7 +28,7 @@ FRAME = 960
 
 
 def direct() -> DirectCodec:
-    found = library.load(library.places())
+    found = libopus.load(libopus.places())
     assert found is not None, "the tests need a libopus; PyAV's wheel brings one"
     return DirectCodec(found)
 
@@ -143,7 +143,7 @@ def test_without_a_library_pyav_takes_over(tmp_path: Path) -> None:
     """A place with no library, or with another one, is passed over; then there is none."""
     (tmp_path / "libopus-0.so").write_bytes(b"no library")
     libm = "libm.so.6"  # loads, and has none of the functions
-    assert library.load([str(tmp_path / "none"), str(tmp_path / "libopus-0.so"), libm]) is None
+    assert libopus.load([str(tmp_path / "none"), str(tmp_path / "libopus-0.so"), libm]) is None
     assert open_codec().name.startswith("libopus")
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from transceiver.opus import library
+from transceiver.opus import libopus
 from transceiver.opus.codec import Codec, Decoder, Encoder
 from transceiver.opus.direct import DirectCodec
 from transceiver.opus.settings import BackendWishes, EncoderSettings
@@ -30,5 +30,5 @@ __all__ = ["BackendWishes", "Codec", "Decoder", "Encoder", "EncoderSettings", "o
 @cache
 def open_codec() -> Codec:
     """The best codec this machine has."""
-    found = library.load(library.places())
+    found = libopus.load(libopus.places())
     return AvCodec() if found is None else DirectCodec(found)

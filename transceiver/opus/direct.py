@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 
 from transceiver.opus.codec import SAMPLE_BYTES, check_rate, duration, samples
-from transceiver.opus.library import MAX_SAMPLES, Libopus
+from transceiver.opus.libopus import MAX_SAMPLES, Libopus
 from transceiver.opus.settings import MAX_LOSS_PERCENT, EncoderSettings
 from transceiver.rtp.opus import MAX_PACKET_BYTES
 
