@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -15,6 +16,7 @@ from pylibsrtp import Policy, Session
 from loadtest.errors import CallFailedError
 
 MTU_BYTES = 1200
+MAX_RECORD_BYTES = 16384
 RECORD_HEADER_BYTES = 13  # RFC 6347 section 4.1
 KEY_BYTES, SALT_BYTES = 16, 14  # RFC 5764 section 4.1.2: SRTP_AES128_CM_HMAC_SHA1_80
 
@@ -65,9 +67,13 @@ class LightDtls:
         return self._step()
 
     def receive(self, datagram: bytes) -> list[bytes]:
-        """Take one datagram. Raises CallFailedError `dtls` when the handshake cannot go on."""
+        """Take one datagram. Raises CallFailedError `dtls` when the handshake cannot go on.
+
+        When it is done, datagrams are still to be given: a peer that says its last flight again has
+        not had ours, and gets it once more (RFC 6347 section 4.2.4).
+        """
         self._connection.bio_write(datagram)
-        return self._step()
+        return self._read() if self.connected else self._step()
 
     def timed_out(self) -> list[bytes]:
         """Return the flight again if its retransmission time has come."""
@@ -99,6 +105,12 @@ class LightDtls:
             pass
         except SSL.Error as error:
             raise CallFailedError("dtls") from error
+        return self._outgoing()
+
+    def _read(self) -> list[bytes]:
+        """Let OpenSSL look: when it reads a Finished again, it repeats its last flight."""
+        with suppress(SSL.Error):  # nothing to read, or a goodbye: the call sees that by itself
+            self._connection.recv(MAX_RECORD_BYTES)
         return self._outgoing()
 
     def _outgoing(self) -> list[bytes]:

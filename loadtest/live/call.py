@@ -61,9 +61,8 @@ class LiveCall:
         kind = classify(packet)
         if kind is PacketKind.RTP:
             self.line.hear(packet, seen_s)
-        elif kind is PacketKind.DTLS:
+        elif kind in {PacketKind.DTLS, PacketKind.STUN}:
             self.closed = self.closed or packet[0] == CLOSE_NOTIFY_RECORD
-        elif kind is PacketKind.STUN:
             for answer in self.caller.receive(packet):
                 self.port.send(answer, seen_s)
 

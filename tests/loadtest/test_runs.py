@@ -106,8 +106,4 @@ def test_bad_networks_and_rebinds(tmp_path: Path) -> None:
     example = Path(__file__).parents[2] / "loadtest" / "scenarios.d" / "bad-networks.toml"
     arguments = ["run", str(example), "--report", str(tmp_path / "r.html"), "--json"]
     output = CliRunner().invoke(app, arguments)
-    result = json.loads(output.output.splitlines()[-1])
-    failed = {name for name, held in result["checks"].items() if not held}
-    if failed == {"calls_lost"} and result["calls_lost"] == 1:
-        pytest.xfail("one call in 120 falls silent; the cause is not known yet")
     assert output.exit_code == 0, output.output
