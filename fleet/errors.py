@@ -6,6 +6,7 @@
     │   ├── AddressInUse      another process listens there
     │   ├── AddressUnusable   not an address of this machine, or not ours to bind
     │   ├── StoreUnavailable  the store does not answer, or refuses us
+    │   │   └── NoMaster      behind sentinels: a failover may be under way
     │   └── DirectoryFull     every node index is held
     └── LeaseLost             another process owns the node index now
 
@@ -29,6 +30,10 @@ class AddressUnusable(StartupError):
 
 class StoreUnavailable(StartupError):
     """The store cannot be reached, does not answer in time, or refuses the credentials."""
+
+
+class NoMaster(StoreUnavailable):
+    """Behind sentinels nobody answers; during a failover that is so for some seconds."""
 
 
 class DirectoryFull(StartupError):

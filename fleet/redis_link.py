@@ -12,12 +12,13 @@ from typing import Any
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from fleet.errors import StoreUnavailable
+from fleet.errors import NoMaster, StoreUnavailable
 from fleet.redis_url import SentinelUrl, is_sentinel, parse_sentinel
 
 ANSWER_TIMEOUT_S = 2.0
@@ -98,7 +99,8 @@ class RedisLink:
         except (RedisError, OSError) as error:
             # Without the cause: its text may repeat what was sent, and that may be a password.
             reason = _reason(error, self._answer_timeout_s)
-            raise StoreUnavailable(f"Redis at {self.place} {reason}") from None
+            kind = NoMaster if self._sentinel and _is_silence(error) else StoreUnavailable
+            raise kind(f"Redis at {self.place} {reason}") from None
 
 
 def _place(client: redis.asyncio.Redis) -> str:
@@ -106,10 +108,18 @@ def _place(client: redis.asyncio.Redis) -> str:
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
 
 
+def _is_silence(error: Exception) -> bool:
+    """Whether nobody answered; a refusal is an answer."""
+    silences = (RedisConnectionError, RedisTimeoutError, OSError)
+    return isinstance(error, silences) and not isinstance(error, AuthenticationError)
+
+
 def _reason(error: Exception, timeout_s: float) -> str:
     text = str(error)
     if isinstance(error, AuthenticationError) or any(word in text for word in _REFUSALS):
         return "refused the user or password"
+    if isinstance(error, MasterNotFoundError):
+        return "has no master that is up"
     if isinstance(error, RedisTimeoutError | TimeoutError):
         return f"did not answer within {timeout_s:g} s"
     if isinstance(error, ResponseError):

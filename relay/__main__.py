@@ -19,6 +19,7 @@ from fleet.directory_follower import DirectoryFollower
 from fleet.ending import ending
 from fleet.redis_store import RedisStore
 from fleet.settings import load
+from fleet.starting import after_failover
 from relay import metrics
 from relay.admin import SERVICE_NAME, RelayAdmin
 from relay.crew import Crew
@@ -53,7 +54,7 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(remembering.close)
         follower = DirectoryFollower(store, directory)
         directory.listen(partial(_tell_workers, crew.nodes))
-        await follower.load()
+        await after_failover(follower.load)
         await warn_of_skew(store)
         if inherited:
             stack.callback(inherited.close)

@@ -31,6 +31,7 @@ from fleet.listen import check_free
 from fleet.redis_ledger import RedisLedger
 from fleet.redis_store import RedisStore
 from fleet.settings import load
+from fleet.starting import after_failover
 from transceiver import crew
 from transceiver.admin import SERVICE_NAME, TransceiverAdmin
 from transceiver.backends import Backend, Backends
@@ -97,7 +98,7 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place =
         node = NodeKeeper(store, name, trunk, engine, settings.cluster, admin_address)
         stack.push_async_callback(node.close)
         stack.push_async_callback(engine.close)
-        await node.claim()
+        await after_failover(node.claim)
         await warn_of_skew(store)
         running.append(tasks.create_task(node.run()))
         running.append(tasks.create_task(limits.run()))
