@@ -214,6 +214,7 @@ def _gauges(engine: Engine, load: LoadSample) -> dict[str, float]:
         "capacity_calls": engine.max_calls,
         "loop_lateness_seconds": load.lateness_s,
         "loop_busy_ratio": load.busy,
+        "loop_tasks": len(asyncio.all_tasks()),
     }
 
 
