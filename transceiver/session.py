@@ -26,6 +26,7 @@ import structlog
 
 from fleet.redact import redact_network
 from transceiver import certificate, dtls
+from transceiver.call_handle import CallHandle
 from transceiver.certificate import LocalCertificate
 from transceiver.data_channels import DataChannels
 from transceiver.dtls import DtlsAssociation, DtlsState, Role
@@ -38,7 +39,8 @@ from transceiver.ice import (
     IceEvent,
     IceLite,
 )
-from transceiver.model_link import BackendAbsent, CallHandle, ModelLink
+from transceiver.link_errors import BackendAbsent
+from transceiver.model_link import ModelLink
 from transceiver.offer import DataOffer, Offer
 from transceiver.opus import open_codec
 from transceiver.pcm_voice import RATES_HZ, PcmVoice, backend_wishes, choose_format
@@ -409,7 +411,7 @@ class Session:
         if self._handle is not None and self.state is not State.ENDED:
             self._handle.send_text(EVENTS_LABEL, text)
 
-    # The backend's side: transceiver.model_link.CallSink.
+    # The backend's side: transceiver.call_handle.CallSink.
 
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
         """Write the backend's PCM as it asks; of no meaning for one that speaks Opus."""

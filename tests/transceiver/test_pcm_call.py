@@ -22,7 +22,7 @@ from tests.transceiver.test_engine import (
 from tests.transceiver.test_opus_codec import direct, level, tone
 from tests.transceiver.test_session import World
 from transceiver.engine import Engine
-from transceiver.model_link import BackendAbsent
+from transceiver.link_errors import BackendAbsent
 from transceiver.offer import OpusWishes
 from transceiver.opus.codec import samples
 from transceiver.opus.settings import EncoderSettings
