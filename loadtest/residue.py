@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_low
 
+import aiohttp
 import grpc.aio
+from prometheus_client.parser import text_string_to_metric_families
 
 from launcher import Stack
+from loadtest.target import Target
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 ADMIN_TIMEOUT_S = 5.0
+TASKS = "trunkline_transceiver_loop_tasks"
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,29 @@ async def calls_by_worker(stack: Stack) -> list[int]:
         stub = admin_pb2_grpc.RelayAdminStub(relay)  # type: ignore[no-untyped-call]
         stats = await stub.Stats(admin_pb2.StatsRequest(), timeout=ADMIN_TIMEOUT_S)
     return [worker.counters["flows_made"] for worker in stats.workers]
+
+
+async def tasks_of_transceiver(target: Target) -> int:
+    """Return how many asyncio tasks it has, as it says itself. Raises aiohttp.ClientError."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{target.url}/metrics", raise_for_status=True) as response,
+    ):
+        families = text_string_to_metric_families(await response.text())
+        return int(next(f for f in families if f.name == TASKS).samples[0].value)
+
+
+def median_usage(usages: Sequence[Mapping[str, Usage]]) -> dict[str, Usage]:
+    """Return the median of each figure, by part; a part that is not in all of them is left out."""
+    return {
+        part: Usage(
+            fds=median_low(usage[part].fds for usage in usages),
+            threads=median_low(usage[part].threads for usage in usages),
+            memory_bytes=median_low(usage[part].memory_bytes for usage in usages),
+        )
+        for part in usages[0]
+        if all(part in usage for usage in usages)
+    }
 
 
 def growth(before: Mapping[str, Usage], after: Mapping[str, Usage]) -> dict[str, float]:

@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 
 import grpc.aio
@@ -61,6 +62,17 @@ _READY_CHECK_INTERVAL_S = 0.1
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True)
+class _Media:
+    """The engine, and what calls come from and go to."""
+
+    engine: Engine
+    tickets: CallTickets
+    links: Sequence[ModelLink]
+    backends: Backends
+    probe: LoadProbe
+
+
 async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place = ALONE) -> None:
     """Run until `stop`. Raises StartupError when something it needs is not to be had.
 
@@ -68,51 +80,19 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place =
     first: callers lose the HTTP port, then their calls end, then their places and the node index
     are given back, then the backend sees the stream end.
     """
-    # A port somebody else has is found out before other processes hear of this one.
-    # The same for a certificate that cannot serve.
-    admin.AdminSecurity.of(settings).check()
-    if not place.http_sockets:
-        await check_free(settings.transceiver_http)
-    await check_free(settings.transceiver_admin)
+    await _check(settings, place)
     name = f"{socket.gethostname()}:{os.getpid()}"
     certificate = LocalCertificate()
     async with asyncio.TaskGroup() as tasks, ending() as running, AsyncExitStack() as stack:
-        redis_url = settings.redis_url.get_secret_value()
-        store = RedisStore(redis_url, settings.cluster)
-        stack.push_async_callback(store.close)
-        limits = CallLimits(RedisLedger(redis_url, settings.cluster), settings.transceiver_limits)
-        stack.push_async_callback(limits.close)
-        links = [ModelLink(str(backend.address), name) for backend in settings.backends]
-        for link in links:
-            stack.push_async_callback(link.close)
-        backends = _backends(settings, links)
-        engine = _engine(settings, certificate, backends, place)
-        tickets = CallTickets(limits, engine)
-        for link in links:
-            link.on_usage = tickets.used
-        probe = _watch_load(engine, Capacity(settings.transceiver_max_calls))
-        stack.callback(probe.stop)
-        bound = await engine.start(settings.transceiver_trunk)
-        trunk = _advertised(settings, bound)
-        admin_address = _reachable(settings.transceiver_admin, trunk.host)
-        node = NodeKeeper(store, name, trunk, engine, settings.cluster, admin_address)
-        stack.push_async_callback(node.close)
-        stack.push_async_callback(engine.close)
-        await after_failover(node.claim)
-        await warn_of_skew(store)
-        running.append(tasks.create_task(node.run()))
-        running.append(tasks.create_task(limits.run()))
-        running += [tasks.create_task(link.run()) for link in links]
-        intake = Intake(engine, certificate.fingerprint.value, settings.transceiver_relays, tickets)
-        status = Status(
-            ready=lambda: node.ready,
-            counters=lambda: {**engine.counters, **backends.counters, **limits.counters},
-            gauges=lambda: _gauges(engine, probe.latest),
-        )
-        neighbours = Neighbours(place, lambda call_id: engine.find(call_id) is not None)
-        stack.push_async_callback(neighbours.close)
+        store, limits = _ledgers(settings, stack)
+        media = _media(settings, place, name, certificate, limits, stack)
+        trunk = await media.engine.start(settings.transceiver_trunk)
+        node = await _node(settings, name, trunk, media.engine, store, stack)
+        loops = [node.run(), limits.run(), *(link.run() for link in media.links)]
+        running += [tasks.create_task(loop) for loop in loops]
+        app = _app(settings, place, certificate, media, node, limits, stack)
         http = await listen(
-            _app(settings, intake, engine, status, backends, neighbours),
+            app,
             settings.transceiver_http,
             sockets=place.http_sockets,
             unix_path=place.socket_of(place.index),
@@ -120,18 +100,79 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place =
         stack.push_async_callback(http.close)
         server = await admin.serve(
             settings.transceiver_admin,
-            _admin_services(settings, engine, node, limits, store),
+            _admin_services(settings, media.engine, node, limits, store),
             [SERVICE_NAME, process_admin.SERVICE_NAME],
             admin.AdminSecurity.of(settings),
         )
         stack.push_async_callback(server.close)
         running.append(tasks.create_task(_report_health(node, server)))
         _spare_the_collector()
-        _log.info("transceiver_started", http=http.port, trunk=bound.port, admin=server.port)
+        _log.info("transceiver_started", http=http.port, trunk=trunk.port, admin=server.port)
         place.up()
         await stop.wait()
-        await leave(node, engine, settings.transceiver_drain_s, stop)
+        await leave(node, media.engine, settings.transceiver_drain_s, stop)
     _log.info("transceiver_stopped")
+
+
+async def _check(settings: TransceiverSettings, place: Place) -> None:
+    """Raise StartupError for a certificate that cannot serve or a port that somebody else has.
+
+    Before other processes hear of this one.
+    """
+    admin.AdminSecurity.of(settings).check()
+    if not place.http_sockets:
+        await check_free(settings.transceiver_http)
+    await check_free(settings.transceiver_admin)
+
+
+def _ledgers(settings: TransceiverSettings, stack: AsyncExitStack) -> tuple[RedisStore, CallLimits]:
+    """What all processes agree on: the directory, and what keys have used."""
+    redis_url = settings.redis_url.get_secret_value()
+    store = RedisStore(redis_url, settings.cluster)
+    stack.push_async_callback(store.close)
+    limits = CallLimits(RedisLedger(redis_url, settings.cluster), settings.transceiver_limits)
+    stack.push_async_callback(limits.close)
+    return store, limits
+
+
+def _media(
+    settings: TransceiverSettings,
+    place: Place,
+    name: str,
+    certificate: LocalCertificate,
+    limits: CallLimits,
+    stack: AsyncExitStack,
+) -> _Media:
+    links = [ModelLink(str(backend.address), name) for backend in settings.backends]
+    for link in links:
+        stack.push_async_callback(link.close)
+    backends = _backends(settings, links)
+    engine = _engine(settings, certificate, backends, place)
+    tickets = CallTickets(limits, engine)
+    for link in links:
+        link.on_usage = tickets.used
+    probe = _watch_load(engine, Capacity(settings.transceiver_max_calls))
+    stack.callback(probe.stop)
+    return _Media(engine, tickets, links, backends, probe)
+
+
+async def _node(
+    settings: TransceiverSettings,
+    name: str,
+    bound: Address,
+    engine: Engine,
+    store: RedisStore,
+    stack: AsyncExitStack,
+) -> NodeKeeper:
+    """The lease on a node index, claimed."""
+    trunk = _advertised(settings, bound)
+    admin_address = _reachable(settings.transceiver_admin, trunk.host)
+    node = NodeKeeper(store, name, trunk, engine, settings.cluster, admin_address)
+    stack.push_async_callback(node.close)
+    stack.push_async_callback(engine.close)
+    await after_failover(node.claim)
+    await warn_of_skew(store)
+    return node
 
 
 def _spare_the_collector() -> None:
@@ -215,32 +256,43 @@ def _gauges(engine: Engine, load: LoadSample) -> dict[str, float]:
         "capacity_calls": engine.max_calls,
         "loop_lateness_seconds": load.lateness_s,
         "loop_busy_ratio": load.busy,
+        "loop_tasks": len(asyncio.all_tasks()),
     }
 
 
 def _app(
     settings: TransceiverSettings,
-    intake: Intake,
-    engine: Engine,
-    status: Status,
-    backends: Backends,
-    neighbours: Neighbours,
+    place: Place,
+    certificate: LocalCertificate,
+    media: _Media,
+    node: NodeKeeper,
+    limits: CallLimits,
+    stack: AsyncExitStack,
 ) -> web.Application:
+    engine, backends = media.engine, media.backends
+    fingerprint = certificate.fingerprint.value
+    neighbours = Neighbours(place, lambda call_id: engine.find(call_id) is not None)
+    stack.push_async_callback(neighbours.close)
+    status = Status(
+        ready=lambda: node.ready,
+        counters=lambda: {**engine.counters, **backends.counters, **limits.counters},
+        gauges=lambda: _gauges(engine, media.probe.latest),
+    )
     keys = [key.get_secret_value() for key in settings.transceiver_api_keys]
-    console = None
-    if settings.transceiver_console:
-        console = ConsolePage(
-            keys[0], process_admin.build_version(), lambda: backends.shown, console_files()
-        )
     return make_app(
-        intake,
+        Intake(engine, fingerprint, settings.transceiver_relays, media.tickets),
         ApiKeys(keys),
         lambda: engine.key_rings[0],
         status,
         cors_origins=settings.transceiver_cors_origins,
-        console=console,
+        console=_console(keys[0], backends) if settings.transceiver_console else None,
         neighbours=neighbours,
     )
+
+
+def _console(key: str, backends: Backends) -> ConsolePage:
+    version = process_admin.build_version()
+    return ConsolePage(key, version, lambda: backends.shown, console_files())
 
 
 async def _report_health(node: NodeKeeper, server: admin.AdminServer) -> None:

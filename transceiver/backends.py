@@ -20,7 +20,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from transceiver.breaker import Breaker
-from transceiver.model_link import BackendAbsent, CallLimit, LinkError, ModelLink
+from transceiver.link_errors import BackendAbsent, CallLimit, LinkError
+from transceiver.model_link import ModelLink
 
 
 class UnknownBackend(LinkError):  # noqa: N818 - a mistake of the caller, not of ours

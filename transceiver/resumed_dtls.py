@@ -30,6 +30,8 @@ from transceiver.dtls import (
     Failed,
     Role,
 )
+from transceiver.session_state import DtlsPart, Reserve, SessionState
+from transceiver.srtp import SrtpKeys, profile_named
 
 REPLAY_WINDOW = 64  # records, RFC 6347 §4.1.2.6
 MAX_SEQUENCE = (1 << 48) - 1
@@ -39,6 +41,34 @@ _OVERHEAD_BYTES = _EXPLICIT_BYTES + _TAG_BYTES
 _EPOCH = 1
 _VERSION = b"\xfe\xfd"
 _WARNING, _CLOSE_NOTIFY = 1, 0
+
+
+def dtls_part(state: DtlsState) -> DtlsPart:
+    """The association as part of a call's state."""
+    return DtlsPart(
+        role=state.role.value,
+        cipher=state.cipher,
+        master_secret=state.master_secret,
+        client_random=state.client_random,
+        server_random=state.server_random,
+        next_write_sequence=state.next_write_sequence,
+        last_read_sequence=state.last_read_sequence,
+    )
+
+
+def dtls_state(state: SessionState, reserve: Reserve) -> DtlsState:
+    """What to resume from; our records go on `reserve` further. Raises ValueError."""
+    part, srtp = state.dtls, state.audio.srtp
+    return DtlsState(
+        role=Role(part.role),
+        cipher=part.cipher,
+        master_secret=part.master_secret,
+        client_random=part.client_random,
+        server_random=part.server_random,
+        srtp_keys=SrtpKeys(profile_named(srtp.profile), srtp.local, srtp.remote),
+        next_write_sequence=part.next_write_sequence + reserve.dtls_records,
+        last_read_sequence=part.last_read_sequence,
+    )
 
 
 class ResumedDtls:

@@ -2,14 +2,12 @@
 
     caller ── STUN ──▶ IceLite ─── selected address
            ── DTLS ──▶ DtlsAssociation ── keys ──▶ AudioStream
-                            └── SCTP ──▶ DataChannels ──▶ messages ┐
-           ── SRTP ──▶ AudioStream ── frames ──────────────────────┴─▶ CallHandle (model link)
-           ◀── SRTP ── AudioStream ◀── frames, paced ──── on_audio, on_data … ◀─┘
+                            └── SCTP ──▶ CallMessages ─────────────┐
+           ── SRTP ──▶ AudioStream ── frames ──▶ CallVoice ────────┴─▶ CallHandle (model link)
+           ◀── SRTP ── AudioStream ◀── paced ─── CallVoice, CallMessages ◀── on_audio, on_data …
 
 Datagrams come in by `handle_stun` and `handle_datagram`, time by `tick`, the backend by the `on_…`
-methods; what goes out goes to the `Host`, at once and in order. The states are in `states`. A
-frame is Opus on both sides, untouched; a backend that wants PCM gets a `PcmVoice` between
-`AudioStream` and the link.
+methods; what goes out goes to the `Host`, at once and in order. The states are in `states`.
 """
 
 from __future__ import annotations
@@ -19,16 +17,18 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
 
 from fleet.redact import redact_network
 from transceiver import certificate, dtls
+from transceiver.call_messages import CallMessages
+from transceiver.call_voice import CallVoice
 from transceiver.certificate import LocalCertificate
 from transceiver.data_channels import DataChannels
-from transceiver.dtls import DtlsAssociation, DtlsState, Role
+from transceiver.dtls import DtlsAssociation, Role
 from transceiver.host import Host
 from transceiver.ice import (
     AddressForgotten,
@@ -38,28 +38,18 @@ from transceiver.ice import (
     IceEvent,
     IceLite,
 )
-from transceiver.model_link import BackendAbsent, CallHandle, ModelLink
-from transceiver.offer import DataOffer, Offer
-from transceiver.opus import open_codec
-from transceiver.pcm_voice import RATES_HZ, PcmVoice, backend_wishes, choose_format
-from transceiver.resumed_dtls import ResumedDtls
+from transceiver.link_errors import BackendAbsent
+from transceiver.model_link import ModelLink
+from transceiver.offer import Offer
+from transceiver.pcm_voice import choose_format
+from transceiver.resumed_dtls import ResumedDtls, dtls_part, dtls_state
 from transceiver.rtp import opus
 from transceiver.rtp.audio import AudioStream
-from transceiver.rtp.receive import Frame
-from transceiver.sctp import run
-from transceiver.session_state import (
-    STOPPED_BEFORE,
-    DtlsPart,
-    LinkState,
-    Reserve,
-    SctpState,
-    SessionState,
-)
+from transceiver.session_state import STOPPED_BEFORE, LinkState, Reserve, SessionState
 from transceiver.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.snapshot import CallSnapshot
-from transceiver.srtp import SrtpKeys, SrtpSession, profile_named
+from transceiver.srtp import SrtpKeys, SrtpSession
 from transceiver.states import END_REASONS, FAREWELLS, State, Step, follow
-from transceiver.waiting_messages import WaitingMessages
 from trunkline.v1 import model_pb2
 from wire import stun
 from wire.address import unpack_address
@@ -70,7 +60,6 @@ CONNECT_TIMEOUT_S = 30.0
 # Frames a backend may queue here at once: 5 s of 20 ms. The queue holds a few more, because a
 # frame that is on its way when the credit is counted must not be refused.
 SEND_CREDIT = 250
-CREDIT_LOT = 25  # credit goes back in lots: an event for every frame would double the traffic
 # Time for the last message to leave through SCTP, before the association is ended.
 FAREWELL_S = 0.2
 
@@ -118,19 +107,14 @@ class Session:
             random.random,
             offer.audio.red_payload_type,
         )
-        self._voice: PcmVoice | None = None  # None: the backend speaks Opus
-        self._channels: DataChannels | None = None
-        self._waiting = WaitingMessages()
-        self.sidebands = Sidebands()
-        self._handle: CallHandle | None = None
+        self._voice = CallVoice(call_id, offer.audio, self._audio, host.count)
+        self._messages = CallMessages(
+            *(offer.data, Role(offer.dtls_role), self._send_sctp, self._on_message, host.count)
+        )
         self._backend = self._session_json = ""
-        self._audio_format = 0
         self._connect_by_s = now + CONNECT_TIMEOUT_S
         self._farewell_s, self._farewell_reason = math.inf, ""
         self._wake_s = math.inf
-        self._credited = 0
-        self._told_talkspurts = 0
-        self._messages_received = self._messages_sent = 0
         self._released = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
         host.answers_to(self, self.local_ufrag)
@@ -152,6 +136,11 @@ class Session:
         return self._ice.local_ufrags
 
     @property
+    def sidebands(self) -> Sidebands:
+        """Who else hears what the caller is sent."""
+        return self._messages.sidebands
+
+    @property
     def secured(self) -> bool:
         """Whether the DTLS handshake is over."""
         return self._dtls is not None and self._dtls.connected
@@ -171,7 +160,7 @@ class Session:
 
         Raises ValueError when its DTLS or SRTP cannot be resumed here.
         """
-        association = ResumedDtls(_dtls_state(state, reserve))
+        association = ResumedDtls(dtls_state(state, reserve))
         session = cls(state.call_id, state.offer, state.surface, certificate, host, unix_s)
         session._dtls = association
         session._adopt(state, host.now() - max(0.0, unix_s - state.unix_s))
@@ -182,16 +171,12 @@ class Session:
         now = self._host.now()
         exported_s = now - max(0.0, unix_s - state.unix_s)
         audio = state.audio
-        if self._audio_format != state.link.audio_format:  # what is queued is of another kind
+        if self._voice.audio_format != state.link.audio_format:  # what is queued is of another kind
             audio = replace(audio, send=replace(audio.send, queue=()))
         self._audio.resume(audio, exported_s, now, reserve)
-        # The backend's credit begins anew, so what is queued is not given back to it.
-        sender = self._audio.sender
-        self._credited = sender.used + len(sender)
+        self._voice.credit_anew()
         self.state = State.CONNECTED
-        self._waiting.resume(state.waiting)
-        if self.offer.data is not None:
-            self._resume_channels(self.offer.data, state.sctp, reserve)
+        self._messages.resume(state.sctp, state.waiting, reserve)
         log.info("call_resumed", call_id=self.call_id)
         self._rewake(now)
 
@@ -205,6 +190,7 @@ class Session:
         if self.state is not State.CONNECTED or association is None:
             raise RuntimeError("a call can be exported while it is connected")
         now = self._host.now()
+        sctp, waiting = self._messages.export()
         return SessionState(
             call_id=self.call_id,
             surface=self.surface,
@@ -212,13 +198,13 @@ class Session:
             unix_s=unix_s,
             offer=self.offer,
             ice=self._ice.export(now, relay_of),
-            dtls=_dtls_part(association.export_state()),
+            dtls=dtls_part(association.export_state()),
             audio=self._audio.export(now),
-            sctp=self._channels.export() if self._channels is not None else None,
-            waiting=self._waiting.export(),
-            messages_received=self._messages_received,
-            messages_sent=self._messages_sent,
-            link=LinkState(self._backend, self._session_json, self._audio_format),
+            sctp=sctp,
+            waiting=waiting,
+            messages_received=self._messages.received,
+            messages_sent=self._messages.sent,
+            link=LinkState(self._backend, self._session_json, self._voice.audio_format),
         )
 
     def leave(self) -> None:
@@ -228,10 +214,9 @@ class Session:
         self.state = follow(self.state, Step.END)
         self.end_reason = "moved"
         self._audio.stop()
-        if self._channels is not None:
-            self._channels.leave()
-        if self._handle is not None:
-            self._handle.close("drained")
+        self._messages.leave()
+        if self._voice.handle is not None:
+            self._voice.handle.close("drained")
         self._collect_counters()
         log.info("call_moved", call_id=self.call_id)
         self._host.ended(self)
@@ -243,18 +228,11 @@ class Session:
         current = state.ice.pending or state.ice.current
         self.local_ufrag, self.local_password = current.local_ufrag, current.local_password
         self.started_unix_ms = state.started_unix_ms
-        self._messages_received = state.messages_received
-        self._messages_sent = state.messages_sent
+        self._messages.received = state.messages_received
+        self._messages.sent = state.messages_sent
         self._ice = IceLite.resumed(state.ice, exported_s)
         for ufrag in self.ufrags:
             self._host.answers_to(self, ufrag)
-
-    def _resume_channels(self, offer: DataOffer, state: SctpState | None, reserve: Reserve) -> None:
-        if state is None:  # it was not established: both sides may begin anew (RFC 9260 §5.2)
-            self._open_channels(offer.sctp_port, offer.max_message_size)
-            return
-        self._channels = self._make_channels(offer.sctp_port, offer.max_message_size)
-        self._channels.resume(state, reserve)
 
     # The front: signaling and the operator.
 
@@ -263,12 +241,11 @@ class Session:
         audio_format = choose_format(link.accepts)
         if not audio_format:
             raise BackendAbsent("the backend accepts no audio format of ours")
-        self._handle = link.open_call(
+        self._voice.handle = link.open_call(
             self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format
         )
-        self._session_json, self._audio_format = session_json, audio_format
-        self._speak(audio_format)
-        self._backend = link.backend
+        self._session_json, self._backend = session_json, link.backend
+        self._voice.speak(audio_format)
 
     async def accepted(self, timeout_s: float) -> None:
         """Return when the backend took the call.
@@ -276,8 +253,8 @@ class Session:
         Raises BackendRefused or BackendAbsent, also when there is no answer in `timeout_s`. The
         call goes on until someone ends it.
         """
-        if self._handle is not None:
-            await self._handle.accepted(timeout_s)
+        if self._voice.handle is not None:
+            await self._voice.handle.accepted(timeout_s)
 
     def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str]:
         """New credentials for a caller with new ones (RFC 8445 §9): ours, ufrag and password.
@@ -310,8 +287,8 @@ class Session:
             jitter_ms=jitter * 1000 / opus.CLOCK_HZ,
             round_trip_ms=audio.reports.round_trip_s * 1000 if audio.reports else 0.0,
             queued_frames=len(audio.sender),
-            messages_received=self._messages_received,
-            messages_sent=self._messages_sent,
+            messages_received=self._messages.received,
+            messages_sent=self._messages.sent,
             client_network=redact_network(unpack_address(address)[0]) if address else "",
         )
 
@@ -329,7 +306,7 @@ class Session:
         elif kind is _RTP:
             frames = self._audio.receive_rtp(packet, now)
             if frames:
-                self._hear(frames)
+                self._voice.hear(frames)
             self._note_held(now)
         elif kind is _RTCP:
             self._read_rtcp(packet, now)
@@ -367,7 +344,7 @@ class Session:
         if self._dtls is not None and not self._dtls.connected:
             self._dtls.handle_timeout(now)
             self._pump_dtls(now)
-        self._hear(self._audio.window.expire(now))
+        self._voice.hear(self._audio.window.expire(now))
         self._play(now)
         self._rewake(now)
 
@@ -383,15 +360,15 @@ class Session:
         goodbye = self._audio.goodbye(self._host.now())
         if goodbye is not None:
             self._transmit(goodbye)
-        if self._handle is not None:
-            self._handle.close(reason)
+        if self._voice.handle is not None:
+            self._voice.handle.close(reason)
         self._collect_counters()
         log.info("call_ended", call_id=self.call_id, reason=reason)
         self._host.ended(self)
-        if self._channels is None:
+        if self._messages.channels is None:
             self._release()
         else:
-            self._closing = asyncio.ensure_future(self._close_channels(self._channels))
+            self._closing = asyncio.ensure_future(self._close_channels(self._messages.channels))
 
     def dismiss(self, reason: str) -> None:
         """Tell the caller why, then end the call; `reason` is one of `END_REASONS`."""
@@ -406,52 +383,29 @@ class Session:
 
     def hear_sideband(self, text: str) -> None:
         """Take an event of a side band as if the caller had sent it."""
-        if self._handle is not None and self.state is not State.ENDED:
-            self._handle.send_text(EVENTS_LABEL, text)
+        self._on_message(EVENTS_LABEL, text)
 
-    # The backend's side: transceiver.model_link.CallSink.
+    # The backend's side: transceiver.call_handle.CallSink.
 
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
-        """Write the backend's PCM as it asks; of no meaning for one that speaks Opus."""
-        try:
-            wishes = backend_wishes(encoder)
-        except ValueError as error:
-            self._host.count("encoder_refused")
-            log.warning("encoder_refused", call_id=self.call_id, reason=str(error))
-            return
-        if self._voice is not None:
-            self._voice.write_as(wishes)
+        """Write the backend's PCM as it asks."""
+        self._voice.write_as(encoder)
 
     def on_audio(self, payload: bytes, duration: int) -> None:
         """Queue a frame; it is paced out, or waits until the caller is there."""
-        if self._voice is not None:
-            duration = self._voice.duration(payload)
-        sender, now = self._audio.sender, self._host.now()
-        if not self.offer.audio.receives:
-            sender.refused += 1
-            self._host.count("audio_not_wanted")
-        elif not sender.push(payload, duration, now):
-            self._host.count("audio_refused")
+        now = self._host.now()
+        self._voice.put(payload, duration, now)
         self._play(now)
-        if sender:  # what left at once brings no deadline forward
+        if self._audio.sender:  # what left at once brings no deadline forward
             self._rewake(now)
 
     def on_data(self, label: str, content: str | bytes) -> None:
         """Send a message to the caller; it waits for a channel that is not open yet."""
-        if label == EVENTS_LABEL and isinstance(content, str):
-            self.sidebands.tell(content)
-        if self.offer.data is None:
-            self._host.count("data_not_offered")
-        elif self._channels is not None and label in self._channels.labels:
-            self._send_data(self._channels, label, content)
-        elif not self._waiting.add(label, content):
-            self._host.count("data_waiting_full")
+        self._messages.tell(label, content)
 
     def on_clear(self) -> None:
         """Forget queued frames, and say how far the caller heard."""
-        self._audio.sender.clear()
-        self._give_credit()
-        self._tell_playout()
+        self._voice.clear()
 
     def on_hang_up(self, reason: str) -> None:
         """The backend ended the call."""
@@ -459,7 +413,7 @@ class Session:
 
     def on_backend_lost(self) -> None:
         """Tell the caller that there is nobody to talk to, then end the call."""
-        self._handle = None
+        self._voice.handle = None
         self._audio.sender.clear()
         self._say_goodbye("failed", "backend_lost")
 
@@ -515,8 +469,7 @@ class Session:
 
     def _on_dtls(self, event: dtls.Event, now: float) -> None:
         if isinstance(event, dtls.ApplicationData):
-            if self._channels is not None:
-                self._channels.handle_data(event.data)
+            self._messages.handle(event.data)
         elif isinstance(event, dtls.Connected):
             self._secured(event.keys, now)
         elif isinstance(event, dtls.Closed):
@@ -531,102 +484,35 @@ class Session:
         self.state = follow(self.state, Step.SECURED)
         self._audio.start(SrtpSession(keys), now)
         log.info("call_connected", call_id=self.call_id)
-        if self.offer.data is not None:
-            self._open_channels(self.offer.data.sctp_port, self.offer.data.max_message_size)
+        self._messages.start()
         self._play(now)
 
     # Inside: messages.
-
-    def _open_channels(self, remote_port: int, max_message_size: int) -> None:
-        self._channels = self._make_channels(remote_port, max_message_size)
-        run(self._channels.start())  # it suspends nowhere: no task
-
-    def _make_channels(self, remote_port: int, max_message_size: int) -> DataChannels:
-        return DataChannels(
-            Role(self.offer.dtls_role),
-            remote_port=remote_port,
-            remote_max_message_size=max_message_size,
-            send=self._send_sctp,
-            on_message=self._on_message,
-            on_open=self._on_channel,
-            on_close=lambda: self._host.count("sctp_ended"),
-        )
 
     def _send_sctp(self, packet: bytes) -> None:
         if self._dtls is not None and self._dtls.send(packet):
             self._send_dtls(self._dtls)
 
     def _on_message(self, label: str, content: str | bytes) -> None:
-        self._messages_received += 1
-        if self._handle is None or self.state is State.ENDED:
+        handle = self._voice.handle
+        if handle is None or self.state is State.ENDED:
             return
         if isinstance(content, str):
-            self._handle.send_text(label, content)
+            handle.send_text(label, content)
         else:
-            self._handle.send_binary(label, content)
-
-    def _on_channel(self, label: str) -> None:
-        if self._channels is not None:
-            for content in self._waiting.take(label):
-                self._send_data(self._channels, label, content)
-
-    def _send_data(self, channels: DataChannels, label: str, content: str | bytes) -> None:
-        if channels.send(label, content):
-            self._messages_sent += 1
-        else:
-            self._host.count("data_refused")
+            handle.send_binary(label, content)
 
     # Inside: audio.
 
     def _read_rtcp(self, packet: bytes, now: float) -> None:
         learned, frames = self._audio.receive_rtcp(packet, now)
-        self._hear(frames)
-        if self._voice is not None:
-            self._voice.expect_loss(self._audio.sender.redundancy.loss_percent)
-        if learned.acknowledged:
-            self._tell_playout()
-
-    def _hear(self, frames: Iterable[Frame]) -> None:
-        handle = self._handle
-        if handle is None:
-            return
-        if self._voice is not None:
-            for sound in self._voice.hear(frames):
-                handle.send_audio(*sound)
-            return
-        for payload, timestamp, lost, _, _ in frames:
-            duration = opus.duration(payload)
-            if duration:
-                handle.send_audio(payload, timestamp, duration, lost)
-            else:
-                self._host.count("opus_malformed")
-
-    def _speak(self, audio_format: int) -> None:
-        """Put a codec in between, for a backend that wants PCM."""
-        rate_hz = RATES_HZ.get(audio_format)
-        if rate_hz is None:
-            return
-        self._voice = PcmVoice(open_codec(), rate_hz, self.offer.audio.wishes)
-        self._audio.fill_holes()
-        self._audio.sender.encoded_by(self._voice.encode, self._voice.max_frame_bytes)
+        self._voice.hear(frames)
+        self._voice.reported(moved=learned.acknowledged)
 
     def _play(self, now: float) -> None:
         for packet in self._audio.poll(now):
             self._transmit(packet)
-        if self._audio.sender.talkspurts != self._told_talkspurts:
-            self._told_talkspurts = self._audio.sender.talkspurts
-            self._tell_playout()  # the backend learns when its answer began to leave
-        self._give_credit()
-
-    def _give_credit(self) -> None:
-        owed = self._audio.sender.used - self._credited
-        if owed >= CREDIT_LOT and self._handle is not None:
-            self._credited += owed
-            self._handle.give_credit(owed)
-
-    def _tell_playout(self) -> None:
-        if self._handle is not None:
-            self._handle.send_playout(*self._audio.sender.playout())
+        self._voice.played()
 
     # Inside: time and the end.
 
@@ -687,13 +573,12 @@ class Session:
             self._release()
 
     def _release(self) -> None:
-        self.sidebands.end()
         if self._dtls is not None:
             self._dtls.close()
             self._send_dtls(self._dtls)
             _collect(self._dtls.dropped, self._host.count)
-        self._channels = None
-        self._handle = None
+        self._messages.release()
+        self._voice.handle = None
         self._host.released(self)
         self._released.set()
 
@@ -706,7 +591,7 @@ class Session:
         self._host.count("rtp_late", audio.late)
         self._host.count("rtp_duplicate", audio.duplicates)
         self._host.count("rtp_recovered", audio.recovered)
-        if self._voice is not None:
+        if self._voice.malformed:
             self._host.count("opus_malformed", self._voice.malformed)
 
 
@@ -714,32 +599,6 @@ def _collect(reasons: Counter[str], count: Callable[[str, int], None]) -> None:
     for reason, amount in reasons.items():
         count(reason, amount)
     reasons.clear()
-
-
-def _dtls_part(state: DtlsState) -> DtlsPart:
-    return DtlsPart(
-        role=state.role.value,
-        cipher=state.cipher,
-        master_secret=state.master_secret,
-        client_random=state.client_random,
-        server_random=state.server_random,
-        next_write_sequence=state.next_write_sequence,
-        last_read_sequence=state.last_read_sequence,
-    )
-
-
-def _dtls_state(state: SessionState, reserve: Reserve) -> DtlsState:
-    part, srtp = state.dtls, state.audio.srtp
-    return DtlsState(
-        role=Role(part.role),
-        cipher=part.cipher,
-        master_secret=part.master_secret,
-        client_random=part.client_random,
-        server_random=part.server_random,
-        srtp_keys=SrtpKeys(profile_named(srtp.profile), srtp.local, srtp.remote),
-        next_write_sequence=part.next_write_sequence + reserve.dtls_records,
-        last_read_sequence=part.last_read_sequence,
-    )
 
 
 def _fingerprints(offer: Offer) -> list[certificate.Fingerprint]:

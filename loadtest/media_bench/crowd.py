@@ -88,8 +88,12 @@ class Crowd(Generic[Key]):
 
     async def shrink_to(self, count: int) -> None:
         """Hang up the oldest calls until `count` are left."""
-        split = max(0, len(self.lines) - count)
-        leaving, self.lines = self.lines[:split], self.lines[split:]
+        await self.hang_up(self.lines[: max(0, len(self.lines) - count)])
+
+    async def hang_up(self, leaving: Sequence[Line[Key]]) -> None:
+        """Hang up these calls."""
+        gone = {line.key for line in leaving}
+        self.lines = [line for line in self.lines if line.key not in gone]
         turns = asyncio.Semaphore(AT_ONCE)
 
         async def leave(line: Line[Key]) -> None:

@@ -62,7 +62,7 @@ class Siege:
     async def replace_the_fallen(self) -> None:
         for address in addresses(HOSTILE):
             path = self.street.engine._paths.get(address)
-            channels = None if path is None else path.session._channels
+            channels = None if path is None else path.session._messages.channels
             if path is None or channels is None or channels._association.ended:
                 await self.come(address)
 

@@ -15,7 +15,7 @@ from fleet.limits import Reason
 from k8s.dashboards import DASHBOARDS, FOLDER, written
 from relay.counters import Counter
 from tests.k8s.manifests import ROOT, Manifests
-from transceiver.model_link import LinkCounters
+from transceiver.link_counters import LinkCounters
 from transceiver.states import END_REASONS
 
 # What Grafana fills in before Prometheus sees the query.

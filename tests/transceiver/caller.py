@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
 
+from transceiver.call_handle import CallHandle, CallSink
 from transceiver.certificate import LocalCertificate
 from transceiver.data_channels import DataChannels
 from transceiver.dtls import (
@@ -17,7 +18,8 @@ from transceiver.dtls import (
     Failed,
     Role,
 )
-from transceiver.model_link import BackendAbsent, CallHandle, CallSink, ModelLink
+from transceiver.link_errors import BackendAbsent
+from transceiver.model_link import ModelLink
 from transceiver.offer import AudioOffer, DataOffer, Fingerprint, Offer
 from transceiver.sctp import run
 from transceiver.srtp import SrtpSession

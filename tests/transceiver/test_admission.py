@@ -14,7 +14,7 @@ from tests.transceiver.front_door import KEY, FakeEngine, front_door, problem
 from tests.transceiver.offers import real_offer
 from transceiver.call_tickets import CallTickets
 from transceiver.engine import Draining, TooManyCalls
-from transceiver.model_link import BackendAbsent, BackendRefused
+from transceiver.link_errors import BackendAbsent, BackendRefused
 from transceiver.signaling.access import key_id
 from transceiver.signaling.offer_policy import read_offer
 from transceiver.signaling.problem import PROBLEMS, Problem

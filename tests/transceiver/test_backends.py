@@ -15,7 +15,9 @@ from fleet.address import Address
 from tests.backends.kit import linked, open_call, serving, soon
 from transceiver.backend_list import BackendAddress
 from transceiver.backends import Backend, Backends, UnknownBackend, wishes
-from transceiver.model_link import BackendAbsent, CallLimit, LinkCounters, ModelLink
+from transceiver.link_counters import LinkCounters
+from transceiver.link_errors import BackendAbsent, CallLimit
+from transceiver.model_link import ModelLink
 from trunkline.v1 import model_pb2, model_pb2_grpc
 
 

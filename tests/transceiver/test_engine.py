@@ -16,7 +16,7 @@ from fleet.errors import AddressInUse, AddressUnusable
 from tests.transceiver.caller import AWAY, HOME, OUR_CERTIFICATE, Caller, FakeLink, make_offer
 from transceiver import trunk_socket
 from transceiver.engine import Draining, Engine, TooManyCalls
-from transceiver.model_link import BackendAbsent
+from transceiver.link_errors import BackendAbsent
 from transceiver.session import Session
 from transceiver.states import State
 from transceiver.trunk_socket import TrunkSocket

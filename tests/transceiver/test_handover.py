@@ -18,7 +18,7 @@ from tests.transceiver.test_engine import (  # noqa: F401 - fixtures
 )
 from transceiver.data_channels import DataChannels
 from transceiver.engine import Draining, Engine, TooManyCalls
-from transceiver.model_link import BackendAbsent
+from transceiver.link_errors import BackendAbsent
 from transceiver.session_state import SECOND_OLD, STOPPED_BEFORE, Reserve, read, write
 from transceiver.states import State
 

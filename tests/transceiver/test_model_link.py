@@ -26,15 +26,10 @@ from tests.backends.kit import (
     tasks_left,
 )
 from tests.conftest import free_port
-from transceiver import model_link
-from transceiver.model_link import (
-    BackendAbsent,
-    BackendRefused,
-    CallLimit,
-    ModelLink,
-    Outbox,
-    backoff_s,
-)
+from transceiver import call_handle, model_link
+from transceiver.link_errors import BackendAbsent, BackendRefused, CallLimit
+from transceiver.model_link import ModelLink, backoff_s
+from transceiver.outbox import BATCH_BYTES, Outbox
 from trunkline.v1 import model_pb2
 
 
@@ -357,7 +352,7 @@ def _start_echo(port: int) -> subprocess.Popen[bytes]:
 
 async def test_audio_that_waits_is_bounded_and_the_loss_reported() -> None:
     """In one tick a call keeps MAX_CALL_FRAMES; the next frame says how many are missing."""
-    limit = model_link.MAX_CALL_FRAMES
+    limit = call_handle.MAX_CALL_FRAMES
     async with scripted() as backend, linked(backend.port) as link:
         handle = link.open_call("c", "", Sink(), 50, 0)
         for n in range(limit + 30):
@@ -371,7 +366,7 @@ async def test_audio_that_waits_is_bounded_and_the_loss_reported() -> None:
 
 async def test_all_calls_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the total bound frames are dropped and no further call is opened."""
-    monkeypatch.setattr(model_link, "MAX_WAITING_BYTES", 1000)
+    monkeypatch.setattr("transceiver.outbox.MAX_WAITING_BYTES", 1000)
     async with scripted() as backend, linked(backend.port) as link:
         handles = [link.open_call(f"c{n}", "", Sink(), 50, 0) for n in range(5)]
         for handle in handles:
@@ -389,8 +384,8 @@ async def test_data_is_never_lost_silently() -> None:
     async with scripted() as backend, linked(backend.port) as link:
         sink = Sink()
         handle = link.open_call("c", "", sink, 50, 0)
-        handle.send_binary("raw", bytes(model_link.MAX_CALL_DATA_BYTES // 2))
-        handle.send_binary("raw", bytes(model_link.MAX_CALL_DATA_BYTES // 2))
+        handle.send_binary("raw", bytes(call_handle.MAX_CALL_DATA_BYTES // 2))
+        handle.send_binary("raw", bytes(call_handle.MAX_CALL_DATA_BYTES // 2))
         assert not handle.open
         assert sink.hang_ups == []  # not from within the session's own call
         await sink.until(lambda: sink.hang_ups)
@@ -405,7 +400,7 @@ async def test_a_session_that_closes_first_is_not_told_of_the_overflow() -> None
     async with scripted() as backend, linked(backend.port) as link:
         sink = Sink()
         handle = link.open_call("c", "", sink, 50, 0)
-        handle.send_binary("raw", bytes(model_link.MAX_CALL_DATA_BYTES))
+        handle.send_binary("raw", bytes(call_handle.MAX_CALL_DATA_BYTES))
         handle.close("hangup")
         await backend.until(lambda: backend.kinds() == ["started", "ended"])
     assert (sink.hang_ups, sink.losses) == ([], 0)
@@ -573,7 +568,7 @@ def test_a_large_round_is_cut_into_messages() -> None:
         outbox.add(n, 1000).audio.payload = bytes(1000)
     batches = outbox.take()
     assert [event.call for batch, _ in batches for event in batch.events] == list(range(1000))
-    assert all(size_bytes <= model_link.BATCH_BYTES for _, size_bytes in batches)
+    assert all(size_bytes <= BATCH_BYTES for _, size_bytes in batches)
     assert outbox.waiting_bytes == 1_000_000
     for _, size_bytes in batches:
         outbox.written(size_bytes)

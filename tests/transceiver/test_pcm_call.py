@@ -21,14 +21,14 @@ from tests.transceiver.test_engine import (
 )
 from tests.transceiver.test_opus_codec import direct, level, tone
 from tests.transceiver.test_session import World
+from transceiver.call_voice import CREDIT_LOT
 from transceiver.engine import Engine
-from transceiver.model_link import BackendAbsent
+from transceiver.link_errors import BackendAbsent
 from transceiver.offer import OpusWishes
 from transceiver.opus.codec import samples
 from transceiver.opus.settings import EncoderSettings
 from transceiver.pcm_voice import RATES_HZ
 from transceiver.rtp import opus
-from transceiver.session import CREDIT_LOT
 from trunkline.v1 import model_pb2
 from wire.rtcp import ReceiverReport, ReportBlock
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.transceiver.front_door import KEY, FrontDoor, front_door, problem
 from tests.transceiver.offers import real_offer
 from transceiver.backends import UnknownBackend
-from transceiver.model_link import BackendAbsent
+from transceiver.link_errors import BackendAbsent
 from transceiver.signaling.console_page import ConsolePage, console_files
 from transceiver.signaling.form import FormError, read_form
 

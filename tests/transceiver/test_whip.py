@@ -12,7 +12,7 @@ from aiohttp import ClientResponse
 from tests.transceiver.front_door import RELAYS, FrontDoor, front_door, problem
 from tests.transceiver.offers import real_offer, replaced, without
 from transceiver.engine import Draining, TooManyCalls
-from transceiver.model_link import BackendAbsent, BackendRefused, CallLimit
+from transceiver.link_errors import BackendAbsent, BackendRefused, CallLimit
 from transceiver.signaling.generations import Generations, matches
 
 OFFER = real_offer()

@@ -19,7 +19,7 @@ from fleet.limits import LimitReached
 from transceiver.backends import UnknownBackend
 from transceiver.call_tickets import CallTickets
 from transceiver.engine import Draining, TooManyCalls
-from transceiver.model_link import BackendAbsent, BackendRefused, CallLimit
+from transceiver.link_errors import BackendAbsent, BackendRefused, CallLimit
 from transceiver.offer import Offer
 from transceiver.retry_budget import RetryBudget
 from transceiver.sidebands import Sidebands

@@ -16,6 +16,7 @@ GAUGES = {
     "capacity_calls": "Live calls this process takes, as learned from its lateness and CPU.",
     "loop_lateness_seconds": "How late the event loop is, nine of ten times less.",
     "loop_busy_ratio": "Share of a core that the event loop takes.",
+    "loop_tasks": "Tasks of the event loop: some for the process, one for each HTTP connection.",
 }
 
 
