@@ -308,7 +308,7 @@ class Session:
             packets_sent=audio.sender.packets,
             packets_lost=audio.lost,
             jitter_ms=jitter * 1000 / opus.CLOCK_HZ,
-            round_trip_ms=audio.reports.round_trip_s * 1000 if audio.reports else 0.0,
+            round_trip_ms=(audio.round_trip_s or 0.0) * 1000,
             queued_frames=len(audio.sender),
             messages_received=self._messages_received,
             messages_sent=self._messages_sent,
@@ -583,6 +583,7 @@ class Session:
         self._hear(frames)
         if self._voice is not None:
             self._voice.expect_loss(self._audio.sender.redundancy.loss_percent)
+        self._tell_network()
         if learned.acknowledged:
             self._tell_playout()
 
@@ -615,6 +616,7 @@ class Session:
             self._transmit(packet)
         if self._audio.sender.talkspurts != self._told_talkspurts:
             self._told_talkspurts = self._audio.sender.talkspurts
+            self._tell_network()
             self._tell_playout()  # the backend learns when its answer began to leave
         self._give_credit()
 
@@ -627,6 +629,11 @@ class Session:
     def _tell_playout(self) -> None:
         if self._handle is not None:
             self._handle.send_playout(*self._audio.sender.playout())
+
+    def _tell_network(self) -> None:
+        audio = self._audio
+        if self._handle is not None:
+            self._handle.send_network(audio.round_trip_s, audio.received, audio.waited_s)
 
     # Inside: time and the end.
 

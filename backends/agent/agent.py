@@ -29,7 +29,7 @@ from backends.agent.messages import said
 from backends.agent.metrics import TurnMetrics
 from backends.agent.models import BYTES_PER_MS, Hearing, ModelFailure, Models
 from backends.agent.reply import Asked, Limits, Reply
-from backends.agent.stages import Stamps, TurnRecord
+from backends.agent.stages import NetworkLegs, Stamps, TurnRecord
 from backends.agent.tools import Toolbox
 from backends.agent.turns import PauseBegan, PauseOver, SpeechBegan, TurnEnded, TurnEvent
 from backends.call import Call
@@ -42,13 +42,13 @@ from backends.realtime import (
     Command,
     CommitInput,
     CreateResponse,
+    NoteClientNetwork,
     RealtimeSession,
     ServerEvent,
     ServerVad,
     UpdateSession,
     to_text,
 )
-from backends.realtime.events import server_event
 
 EVENTS_LABEL = "oai-events"
 MAX_UNSENT = 2000  # events; a client that takes none for that long has gone
@@ -117,6 +117,7 @@ class Agent:
         self._timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._numbers = 0
+        self._network = call.network  # as it was at the turn before
 
     async def run(self) -> None:
         """Converse until the call ends."""
@@ -379,6 +380,8 @@ class Agent:
             self._numbers += 1
             reply = self._answers.begin(self._asking.by_options(command.options))
             self._answers.give(reply, TurnRecord(self._numbers))
+        elif isinstance(command, NoteClientNetwork):
+            self._note_client(command)
 
     def _update(self) -> None:
         detection = self._session.config.audio.input.turn_detection
@@ -427,7 +430,17 @@ class Agent:
             await self._call.send_text(EVENTS_LABEL, to_text(event))
 
     def _publish(self, record: TurnRecord) -> None:
+        record.network = NetworkLegs.between(self._network, self._call.network)
+        self._network = self._call.network
         shown = record.shown()
         log.info("turn", call_id=self._call.id, **shown)
         self._metrics.note(record)
-        self._tell([server_event("trunkline.turn", **shown)])
+        self._tell(self._session.turn_told(shown))
+
+    def _note_client(self, network: NoteClientNetwork) -> None:
+        legs_ms = {
+            "client_rtt_ms": network.rtt_ms,
+            "client_jitter_buffer_ms": network.jitter_buffer_ms,
+        }
+        log.info("turn_network", call_id=self._call.id, turn=network.turn, **legs_ms)
+        self._metrics.note_network(legs_ms)

@@ -33,6 +33,7 @@ from backends.realtime.commands import (
     CreateItem,
     CreateResponse,
     DeleteItem,
+    NoteClientNetwork,
     TruncateItem,
     UpdateSession,
 )
@@ -51,6 +52,7 @@ from backends.realtime.responses import (
     token_limit,
     voice_name,
 )
+from backends.realtime.turns_told import TurnsTold
 
 SHORTEST_COMMIT_MS = 100  # as OpenAI's API demands
 PCM24K_BYTES_PER_MS = 48
@@ -85,6 +87,7 @@ class RealtimeSession(ResponseEvents):
         self.id = new_id("sess")
         self.config, self._refused_at_start = read_initial(session_json, defaults or {})
         self._expires_at = int(time.time() if unix_s is None else unix_s) + SESSION_S
+        self._turns_told = TurnsTold()
         self._pending_input_id = ""  # of the turn that speech_started announced
         self._buffered_ms = 0.0  # heard since the last commit
         self._handlers: dict[type[ClientEvent], Callable[[Any], Reaction]] = {
@@ -99,6 +102,7 @@ class RealtimeSession(ResponseEvents):
             ask.ConversationItemDelete: self._delete_item,
             ask.ResponseCreate: self._create_response,
             ask.ResponseCancel: self._cancel_response,
+            ask.ClientReport: self._client_report,
         }
 
     # What the client says.
@@ -214,6 +218,11 @@ class RealtimeSession(ResponseEvents):
             message = "Cancellation failed: no active response found"
             raise Refusal("response_cancel_not_active", message)
         return Reaction([], [CancelResponse(self.active.id)])
+
+    def _client_report(self, event: ask.ClientReport) -> Reaction:
+        told = self._turns_told.report(event)
+        noted = NoteClientNetwork(event.turn, event.rtt_ms, event.jitter_buffer_ms)
+        return Reaction([told], [noted])
 
     def _options(self, given: ResponseParameters) -> ResponseOptions:
         options = options_of(self.config)
@@ -361,6 +370,10 @@ class RealtimeSession(ResponseEvents):
         return self._created(
             Response(new_id("resp"), options_of(self.config), self.conversation_id)
         )
+
+    def turn_told(self, record: Mapping[str, Any]) -> list[ServerEvent]:
+        """Where the milliseconds of a turn went; the client may report its own on it."""
+        return [self._turns_told.tell(record)]
 
     def rate_limits(self, limits: Sequence[Mapping[str, Any]]) -> list[ServerEvent]:
         """How much is left; each limit has name, limit, remaining, reset_seconds."""
