@@ -140,7 +140,7 @@ class Agent:
         elif isinstance(event, Playout):
             self._answers.hear(event)
         elif isinstance(event, Text) and event.label == EVENTS_LABEL:
-            reaction = self._session.client_event(event.text)
+            reaction = self._session.client_event(event.text, self._answers.mouth.unfinished())
             self._tell(reaction.events)
             for command in reaction.commands:
                 await self._obey(command)

@@ -88,6 +88,7 @@ class RealtimeSession(ResponseEvents):
         self.config, self._refused_at_start = read_initial(session_json, defaults or {})
         self._expires_at = int(time.time() if unix_s is None else unix_s) + SESSION_S
         self._turns_told = TurnsTold()
+        self._unfinished_ms: Mapping[str, int] = {}
         self._pending_input_id = ""  # of the turn that speech_started announced
         self._buffered_ms = 0.0  # heard since the last commit
         self._handlers: dict[type[ClientEvent], Callable[[Any], Reaction]] = {
@@ -113,8 +114,12 @@ class RealtimeSession(ResponseEvents):
         refused = self._refused_at_start
         return [created, server_event("error", error=refused.shown())] if refused else [created]
 
-    def client_event(self, text: str) -> Reaction:
-        """Obey one client event. Never raises, whatever the text; what is wrong is answered."""
+    def client_event(self, text: str, unfinished_ms: Mapping[str, int] | None = None) -> Reaction:
+        """Obey one client event. Never raises, whatever the text; what is wrong is answered.
+
+        `unfinished_ms` says of each item whose sound is on its way how much has left so far.
+        """
+        self._unfinished_ms = unfinished_ms or {}
         event_id: object = None
         try:
             event = ask.parse(text)
@@ -186,11 +191,9 @@ class RealtimeSession(ResponseEvents):
         if event.content_index:
             message = "Invalid 'content_index': the item has one content part."
             raise Refusal("invalid_value", message, "content_index")
-        if event.audio_end_ms > entry.speech.sent_ms:
-            message = (
-                f"Audio content of {entry.speech.sent_ms}ms is already shorter than "
-                f"{event.audio_end_ms}ms"
-            )
+        sent_ms = self._unfinished_ms.get(event.item_id, entry.speech.sent_ms)
+        if event.audio_end_ms > sent_ms:
+            message = f"Audio content of {sent_ms}ms is already shorter than {event.audio_end_ms}ms"
             raise Refusal("invalid_value", message, "audio_end_ms")
         truncated = self._truncated(entry, event.audio_end_ms)
         text = entry.item["content"][0]["transcript"]

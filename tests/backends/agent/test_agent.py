@@ -121,6 +121,24 @@ async def test_the_caller_interrupts() -> None:
     assert thinker.heard[-1][1] == {"role": "assistant", "content": "Paris it is. It"}
 
 
+async def test_the_client_truncates_at_what_was_heard() -> None:
+    """Sound that waits at the transceiver has not been heard, so nothing can end in it."""
+    chosen = models(think=Thinker(words("word " * 45)), speak=Speaker(ms_per_word=100))
+    async with talking_to(chosen, session=SEMANTIC) as phone:
+        phone.plays_at_once = False
+        phone.speak()
+        done = await phone.heard("response.done")
+        item_id = done["response"]["output"][0]["id"]
+        phone.play(20)
+        at = {"item_id": item_id, "content_index": 0}
+        phone.send("conversation.item.truncate", event_id="late", **at, audio_end_ms=4500)
+        error = await phone.heard("error")
+        phone.send("conversation.item.truncate", **at, audio_end_ms=300)
+        truncated = await phone.heard("conversation.item.truncated")
+    assert (error["error"]["param"], error["error"]["event_id"]) == ("audio_end_ms", "late")
+    assert truncated["audio_end_ms"] == 300
+
+
 async def test_an_interruption_while_the_answer_is_made() -> None:
     """Model and voice are left, the response ends cancelled, nothing more is said."""
     thinker = Thinker([*words("This is a long answer."), None])
