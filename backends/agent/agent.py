@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +28,7 @@ from backends.agent.errands import Errands
 from backends.agent.judging import final_words, melody
 from backends.agent.listener import Listener
 from backends.agent.listening import StablePrefix
-from backends.agent.messages import said
+from backends.agent.messages import Item, said
 from backends.agent.metrics import TurnMetrics
 from backends.agent.models import BYTES_PER_MS, Hearing, ModelFailure, Models
 from backends.agent.reply import Asked, Limits, Reply
@@ -125,6 +126,7 @@ class Agent:
             self._errands.run(self._send_events(), "events")
             self._tell(self._session.opened())
             self._greet()
+            self._errands.run(self._read_ahead(), "read ahead")
             try:
                 async for event in self._call.events():
                     await self._hear(event)
@@ -132,6 +134,11 @@ class Agent:
                 self._listener.close()
                 if self._idle_timer is not None:
                     self._idle_timer.cancel()
+
+    async def _read_ahead(self, *more: Item) -> None:
+        """The chat model may read the conversation, and what is being said, before it must."""
+        with suppress(ModelFailure):  # the answer will tell
+            await self._models.think.prime(self._call.id, self._asking.messages(*more))
 
     async def _hear(self, event: object) -> None:
         if isinstance(event, Audio):
@@ -299,11 +306,11 @@ class Agent:
         """What was said so far; the chat model may read it while the caller goes on."""
         try:
             text = await turn.hearing.text(final=False)
-            self._show_words(turn, text)
-            if text:
-                await self._models.think.prime(self._call.id, self._asking.messages(said(text)))
         except ModelFailure:
             return  # the final transcript will tell
+        self._show_words(turn, text)
+        if text:
+            await self._read_ahead(said(text))
 
     def _show_words(self, turn: Turn, text: str) -> None:
         delta = turn.stable.grow(text)
