@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
-from backends.events import Audio, AudioFormat, Binary, Event, Playout, Text
+from backends.events import Audio, AudioFormat, Binary, Event, Network, Playout, Text
 from backends.inbox import Inbox
 from backends.outbox import EVENT_BYTES, Outbox
 from trunkline.v1 import model_pb2
@@ -42,6 +42,7 @@ class Call:
         self.audio_format = AudioFormat(started.format)
         self.started_unix_ms = started.started_unix_ms
         self.playout = Playout()  # the newest report
+        self.network = Network()  # the newest report
         self.number = number
         self._inbox = Inbox()
         self._outbox = outbox
@@ -148,6 +149,8 @@ class Call:
         elif event.HasField("credit"):
             self._credit += event.credit.frames
             self._credit_came.set()
+        elif event.HasField("network"):
+            self._hear_network(event.network)
 
     def end(self) -> None:
         """Nothing more can be sent or heard; whoever waits learns it."""
@@ -205,6 +208,11 @@ class Call:
                 self._clearing.append((number, answer))
             elif not answer.done():
                 answer.set_result(self.playout)
+
+    def _hear_network(self, report: model_pb2.Network) -> None:
+        known = report.HasField("round_trip_ms")
+        round_trip_ms = report.round_trip_ms if known else None
+        self.network = Network(round_trip_ms, report.packets, report.waited_ms)
 
     async def _next_credit(self) -> None:
         if self._over:

@@ -63,4 +63,22 @@ class Playout:
     clears: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What the network between the caller and the transceiver costs.
+
+    `round_trip_ms` is None until the caller has reported on something it was sent. `packets` of the
+    caller came since the call began, and waited `waited_ms` in the jitter buffer, all together.
+    """
+
+    round_trip_ms: float | None = None
+    packets: int = 0
+    waited_ms: float = 0.0
+
+    def wait_since(self, before: Network) -> float | None:
+        """What a packet waited in the mean since `before`, in ms; None when none came."""
+        packets = self.packets - before.packets
+        return (self.waited_ms - before.waited_ms) / packets if packets > 0 else None
+
+
 Event = Audio | Text | Binary | Playout

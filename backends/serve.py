@@ -29,7 +29,7 @@ from grpc_reflection.v1alpha import reflection
 
 from backends.call import Call, CallOver
 from backends.encoder import NO_WISHES, OpusEncoder
-from backends.events import Audio, AudioFormat, Binary, Event, Playout, Text
+from backends.events import Audio, AudioFormat, Binary, Event, Network, Playout, Text
 from backends.settings import BackendSettings
 from backends.stream import Context, Handler, Offer, Stream
 from fleet import logs, process
@@ -48,6 +48,7 @@ __all__ = [
     "CallOver",
     "Event",
     "Handler",
+    "Network",
     "OpusEncoder",
     "Playout",
     "Text",

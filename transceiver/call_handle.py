@@ -6,7 +6,7 @@ Nothing here makes a task, a future or an await per frame. Bounds, counted in `L
   dropped, and the next one that does go out reports it as `lost`;
 - data messages that wait: MAX_CALL_DATA_BYTES a call, the same in all; data is never lost
   silently, so the call ends `failed` instead;
-- playout and credit reports merge while they wait.
+- playout, network and credit reports merge while they wait.
 
 What is being written is held beside what waits, so a call's share is at most twice its bound.
 """
@@ -83,6 +83,7 @@ class CallHandle:
         "_credit",
         "_data_bytes",
         "_link",
+        "_network",
         "_new_credit",
         "_outbox",
         "_playout",
@@ -109,6 +110,7 @@ class CallHandle:
         self._data_bytes = 0
         self._new_credit = 0
         self._playout: tuple[int, int, int, int] | None = None
+        self._network: tuple[float | None, int, float] | None = None
 
     @property
     def open(self) -> bool:
@@ -171,6 +173,12 @@ class CallHandle:
             self._playout = (sent, acked, cleared, queued)
             self._outbox.ask_for_reports(self)
 
+    def send_network(self, round_trip_s: float | None, packets: int, waited_s: float) -> None:
+        """As model.proto's Network, in seconds; only the newest report of a tick travels."""
+        if self._outbox is not None:
+            self._network = (round_trip_s, packets, waited_s)
+            self._outbox.ask_for_reports(self)
+
     def give_credit(self, frames: int) -> None:
         """Let the backend send `frames` more; credit given in one tick travels as one event."""
         if self._outbox is not None and frames > 0:
@@ -193,6 +201,13 @@ class CallHandle:
         if self._new_credit:
             outbox.add(self.number, EVENT_BYTES).credit.frames = self._new_credit
             self._new_credit = 0
+        if self._network is not None:  # before the playout, as model.proto says
+            network = outbox.add(self.number, EVENT_BYTES).network
+            round_trip_s, network.packets, waited_s = self._network
+            network.waited_ms = waited_s * 1000
+            if round_trip_s is not None:
+                network.round_trip_ms = round_trip_s * 1000
+            self._network = None
         if self._playout is not None:
             playout = outbox.add(self.number, EVENT_BYTES).playout
             playout.sent_frames, playout.acked_frames = self._playout[:2]

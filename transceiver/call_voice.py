@@ -2,7 +2,7 @@
 
     AudioStream ── frames ──▶ [PcmVoice] ──▶ CallHandle ──▶ backend
     AudioStream ◀── frames, encoded as paced ── put ◀────── backend
-                 └─ credit, playout ─▶ CallHandle
+                 └─ credit, playout, network ─▶ CallHandle
 
 A frame is Opus on both sides, untouched; a backend that wants PCM gets a `PcmVoice` in between.
 """
@@ -110,6 +110,7 @@ class CallVoice:
         talkspurts = self._stream.sender.talkspurts
         if talkspurts != self._told_talkspurts:
             self._told_talkspurts = talkspurts
+            self.tell_network()
             self.tell_playout()  # the backend learns when its answer began to leave
         self.give_credit()
 
@@ -117,6 +118,7 @@ class CallVoice:
         """A report of the caller came; `moved`: the played-out position did."""
         if self._pcm is not None:
             self._pcm.expect_loss(self._stream.sender.redundancy.loss_percent)
+        self.tell_network()
         if moved:
             self.tell_playout()
 
@@ -136,3 +138,9 @@ class CallVoice:
         """Say how far the caller's ear is."""
         if self.handle is not None:
             self.handle.send_playout(*self._stream.sender.playout())
+
+    def tell_network(self) -> None:
+        """Say what the caller's network and our buffer cost."""
+        if self.handle is not None:
+            stream = self._stream
+            self.handle.send_network(stream.round_trip_s, stream.received, stream.waited_s)

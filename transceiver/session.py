@@ -285,7 +285,7 @@ class Session:
             packets_sent=audio.sender.packets,
             packets_lost=audio.lost,
             jitter_ms=jitter * 1000 / opus.CLOCK_HZ,
-            round_trip_ms=audio.reports.round_trip_s * 1000 if audio.reports else 0.0,
+            round_trip_ms=(audio.round_trip_s or 0.0) * 1000,
             queued_frames=len(audio.sender),
             messages_received=self._messages.received,
             messages_sent=self._messages.sent,

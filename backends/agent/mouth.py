@@ -7,6 +7,7 @@ when the last of it will have been heard.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -47,6 +48,11 @@ class Mouth:
     def sent_frames(self) -> int:
         """Of the call, without those that were cleared."""
         return self._played.total
+
+    def unfinished(self) -> dict[str, int]:
+        """Of each item that is still being heard, how many milliseconds were, by the clock."""
+        waiting = math.ceil(max(0.0, self.quiet_at_s - self._clock()) / FRAME_S)
+        return self._played.unfinished(self._played.total - waiting)
 
     async def say(self, item_id: str, pcm: bytes) -> None:
         """Send sound of an item, all but less than a frame. Raises CallOver."""

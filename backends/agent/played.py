@@ -47,10 +47,14 @@ class Played:
             self._gone = self._runs.popleft()
         return left >= self.total
 
+    def unfinished(self, left: int) -> dict[str, int]:
+        """Of each item that `left` frames of the call do not complete: milliseconds of it heard."""
+        runs = [run for run in self._runs if run.left(left) < run.frames]
+        return {run.item_id: (run.before + run.left(left)) * FRAME_MS for run in runs}
+
     def cut(self, left: int) -> dict[str, int]:
         """All but the first `left` frames are forgotten: milliseconds heard of each item cut."""
-        cut = [run for run in self._runs if run.left(left) < run.frames]
-        heard = {run.item_id: (run.before + run.left(left)) * FRAME_MS for run in cut}
+        heard = self.unfinished(left)
         self._runs.clear()
         self.total = left
         return heard

@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from backends.events import Network
+
 STAGES = (
     "ended",
     "heard",
@@ -44,6 +46,23 @@ class Stamps:
             setattr(self, stage, at_s)
 
 
+@dataclass(frozen=True)
+class NetworkLegs:
+    """What the network cost around a turn, None where nobody knows.
+
+    Server side: the caller's RTCP round trip, and what its packets waited in our jitter buffer, in
+    the mean since the turn before. The client's own are told later (`trunkline.client_report`).
+    """
+
+    rtt_ms: float | None = None
+    jitter_buffer_ms: float | None = None
+
+    @classmethod
+    def between(cls, before: Network, now: Network) -> NetworkLegs:
+        """Of the turn that lies between two reports of the transceiver."""
+        return cls(_rounded(now.round_trip_ms), _rounded(now.wait_since(before)))
+
+
 @dataclass
 class TurnRecord:
     """One turn as it is told to the log, the metrics and the page."""
@@ -57,6 +76,7 @@ class TurnRecord:
     tools: list[str] = field(default_factory=list)
     interrupted: bool = False
     failed: str = ""
+    network: NetworkLegs = field(default_factory=NetworkLegs)
 
     def after_voiced_ms(self) -> dict[str, float]:
         """Each stage that happened, in ms after the caller's last voiced packet."""
@@ -81,4 +101,9 @@ class TurnRecord:
             "tools": self.tools,
             "interrupted": self.interrupted,
             "failed": self.failed or None,
+            "network": asdict(self.network),
         }
+
+
+def _rounded(ms: float | None) -> float | None:
+    return None if ms is None else round(ms, 1)

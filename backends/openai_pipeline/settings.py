@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PlainValidator, SecretStr
 
-from backends.voice.settings import AgentSettings
+from backends.agent.settings import AgentSettings
 from fleet.address import shown
 from fleet.settings import within
 

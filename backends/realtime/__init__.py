@@ -18,6 +18,7 @@ from backends.realtime.commands import (
     CreateItem,
     CreateResponse,
     DeleteItem,
+    NoteClientNetwork,
     TruncateItem,
     UpdateSession,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "CreateResponse",
     "DeleteItem",
     "InputTokens",
+    "NoteClientNetwork",
     "OutputTokens",
     "Reaction",
     "RealtimeSession",

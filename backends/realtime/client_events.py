@@ -1,4 +1,4 @@
-"""The eleven client events, from text to value."""
+"""The eleven client events of OpenAI's API and one of ours, from text to value."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from backends.realtime.shape import MAX_EVENT_ID_CHARS, Id, Label, Shape, Text
 
 MAX_CONTEXT_ITEMS = 128
 MAX_NUMBER = 2**31 - 1
+MAX_LEG_MS = 60_000
 MAX_METADATA = 16  # OpenAI's own limit
 MAX_AUDIO_CHARS = 15 * 1024 * 1024  # as their API says; a data channel allows far less
 
@@ -145,6 +146,18 @@ class ResponseCancel(_Event):
     response_id: Id | None = None
 
 
+Leg = Annotated[float, Field(ge=0, le=MAX_LEG_MS)]
+
+
+class ClientReport(_Event):
+    """What the client measured of the network in a turn, in ms; null for what it does not know."""
+
+    type: Literal["trunkline.client_report"]
+    turn: Annotated[int, Field(ge=0, le=MAX_NUMBER)]
+    rtt_ms: Leg | None = None
+    jitter_buffer_ms: Leg | None = None
+
+
 ClientEvent = (
     SessionUpdate
     | InputAudioBufferAppend
@@ -157,6 +170,7 @@ ClientEvent = (
     | ConversationItemDelete
     | ResponseCreate
     | ResponseCancel
+    | ClientReport
 )
 _MODELS: dict[str, type[ClientEvent]] = {
     "session.update": SessionUpdate,
@@ -170,6 +184,7 @@ _MODELS: dict[str, type[ClientEvent]] = {
     "conversation.item.delete": ConversationItemDelete,
     "response.create": ResponseCreate,
     "response.cancel": ResponseCancel,
+    "trunkline.client_report": ClientReport,
 }
 
 

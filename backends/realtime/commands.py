@@ -79,6 +79,15 @@ class CancelResponse:
     response_id: str
 
 
+@dataclass(frozen=True)
+class NoteClientNetwork:
+    """The client measured these legs of the network in a turn; None for what it does not know."""
+
+    turn: int
+    rtt_ms: float | None
+    jitter_buffer_ms: float | None
+
+
 Command = (
     UpdateSession
     | AppendAudio
@@ -90,4 +99,5 @@ Command = (
     | TruncateItem
     | CreateResponse
     | CancelResponse
+    | NoteClientNetwork
 )

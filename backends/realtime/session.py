@@ -33,6 +33,7 @@ from backends.realtime.commands import (
     CreateItem,
     CreateResponse,
     DeleteItem,
+    NoteClientNetwork,
     TruncateItem,
     UpdateSession,
 )
@@ -51,6 +52,7 @@ from backends.realtime.responses import (
     token_limit,
     voice_name,
 )
+from backends.realtime.turns_told import TurnsTold
 
 SHORTEST_COMMIT_MS = 100  # as OpenAI's API demands
 PCM24K_BYTES_PER_MS = 48
@@ -85,6 +87,8 @@ class RealtimeSession(ResponseEvents):
         self.id = new_id("sess")
         self.config, self._refused_at_start = read_initial(session_json, defaults or {})
         self._expires_at = int(time.time() if unix_s is None else unix_s) + SESSION_S
+        self._turns_told = TurnsTold()
+        self._unfinished_ms: Mapping[str, int] = {}
         self._pending_input_id = ""  # of the turn that speech_started announced
         self._buffered_ms = 0.0  # heard since the last commit
         self._handlers: dict[type[ClientEvent], Callable[[Any], Reaction]] = {
@@ -99,6 +103,7 @@ class RealtimeSession(ResponseEvents):
             ask.ConversationItemDelete: self._delete_item,
             ask.ResponseCreate: self._create_response,
             ask.ResponseCancel: self._cancel_response,
+            ask.ClientReport: self._client_report,
         }
 
     # What the client says.
@@ -109,8 +114,12 @@ class RealtimeSession(ResponseEvents):
         refused = self._refused_at_start
         return [created, server_event("error", error=refused.shown())] if refused else [created]
 
-    def client_event(self, text: str) -> Reaction:
-        """Obey one client event. Never raises, whatever the text; what is wrong is answered."""
+    def client_event(self, text: str, unfinished_ms: Mapping[str, int] | None = None) -> Reaction:
+        """Obey one client event. Never raises, whatever the text; what is wrong is answered.
+
+        `unfinished_ms` says of each item whose sound is on its way how much has left so far.
+        """
+        self._unfinished_ms = unfinished_ms or {}
         event_id: object = None
         try:
             event = ask.parse(text)
@@ -182,11 +191,9 @@ class RealtimeSession(ResponseEvents):
         if event.content_index:
             message = "Invalid 'content_index': the item has one content part."
             raise Refusal("invalid_value", message, "content_index")
-        if event.audio_end_ms > entry.speech.sent_ms:
-            message = (
-                f"Audio content of {entry.speech.sent_ms}ms is already shorter than "
-                f"{event.audio_end_ms}ms"
-            )
+        sent_ms = self._unfinished_ms.get(event.item_id, entry.speech.sent_ms)
+        if event.audio_end_ms > sent_ms:
+            message = f"Audio content of {sent_ms}ms is already shorter than {event.audio_end_ms}ms"
             raise Refusal("invalid_value", message, "audio_end_ms")
         truncated = self._truncated(entry, event.audio_end_ms)
         text = entry.item["content"][0]["transcript"]
@@ -214,6 +221,11 @@ class RealtimeSession(ResponseEvents):
             message = "Cancellation failed: no active response found"
             raise Refusal("response_cancel_not_active", message)
         return Reaction([], [CancelResponse(self.active.id)])
+
+    def _client_report(self, event: ask.ClientReport) -> Reaction:
+        told = self._turns_told.report(event)
+        noted = NoteClientNetwork(event.turn, event.rtt_ms, event.jitter_buffer_ms)
+        return Reaction([told], [noted])
 
     def _options(self, given: ResponseParameters) -> ResponseOptions:
         options = options_of(self.config)
@@ -361,6 +373,10 @@ class RealtimeSession(ResponseEvents):
         return self._created(
             Response(new_id("resp"), options_of(self.config), self.conversation_id)
         )
+
+    def turn_told(self, record: Mapping[str, Any]) -> list[ServerEvent]:
+        """Where the milliseconds of a turn went; the client may report its own on it."""
+        return [self._turns_told.tell(record)]
 
     def rate_limits(self, limits: Sequence[Mapping[str, Any]]) -> list[ServerEvent]:
         """How much is left; each limit has name, limit, remaining, reset_seconds."""

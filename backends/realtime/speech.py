@@ -11,7 +11,7 @@ from itertools import pairwise
 class Speech:
     """Words in pieces, each from a moment of the sound on.
 
-    `queued_ms` of sound were made, `sent_ms` of it left for the caller.
+    `queued_ms` of sound were made, `sent_ms` of it went on their way to the caller.
     """
 
     queued_ms: int = 0

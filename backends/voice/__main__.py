@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import re
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 
 from backends.agent.agent import Manner
 from backends.agent.answers import Phrases
 from backends.agent.hosting import AgentHost
 from backends.agent.models import Models
+from backends.agent.settings import AgentSettings
 from backends.agent.tools import GetTime, Toolbox
 from backends.serve import AudioFormat, serve
-from backends.voice.instant import instant_models
 from backends.voice.local import local_models
 from backends.voice.phrases import FAILED, TIME, Phrase
-from backends.voice.settings import VoiceSettings
 from fleet.settings import load
 
 CONTEXT_CHARS = 5000  # about 1,200 of SmolLM2's 2,048 tokens
 
 
-def _models(settings: VoiceSettings, manner: Manner) -> AbstractAsyncContextManager[Models]:
-    if settings.backend_models == "instant":
-        return nullcontext(instant_models())
+def _models(settings: AgentSettings, manner: Manner) -> AbstractAsyncContextManager[Models]:
     said = (manner.phrases.filler, manner.phrases.apology, FAILED)
     return local_models((TIME, *_phrases(settings)), said)
 
 
-def _manner(settings: VoiceSettings) -> Manner:
+def _manner(settings: AgentSettings) -> Manner:
     return Manner(
         session={
             "instructions": settings.backend_instructions,
@@ -44,7 +41,7 @@ def _manner(settings: VoiceSettings) -> Manner:
     )
 
 
-def _phrases(settings: VoiceSettings) -> list[Phrase]:
+def _phrases(settings: AgentSettings) -> list[Phrase]:
     return [
         Phrase(tool.name, re.compile("|".join(tool.phrases), re.IGNORECASE), tool.say)
         for tool in settings.backend_tools
@@ -54,7 +51,7 @@ def _phrases(settings: VoiceSettings) -> list[Phrase]:
 
 def main() -> None:
     """Serve until SIGTERM."""
-    settings = load(VoiceSettings, "python -m backends.voice")
+    settings = load(AgentSettings, "python -m backends.voice")
     manner = _manner(settings)
     toolbox = Toolbox([GetTime(), *settings.backend_tools])
     agent = AgentHost(_models(settings, manner), toolbox, manner, settings.backend_metrics)

@@ -4,7 +4,8 @@ Of what waits, the most urgent kind goes first; among equals the call that was s
 So a call that asks for much waits for itself, not the others for it. Work that nobody awaits any
 more is not begun.
 
-Bound: MAX_WAITING jobs; beyond it `run` raises PoolFull at once.
+Bounds: MAX_WAITING jobs, beyond which `run` raises PoolFull at once; MAX_REMEMBERED calls, beyond
+which the one served longest ago counts as never served, which ranks it no higher.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from enum import IntEnum
 from typing import Any, TypeVar
 
 MAX_WAITING = 256
+MAX_REMEMBERED = 1024
 Value = TypeVar("Value")
 
 
@@ -49,7 +51,7 @@ class FairPool:
         self._free = threads
         self._max_waiting = max_waiting
         self._waiting: list[_Job] = []
-        self._served: dict[str, int] = {}  # by call: when it was served last
+        self._served: dict[str, int] = {}  # by call: when it was served last, the oldest first
         self._numbers = itertools.count(1)
 
     async def run(self, call: str, urgency: Urgency, work: Callable[[], Value]) -> Value:
@@ -63,10 +65,6 @@ class FairPool:
         result: Value = await job.result
         return result
 
-    def forget(self, call: str) -> None:
-        """The call is over."""
-        self._served.pop(call, None)
-
     def close(self) -> None:
         """Begin nothing more; what runs ends by itself."""
         for job in self._waiting:
@@ -79,10 +77,16 @@ class FairPool:
         while self._free and self._waiting:
             job = min(self._waiting, key=self._rank)
             self._waiting.remove(job)
-            self._served[job.call] = next(self._numbers)
+            self._note_served(job.call)
             self._free -= 1
             running = asyncio.get_running_loop().run_in_executor(self._executor, job.work)
             running.add_done_callback(lambda done, job=job: self._finish(job, done))  # type: ignore[misc]
+
+    def _note_served(self, call: str) -> None:
+        self._served.pop(call, None)
+        self._served[call] = next(self._numbers)
+        if len(self._served) > MAX_REMEMBERED:
+            del self._served[next(iter(self._served))]
 
     def _rank(self, job: _Job) -> tuple[int, int, int]:
         return job.urgency, self._served.get(job.call, 0), job.number

@@ -18,8 +18,8 @@ import time
 import numpy as np
 
 from backends.agent.models import Models, TextDelta
+from backends.agent.settings import INSTRUCTIONS
 from backends.voice.local import local_models
-from backends.voice.settings import INSTRUCTIONS
 from fleet.errors import StartupError
 
 DECIMATION = 3  # 48 kHz to 16 kHz

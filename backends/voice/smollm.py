@@ -5,6 +5,10 @@ a slot with the prompt so far (`cache_prompt`), and `prime` lets it read the cal
 the caller has finished. One thread: llama.cpp's threads spin at barriers, and a second one on a
 busy core makes it ten times slower, not twice as fast.
 
+Every conversation begins with an example: told to speak English it did not always, shown it does.
+Of 40 answers in conversations of ten turns 18 to 21 were French without it (Q4_1, temperature 0),
+none with it.
+
 More calls than slots share them: the call that was idle longest loses its place, not its turn.
 """
 
@@ -26,6 +30,11 @@ CONTEXT_TOKENS = 2048  # of each slot
 MAX_TOKENS = 80  # of an answer: half a minute of speech
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SAMPLING = {"temperature": 0.0, "repeat_penalty": 1.15, "cache_prompt": True}
+
+EXAMPLE: Sequence[ChatMessage] = (
+    {"role": "user", "content": "Hello! Can you hear me?"},
+    {"role": "assistant", "content": "Yes, I can hear you well. How can I help you?"},
+)
 
 Chunk = Mapping[str, Any]
 
@@ -83,7 +92,7 @@ class SmolLm:
 
     def _request(self, call: str, messages: Sequence[ChatMessage], limit: int) -> dict[str, Any]:
         return {
-            "messages": [dict(message) for message in messages],
+            "messages": [dict(message) for message in with_example(messages)],
             "stream": True,
             "stream_options": {"include_usage": True},
             "max_tokens": limit,
@@ -99,6 +108,12 @@ class SmolLm:
             slot = free[0] if free else self._slots.pop(next(iter(self._slots)))
         self._slots[call] = slot
         return slot
+
+
+def with_example(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """The messages with EXAMPLE behind the instructions, if there are any."""
+    instructions = [message for message in messages[:1] if message["role"] == "system"]
+    return [*instructions, *EXAMPLE, *messages[len(instructions) :]]
 
 
 def events_in(chunk: Chunk) -> list[ChatEvent]:

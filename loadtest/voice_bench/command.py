@@ -1,11 +1,12 @@
-"""The commands `voice`, `pauses` and `barge-in`."""
+"""The commands `voice`, `pauses`, `barge-in` and `voice-callers`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Annotated
 
@@ -17,14 +18,15 @@ from loadtest.errors import CallFailedError
 from loadtest.report import print_result
 from loadtest.scenario import Result
 from loadtest.target import Target
-from loadtest.voice_bench import measure
+from loadtest.voice_bench import carried, measure
+from loadtest.voice_bench.model_servers import model_servers
 
 MAX_TURNS = 200
 MAX_CALLERS = 20
 
 
 class ModelChoice(StrEnum):
-    """Which models answer."""
+    """Which models answer: the local agent's, or some that take no time, behind HTTP."""
 
     LOCAL = "local"
     INSTANT = "instant"
@@ -67,6 +69,18 @@ def add_voice_commands(app: typer.Typer) -> None:
             _execute("barge-in", measure.barge_in, (turns, 1), models, as_json=as_json)
         )
 
+    @app.command("voice-callers")
+    def voice_callers(
+        callers: Callers = MAX_CALLERS,
+        turns: Annotated[int, typer.Option(min=1, max=20, help="Turns of each.")] = 4,
+        as_json: AsJson = False,
+    ) -> None:
+        """How many callers at once does the local agent answer in time, on one core?"""
+        bounds = (turns, callers)
+        raise typer.Exit(
+            _execute("voice-callers", carried.carried, bounds, ModelChoice.LOCAL, as_json=as_json)
+        )
+
 
 def _execute(
     name: str, run: Measure, bounds: tuple[int, int], models: ModelChoice, *, as_json: bool
@@ -86,11 +100,25 @@ def _execute(
 
 
 async def _run(run: Measure, bounds: tuple[int, int], models: ModelChoice) -> Result:
-    variables = {"TRUNKLINE_LOG_LEVEL": "warning", "TRUNKLINE_BACKEND_MODELS": models.value}
-    settings = StackSettings(variables, ready_timeout_s=90.0, backend="voice")
-    async with Stack(settings) as stack:
+    async with agent(models) as stack:
         result = await run(Target(stack.console_url, stack.api_key, stack), *bounds)
         if not result.passed:
             for line in list(stack.log.lines)[-20:]:
                 print(line, file=sys.stderr)
         return result
+
+
+@asynccontextmanager
+async def agent(models: ModelChoice) -> AsyncIterator[Stack]:
+    """A whole Trunkline with an agent. Raises StartupError."""
+    if models is ModelChoice.LOCAL:
+        async with _stack("voice", {}) as stack:
+            yield stack
+        return
+    async with model_servers() as variables, _stack("openai_pipeline", variables) as stack:
+        yield stack
+
+
+def _stack(backend: str, variables: Mapping[str, str]) -> Stack:
+    quiet = {"TRUNKLINE_LOG_LEVEL": "warning", **variables}
+    return Stack(StackSettings(quiet, ready_timeout_s=90.0, backend=backend))

@@ -40,6 +40,21 @@ class TurnHeard:
     written: str = ""
     stages_ms: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def whole(self) -> bool:
+        """Answered, once, and the agent said where the time went."""
+        return self.voice_ms is not None and self.ends == 1 and "out" in self.stages_ms
+
+    @property
+    def unexplained_ms(self) -> float:
+        """What no stage stands for, of a whole turn: both ways between caller and agent.
+
+        The stages go from the last voiced packet in to the first packet out, so they are compared
+        with packets; `voice_ms` has besides how full the last packet of the one and how silent the
+        first of the other was, which the caller knows to the sample.
+        """
+        return self.packets_ms - self.stages_ms["out"]
+
 
 @dataclass
 class Interruption:

@@ -7,6 +7,7 @@ jitter buffer and SCTP are libwebrtc's.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,9 +82,17 @@ class LibwebrtcCaller:
 
     async def message(self, text: str) -> None:
         """Send a text and wait until it comes back."""
+        self.send(text)
+        await self.until(lambda: text in self.messages)
+
+    def send(self, text: str) -> None:
+        """Send a text."""
         self._channel.send(text)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for something to hold of `messages`."""
         async with asyncio.timeout(TIMEOUT_S):
-            while text not in self.messages:
+            while not condition():
                 self._told.clear()
                 await self._told.wait()
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
+import openai
 import pytest
 
-from launcher import Stack, StackSettings
+from backends.openai_pipeline.hearing import as_wav
 from launcher.backend_choice import BACKENDS
 from loadtest.sound import SAMPLE_RATE_HZ, silence, tone
 from loadtest.target import Target
 from loadtest.voice_bench import measure
-from loadtest.voice_bench.script import audible, with_pause
+from loadtest.voice_bench.command import ModelChoice, agent
+from loadtest.voice_bench.conversation import TurnHeard
+from loadtest.voice_bench.model_servers import (
+    ANSWER,
+    MS_PER_WORD,
+    RATE_HZ,
+    TRANSCRIPT,
+    model_servers,
+)
+from loadtest.voice_bench.script import QUESTIONS, Speaker, audible, with_pause
 from loadtest.voice_bench.wer import errors, words
 
 absent = BACKENDS["voice"].missing()
@@ -43,15 +55,67 @@ def test_a_pause_goes_where_it_is_quiet() -> None:
     assert not paused[middle : middle + SAMPLE_RATE_HZ // 8].any()
 
 
+def test_what_the_stages_leave_unexplained() -> None:
+    """Packets are compared with packets; a turn that was cut in two explains nothing."""
+    turn = TurnHeard("Hello?", voice_ms=330.0, packets_ms=310.0, ends=1)
+    assert not turn.whole
+    turn.stages_ms = {"ended": 250.0, "out": 304.0}
+    assert turn.whole
+    assert turn.unexplained_ms == pytest.approx(6.0)
+    turn.ends = 2
+    assert not turn.whole
+
+
+async def test_the_model_servers_speak_the_protocols() -> None:
+    """OpenAI's own client transcribes, chats in a stream, and streams speech; then they end."""
+    async with model_servers() as settings:
+        url = settings["TRUNKLINE_BACKEND_STT_URL"]
+        async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+            sound = ("turn.wav", as_wav(bytes(32_000)), "audio/wav")
+            written = await client.audio.transcriptions.create(file=sound, model="m")
+            stream = await client.chat.completions.create(
+                model="m", messages=[{"role": "user", "content": "Hello"}], stream=True
+            )
+            deltas = [one.choices[0].delta.content async for one in stream if one.choices]
+            spoken = await client.audio.speech.create(
+                input="two words", model="m", voice="v", response_format="pcm"
+            )
+            assert len(spoken.content) == 2 * 2 * MS_PER_WORD * RATE_HZ // 1000
+    assert written.text == TRANSCRIPT
+    assert "".join(delta or "" for delta in deltas).strip() == ANSWER
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*url.removeprefix("http://").split("/")[0].split(":"))
+
+
 @needs_piper
 @pytest.mark.slow
 async def test_a_conversation_is_measured() -> None:
-    """Instant models over the whole stack: turns are answered, and the figures are of them."""
-    variables = {"TRUNKLINE_BACKEND_MODELS": "instant", "TRUNKLINE_LOG_LEVEL": "warning"}
-    settings = StackSettings(variables, ready_timeout_s=60.0, backend="voice")
-    async with Stack(settings) as stack:
+    """Over the whole stack and real protocols: turns are answered, and the figures are of them."""
+    async with agent(ModelChoice.INSTANT) as stack:
         target = Target(stack.console_url, stack.api_key, stack)
         added = await measure.added(target, 2, 2)
         stopped = await measure.barge_in(target, 1, 1)
     assert added.figures["answered"] == 2
     assert stopped.figures["turns"] == 1
+
+
+@needs_piper
+@pytest.mark.slow
+async def test_a_conversation_with_real_models() -> None:
+    """A spoken question comes through the whole stack, is written down, and is answered aloud."""
+    question = Speaker().say(QUESTIONS[0])
+    async with agent(ModelChoice.LOCAL) as stack:
+        target = Target(stack.console_url, stack.api_key, stack)
+        (turn,) = await measure.talk(target, [question], 1)
+    assert turn.voice_ms is not None
+    assert words(turn.written)[-2:] == words(QUESTIONS[0])[-2:]
+
+
+@needs_piper
+@pytest.mark.slow
+async def test_twenty_callers_at_once() -> None:
+    """Twenty real calls ask at the same time, and every one hears an answer."""
+    async with agent(ModelChoice.INSTANT) as stack:
+        target = Target(stack.console_url, stack.api_key, stack)
+        added = await measure.added(target, 20, 20)
+    assert added.figures["answered"] == 20

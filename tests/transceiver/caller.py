@@ -180,6 +180,7 @@ class FakeHandle:
     audio: list[tuple[bytes, int, int, int]] = field(default_factory=list)
     messages: list[tuple[str, str | bytes]] = field(default_factory=list)
     playouts: list[tuple[int, int, int, int]] = field(default_factory=list)
+    networks: list[tuple[float | None, int, float]] = field(default_factory=list)
     credit: int = 0
     closed: str = ""
     refusal: Exception | None = None
@@ -201,6 +202,9 @@ class FakeHandle:
 
     def send_playout(self, sent: int, acked: int, cleared: int, queued: int) -> None:
         self.playouts.append((sent, acked, cleared, queued))
+
+    def send_network(self, round_trip_s: float | None, packets: int, waited_s: float) -> None:
+        self.networks.append((round_trip_s, packets, waited_s))
 
     def give_credit(self, frames: int) -> None:
         self.credit += frames

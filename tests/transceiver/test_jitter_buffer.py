@@ -116,6 +116,19 @@ def test_a_hole_waits_for_a_packet_that_is_only_late() -> None:
     assert [frame.lost for frame in frames] == [0, 0]
 
 
+@pytest.mark.parametrize("jitter_s", [0.0, 0.06])
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+def test_what_packets_waited_adds_up(loss: float, jitter_s: float) -> None:
+    """All that packets lay in the buffer; a packet waits only for one that may still come."""
+    buffer = JitterBuffer()
+    arrivals = list(Network(loss=loss, jitter_s=jitter_s).carry(COUNT))
+    came_s = {n: at_s for at_s, n in reversed(arrivals)}
+    heard = real(listen(arrivals, buffer))
+    waited_s = sum(one.at_s - came_s[one.index] for one in heard)
+    assert buffer.waited_s == pytest.approx(waited_s, abs=1e-6)
+    assert (buffer.waited_s > 0) == bool(jitter_s)
+
+
 def test_a_wide_hole_is_filled_within_bounds() -> None:
     """A long loss: noise while nothing comes; then concealment, noise and FEC, never too many."""
     buffer = JitterBuffer()

@@ -424,6 +424,22 @@ async def test_reports_of_one_tick_merge() -> None:
         assert backend.kinds()[3:] == ["playout", "ended"]
 
 
+async def test_the_newest_word_on_the_network_travels_before_the_playout() -> None:
+    """So that a backend that learns of its first frame knows the network too."""
+    async with scripted() as backend, linked(backend.port) as link:
+        handle = link.open_call("c", "", Sink(), 50, 0)
+        handle.send_playout(1, 0, 0, 0)
+        handle.send_network(None, 10, 0.0)
+        handle.send_network(0.25, 11, 0.5)
+        await backend.until(lambda: len(backend.heard) == 3)
+        assert backend.kinds() == ["started", "network", "playout"]
+        network = backend.heard[1].network
+        assert (network.round_trip_ms, network.packets, network.waited_ms) == (250.0, 11, 500.0)
+        handle.send_network(None, 12, 0.5)
+        await backend.until(lambda: len(backend.heard) == 4)
+        assert not backend.heard[3].network.HasField("round_trip_ms")
+
+
 async def test_clear_is_answered_by_the_playout_after_it() -> None:
     """An older report that was already under way is not taken for the answer to a Clear."""
     answers: asyncio.Queue[object] = asyncio.Queue()

@@ -82,6 +82,21 @@ def test_a_hole_is_given_up_in_time_and_its_packet_is_late(start: int) -> None:
     assert [frame.lost for frame in feed.push(5, 0.1)] == [0]
 
 
+def test_what_packets_waited_adds_up() -> None:
+    """A packet in order waits for nothing; one behind a hole until it is filled or given up."""
+    feed = Feed(0)
+    feed.push(0, 0.0)
+    feed.push(2, 0.02)
+    feed.push(3, 0.03)
+    feed.push(1, 0.05)
+    assert feed.window.waited_s == pytest.approx(0.03 + 0.02)
+    feed.push(5, 0.06)
+    feed.window.expire(0.06 + HOLD_S)
+    assert feed.window.waited_s == pytest.approx(0.05 + HOLD_S)
+    feed.push(6, 1.0)
+    assert feed.window.waited_s == pytest.approx(0.05 + HOLD_S)
+
+
 @pytest.mark.parametrize("start", STARTS)
 def test_a_wide_hole_costs_no_delay(start: int) -> None:
     """A jump over more than the window goes on at once, behind what was held."""

@@ -293,6 +293,22 @@ async def test_reports_flow_and_acknowledge_what_was_heard(world: World) -> None
     assert world.session.snapshot().round_trip_ms > 0
 
 
+async def test_the_backend_is_told_what_the_network_costs(world: World) -> None:
+    """With an answer that begins and with the caller's reports, never with a packet."""
+    world.caller.say()
+    await world.settle()
+    assert world.handle.networks == [(None, 1, 0.0)]  # the echo began
+    world.caller.say(skip=1)
+    await world.settle()
+    await world.advance(HOLD_S + 0.003)
+    world.caller.report(ReceiverReport(VOICE_SSRC, ()))
+    await world.settle()
+    round_trip_s, packets, waited_s = world.handle.networks[-1]
+    assert (round_trip_s, packets) == (None, 2)
+    assert waited_s >= HOLD_S
+    assert len(world.handle.networks) == 2
+
+
 async def test_the_backend_may_speak_before_the_caller_is_there() -> None:
     """Frames and messages wait for the caller, then go out paced and in order."""
     world = World(echo=False)

@@ -57,6 +57,7 @@ class AudioStream:
         self._srtp: SrtpSession | None = None
         # Of streams that another SSRC has replaced.
         self._lost_before = self._late_before = self._duplicates_before = 0
+        self._waited_before_s = 0.0
         self._transit: int | None = None
         self._shift = 0  # from the caller's timestamps to those the backend hears
 
@@ -79,6 +80,16 @@ class AudioStream:
     def duplicates(self) -> int:
         """Packets that came twice."""
         return self._duplicates_before + self.window.duplicates
+
+    @property
+    def waited_s(self) -> float:
+        """What packets have waited for others before them, all together."""
+        return self._waited_before_s + self.window.waited_s
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """To the caller and back, by its newest report; None before it answered one of ours."""
+        return self.reports.round_trip_s if self.reports is not None else None
 
     def fill_holes(self) -> None:
         """Receive for a decoder: frames come from a jitter buffer. Before the first packet."""
@@ -236,6 +247,7 @@ class AudioStream:
         frames = self.window.flush()
         self._lost_before = self.lost
         self._late_before, self._duplicates_before = self.late, self.duplicates
+        self._waited_before_s = self.waited_s
         if self.heard is not None:
             self._transit = self.heard.transit
         self.heard = None

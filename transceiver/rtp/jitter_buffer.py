@@ -46,6 +46,7 @@ class _Held(NamedTuple):
     payload: bytes
     timestamp: int  # extended
     duration: int
+    arrived_s: float
 
 
 class JitterBuffer:
@@ -56,6 +57,7 @@ class JitterBuffer:
         self.late = 0
         self.lost = 0
         self.filled = 0  # frames that no packet stands behind
+        self.waited_s = 0.0  # what packets have waited here, all together
         self._delay = DelayTarget()
         self._held: dict[int, _Held] = {}
         self._given_up: OrderedDict[int, None] = OrderedDict()
@@ -85,7 +87,7 @@ class JitterBuffer:
             self._begin(sequence, timestamp, now)
         extended = self._extend(sequence)
         ahead = extended - (self._next or 0)
-        held = _Held(payload, self._extend_time(timestamp), duration)
+        held = _Held(payload, self._extend_time(timestamp), duration, now)
         if ahead < 0:
             return self._behind(sequence, timestamp, held, -ahead, now)
         if extended in self._held:
@@ -108,7 +110,7 @@ class JitterBuffer:
         if not 0 <= extended - self._next <= MAX_AHEAD or extended in self._held:
             return []
         duration = opus.duration(payload) or self._duration
-        self._held[extended] = _Held(payload, self._extend_time(timestamp), duration)
+        self._held[extended] = _Held(payload, self._extend_time(timestamp), duration, now)
         return self._release(now)
 
     def deadline_s(self) -> float | None:
@@ -173,6 +175,7 @@ class JitterBuffer:
         while self._held:
             held = self._held.pop(self._next or 0, None)
             if held is not None:
+                self.waited_s += now - held.arrived_s
                 frames += self._leave(held, 0, now)
             elif now >= self._due_s():
                 frames += self._skip_hole(now)
@@ -189,7 +192,9 @@ class JitterBuffer:
             self._given_up.popitem(last=False)
         self._next = nearest
         self.lost += nearest - wanted
-        return self._leave(self._held.pop(nearest), nearest - wanted, now)
+        held = self._held.pop(nearest)
+        self.waited_s += now - held.arrived_s
+        return self._leave(held, nearest - wanted, now)
 
     def _leave(self, held: _Held, lost: int, now: float) -> list[Frame]:
         """A packet goes, and before it what fills the gap to the frame before."""

@@ -68,6 +68,7 @@ class ReorderWindow:
         self.duplicates = 0
         self.late = 0
         self.lost = 0
+        self.waited_s = 0.0  # what packets have waited here, all together
 
     def __len__(self) -> int:
         return len(self._held)
@@ -102,7 +103,7 @@ class ReorderWindow:
         self._held[sequence] = _Held(payload, timestamp, now)
         if ahead > MAX_AHEAD:
             return self.flush()
-        return self._run(0) + self.expire(now)
+        return self._run(0, now) + self.expire(now)
 
     def expect(self, sequence: int) -> None:
         """Begin with `sequence`: what comes before it has been heard elsewhere."""
@@ -118,14 +119,15 @@ class ReorderWindow:
         """Give up the holes whose time is over and let go what waited behind them."""
         frames: list[Frame] = []
         while (deadline_s := self.deadline_s()) is not None and now >= deadline_s:
-            frames += self._skip_hole()
+            frames += self._skip_hole(now)
         return frames
 
     def flush(self) -> list[Frame]:
         """Let go everything, giving up every hole: the stream ends or has jumped."""
         frames: list[Frame] = []
         while self._held:
-            frames += self._skip_hole()
+            newest_s = max(held.arrived_s for held in self._held.values())
+            frames += self._skip_hole(newest_s)
         return frames
 
     def _behind(self, sequence: int, timestamp: int, payload: bytes, behind: int) -> list[Frame]:
@@ -141,7 +143,7 @@ class ReorderWindow:
         self.duplicates += 1
         return []
 
-    def _skip_hole(self) -> list[Frame]:
+    def _skip_hole(self, now: float) -> list[Frame]:
         start = self._next or 0
         nearest = min((sequence - start) & 0xFFFF for sequence in self._held)
         for offset in range(max(0, nearest - MAX_GIVEN_UP), nearest):
@@ -150,13 +152,14 @@ class ReorderWindow:
             self._given_up.popitem(last=False)
         self._next = (start + nearest) & 0xFFFF
         self.lost += nearest
-        return self._run(nearest)
+        return self._run(nearest, now)
 
-    def _run(self, lost: int) -> list[Frame]:
+    def _run(self, lost: int, now: float) -> list[Frame]:
         frames: list[Frame] = []
         sequence = self._next or 0
         while (held := self._held.pop(sequence, None)) is not None:
             frames.append(Frame(held.payload, held.timestamp, lost))
+            self.waited_s += now - held.arrived_s
             lost = 0
             sequence = (sequence + 1) & 0xFFFF
         self._next = sequence

@@ -50,7 +50,7 @@ class Reports:
         unix_offset_s: float,
         random: Callable[[], float],
     ) -> None:
-        self.round_trip_s = 0.0
+        self.round_trip_s: float | None = None  # None until it was measured
         self.next_s = now + FIRST_INTERVAL_S * (0.5 + random())
         self._sender = sender
         self._cname = cname

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/model.proto\x12\x0ctrunkline.v1\"X\n\tToBackend\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x13.trunkline.v1.Hello\x12\'\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x17.trunkline.v1.CallEvent\"c\n\rToTransceiver\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.trunkline.v1.Welcome\x12*\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1a.trunkline.v1.BackendEvent\".\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x13\n\x0btransceiver\x18\x02 \x01(\t\"k\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12*\n\x07\x61\x63\x63\x65pts\x18\x03 \x03(\x0e\x32\x19.trunkline.v1.AudioFormat\x12\x11\n\tmax_calls\x18\x04 \x01(\r\"\x96\x02\n\tCallEvent\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\r\x12$\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x13.trunkline.v1.AudioH\x00\x12,\n\x07started\x18\x03 \x01(\x0b\x32\x19.trunkline.v1.CallStartedH\x00\x12(\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x17.trunkline.v1.CallEndedH\x00\x12\"\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\x12.trunkline.v1.DataH\x00\x12(\n\x07playout\x18\x06 \x01(\x0b\x32\x15.trunkline.v1.PlayoutH\x00\x12&\n\x06\x63redit\x18\x07 \x01(\x0b\x32\x14.trunkline.v1.CreditH\x00\x42\x07\n\x05\x65vent\"J\n\x05\x41udio\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x10\n\x08rtp_time\x18\x02 \x01(\r\x12\x10\n\x08\x64uration\x18\x03 \x01(\r\x12\x0c\n\x04lost\x18\x04 \x01(\r\"\x8d\x01\n\x0b\x43\x61llStarted\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.trunkline.v1.AudioFormat\x12\x14\n\x0csession_json\x18\x03 \x01(\t\x12\x13\n\x0bsend_credit\x18\x04 \x01(\r\x12\x17\n\x0fstarted_unix_ms\x18\x05 \x01(\x03\"\x1b\n\tCallEnded\x12\x0e\n\x06reason\x18\x01 \x01(\t\"B\n\x04\x44\x61ta\x12\r\n\x05label\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x10\n\x06\x62inary\x18\x03 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"s\n\x07Playout\x12\x13\n\x0bsent_frames\x18\x01 \x01(\x04\x12\x14\n\x0c\x61\x63ked_frames\x18\x02 \x01(\x04\x12\x16\n\x0e\x63leared_frames\x18\x03 \x01(\x04\x12\x15\n\rqueued_frames\x18\x04 \x01(\r\x12\x0e\n\x06\x63lears\x18\x05 \x01(\r\"\x18\n\x06\x43redit\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\"\xba\x02\n\x0c\x42\x61\x63kendEvent\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\r\x12$\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x13.trunkline.v1.AudioH\x00\x12*\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32\x16.trunkline.v1.AcceptedH\x00\x12(\n\x07refused\x18\x04 \x01(\x0b\x32\x15.trunkline.v1.RefusedH\x00\x12\"\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\x12.trunkline.v1.DataH\x00\x12$\n\x05\x63lear\x18\x06 \x01(\x0b\x32\x13.trunkline.v1.ClearH\x00\x12\'\n\x07hang_up\x18\x07 \x01(\x0b\x32\x14.trunkline.v1.HangUpH\x00\x12$\n\x05usage\x18\x14 \x01(\x0b\x32\x13.trunkline.v1.UsageH\x00\x42\x07\n\x05\x65vent\"T\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x04\x12\x15\n\routput_tokens\x18\x02 \x01(\x04\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\r\n\x05price\x18\x04 \x01(\x01\"6\n\x08\x41\x63\x63\x65pted\x12*\n\x07\x65ncoder\x18\x01 \x01(\x0b\x32\x19.trunkline.v1.OpusEncoder\"\x93\x01\n\x0bOpusEncoder\x12\x18\n\x0b\x62itrate_bps\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x17\n\ncomplexity\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x10\n\x03\x66\x65\x63\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x10\n\x03\x64tx\x18\x04 \x01(\x08H\x03\x88\x01\x01\x42\x0e\n\x0c_bitrate_bpsB\r\n\x0b_complexityB\x06\n\x04_fecB\x06\n\x04_dtx\"\x19\n\x07Refused\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x07\n\x05\x43lear\"\x18\n\x06HangUp\x12\x0e\n\x06reason\x18\x01 \x01(\t*\xb9\x01\n\x0b\x41udioFormat\x12\x1c\n\x18\x41UDIO_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41UDIO_FORMAT_OPUS\x10\x01\x12\x1b\n\x17\x41UDIO_FORMAT_PCM16_8000\x10\x02\x12\x1c\n\x18\x41UDIO_FORMAT_PCM16_16000\x10\x03\x12\x1c\n\x18\x41UDIO_FORMAT_PCM16_24000\x10\x04\x12\x1c\n\x18\x41UDIO_FORMAT_PCM16_48000\x10\x05\x32S\n\x0cModelBackend\x12\x43\n\x07\x43onnect\x12\x17.trunkline.v1.ToBackend\x1a\x1b.trunkline.v1.ToTransceiver(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/model.proto\x12\x0ctrunkline.v1\"X\n\tToBackend\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x13.trunkline.v1.Hello\x12\'\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x17.trunkline.v1.CallEvent\"c\n\rToTransceiver\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.trunkline.v1.Welcome\x12*\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1a.trunkline.v1.BackendEvent\".\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x13\n\x0btransceiver\x18\x02 \x01(\t\"k\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12*\n\x07\x61\x63\x63\x65pts\x18\x03 \x03(\x0e\x32\x19.trunkline.v1.AudioFormat\x12\x11\n\tmax_calls\x18\x04 \x01(\r\"\xc0\x02\n\tCallEvent\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\r\x12$\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x13.trunkline.v1.AudioH\x00\x12,\n\x07started\x18\x03 \x01(\x0b\x32\x19.trunkline.v1.CallStartedH\x00\x12(\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x17.trunkline.v1.CallEndedH\x00\x12\"\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\x12.trunkline.v1.DataH\x00\x12(\n\x07playout\x18\x06 \x01(\x0b\x32\x15.trunkline.v1.PlayoutH\x00\x12&\n\x06\x63redit\x18\x07 \x01(\x0b\x32\x14.trunkline.v1.CreditH\x00\x12(\n\x07network\x18\x08 \x01(\x0b\x32\x15.trunkline.v1.NetworkH\x00\x42\x07\n\x05\x65vent\"J\n\x05\x41udio\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x10\n\x08rtp_time\x18\x02 \x01(\r\x12\x10\n\x08\x64uration\x18\x03 \x01(\r\x12\x0c\n\x04lost\x18\x04 \x01(\r\"\x8d\x01\n\x0b\x43\x61llStarted\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.trunkline.v1.AudioFormat\x12\x14\n\x0csession_json\x18\x03 \x01(\t\x12\x13\n\x0bsend_credit\x18\x04 \x01(\r\x12\x17\n\x0fstarted_unix_ms\x18\x05 \x01(\x03\"\x1b\n\tCallEnded\x12\x0e\n\x06reason\x18\x01 \x01(\t\"B\n\x04\x44\x61ta\x12\r\n\x05label\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x10\n\x06\x62inary\x18\x03 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"s\n\x07Playout\x12\x13\n\x0bsent_frames\x18\x01 \x01(\x04\x12\x14\n\x0c\x61\x63ked_frames\x18\x02 \x01(\x04\x12\x16\n\x0e\x63leared_frames\x18\x03 \x01(\x04\x12\x15\n\rqueued_frames\x18\x04 \x01(\r\x12\x0e\n\x06\x63lears\x18\x05 \x01(\r\"[\n\x07Network\x12\x1a\n\rround_trip_ms\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07packets\x18\x02 \x01(\x04\x12\x11\n\twaited_ms\x18\x03 \x01(\x01\x42\x10\n\x0e_round_trip_ms\"\x18\n\x06\x43redit\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\"\xba\x02\n\x0c\x42\x61\x63kendEvent\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\r\x12$\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x13.trunkline.v1.AudioH\x00\x12*\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32\x16.trunkline.v1.AcceptedH\x00\x12(\n\x07refused\x18\x04 \x01(\x0b\x32\x15.trunkline.v1.RefusedH\x00\x12\"\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\x12.trunkline.v1.DataH\x00\x12$\n\x05\x63lear\x18\x06 \x01(\x0b\x32\x13.trunkline.v1.ClearH\x00\x12\'\n\x07hang_up\x18\x07 \x01(\x0b\x32\x14.trunkline.v1.HangUpH\x00\x12$\n\x05usage\x18\x14 \x01(\x0b\x32\x13.trunkline.v1.UsageH\x00\x42\x07\n\x05\x65vent\"T\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x04\x12\x15\n\routput_tokens\x18\x02 \x01(\x04\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\r\n\x05price\x18\x04 \x01(\x01\"6\n\x08\x41\x63\x63\x65pted\x12*\n\x07\x65ncoder\x18\x01 \x01(\x0b\x32\x19.trunkline.v1.OpusEncoder\"\x93\x01\n\x0bOpusEncoder\x12\x18\n\x0b\x62itrate_bps\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x17\n\ncomplexity\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x10\n\x03\x66\x65\x63\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x10\n\x03\x64tx\x18\x04 \x01(\x08H\x03\x88\x01\x01\x42\x0e\n\x0c_bitrate_bpsB\r\n\x0b_complexityB\x06\n\x04_fecB\x06\n\x04_dtx\"\x19\n\x07Refused\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x07\n\x05\x43lear\"\x18\n\x06HangUp\x12\x0e\n\x06reason\x18\x01 \x01(\t*\xb9\x01\n\x0b\x41udioFormat\x12\x1c\n\x18\x41UDIO_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41UDIO_FORMAT_OPUS\x10\x01\x12\x1b\n\x17\x41UDIO_FORMAT_PCM16_8000\x10\x02\x12\x1c\n\x18\x41UDIO_FORMAT_PCM16_16000\x10\x03\x12\x1c\n\x18\x41UDIO_FORMAT_PCM16_24000\x10\x04\x12\x1c\n\x18\x41UDIO_FORMAT_PCM16_48000\x10\x05\x32S\n\x0cModelBackend\x12\x43\n\x07\x43onnect\x12\x17.trunkline.v1.ToBackend\x1a\x1b.trunkline.v1.ToTransceiver(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trunkline.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDIOFORMAT']._serialized_start=1803
-  _globals['_AUDIOFORMAT']._serialized_end=1988
+  _globals['_AUDIOFORMAT']._serialized_start=1938
+  _globals['_AUDIOFORMAT']._serialized_end=2123
   _globals['_TOBACKEND']._serialized_start=42
   _globals['_TOBACKEND']._serialized_end=130
   _globals['_TOTRANSCEIVER']._serialized_start=132
@@ -42,33 +42,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WELCOME']._serialized_start=281
   _globals['_WELCOME']._serialized_end=388
   _globals['_CALLEVENT']._serialized_start=391
-  _globals['_CALLEVENT']._serialized_end=669
-  _globals['_AUDIO']._serialized_start=671
-  _globals['_AUDIO']._serialized_end=745
-  _globals['_CALLSTARTED']._serialized_start=748
-  _globals['_CALLSTARTED']._serialized_end=889
-  _globals['_CALLENDED']._serialized_start=891
-  _globals['_CALLENDED']._serialized_end=918
-  _globals['_DATA']._serialized_start=920
-  _globals['_DATA']._serialized_end=986
-  _globals['_PLAYOUT']._serialized_start=988
-  _globals['_PLAYOUT']._serialized_end=1103
-  _globals['_CREDIT']._serialized_start=1105
-  _globals['_CREDIT']._serialized_end=1129
-  _globals['_BACKENDEVENT']._serialized_start=1132
-  _globals['_BACKENDEVENT']._serialized_end=1446
-  _globals['_USAGE']._serialized_start=1448
-  _globals['_USAGE']._serialized_end=1532
-  _globals['_ACCEPTED']._serialized_start=1534
-  _globals['_ACCEPTED']._serialized_end=1588
-  _globals['_OPUSENCODER']._serialized_start=1591
-  _globals['_OPUSENCODER']._serialized_end=1738
-  _globals['_REFUSED']._serialized_start=1740
-  _globals['_REFUSED']._serialized_end=1765
-  _globals['_CLEAR']._serialized_start=1767
-  _globals['_CLEAR']._serialized_end=1774
-  _globals['_HANGUP']._serialized_start=1776
-  _globals['_HANGUP']._serialized_end=1800
-  _globals['_MODELBACKEND']._serialized_start=1990
-  _globals['_MODELBACKEND']._serialized_end=2073
+  _globals['_CALLEVENT']._serialized_end=711
+  _globals['_AUDIO']._serialized_start=713
+  _globals['_AUDIO']._serialized_end=787
+  _globals['_CALLSTARTED']._serialized_start=790
+  _globals['_CALLSTARTED']._serialized_end=931
+  _globals['_CALLENDED']._serialized_start=933
+  _globals['_CALLENDED']._serialized_end=960
+  _globals['_DATA']._serialized_start=962
+  _globals['_DATA']._serialized_end=1028
+  _globals['_PLAYOUT']._serialized_start=1030
+  _globals['_PLAYOUT']._serialized_end=1145
+  _globals['_NETWORK']._serialized_start=1147
+  _globals['_NETWORK']._serialized_end=1238
+  _globals['_CREDIT']._serialized_start=1240
+  _globals['_CREDIT']._serialized_end=1264
+  _globals['_BACKENDEVENT']._serialized_start=1267
+  _globals['_BACKENDEVENT']._serialized_end=1581
+  _globals['_USAGE']._serialized_start=1583
+  _globals['_USAGE']._serialized_end=1667
+  _globals['_ACCEPTED']._serialized_start=1669
+  _globals['_ACCEPTED']._serialized_end=1723
+  _globals['_OPUSENCODER']._serialized_start=1726
+  _globals['_OPUSENCODER']._serialized_end=1873
+  _globals['_REFUSED']._serialized_start=1875
+  _globals['_REFUSED']._serialized_end=1900
+  _globals['_CLEAR']._serialized_start=1902
+  _globals['_CLEAR']._serialized_end=1909
+  _globals['_HANGUP']._serialized_start=1911
+  _globals['_HANGUP']._serialized_end=1935
+  _globals['_MODELBACKEND']._serialized_start=2125
+  _globals['_MODELBACKEND']._serialized_end=2208
 # @@protoc_insertion_point(module_scope)

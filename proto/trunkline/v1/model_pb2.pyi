@@ -190,6 +190,7 @@ class CallEvent(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     PLAYOUT_FIELD_NUMBER: _builtins.int
     CREDIT_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
     call: _builtins.int
     """handle of the call on this stream, chosen by the transceiver, not reused while the stream lives"""
     @_builtins.property
@@ -204,6 +205,8 @@ class CallEvent(_message.Message):
     def playout(self) -> Global___Playout: ...
     @_builtins.property
     def credit(self) -> Global___Credit: ...
+    @_builtins.property
+    def network(self) -> Global___Network: ...
     def __init__(
         self,
         *,
@@ -214,12 +217,13 @@ class CallEvent(_message.Message):
         data: Global___Data | None = ...,
         playout: Global___Playout | None = ...,
         credit: Global___Credit | None = ...,
+        network: Global___Network | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "credit", b"credit", "data", b"data", "ended", b"ended", "event", b"event", "playout", b"playout", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "credit", b"credit", "data", b"data", "ended", b"ended", "event", b"event", "network", b"network", "playout", b"playout", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "call", b"call", "credit", b"credit", "data", b"data", "ended", b"ended", "event", b"event", "playout", b"playout", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "call", b"call", "credit", b"credit", "data", b"data", "ended", b"ended", "event", b"event", "network", b"network", "playout", b"playout", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["audio", "started", "ended", "data", "playout", "credit"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["audio", "started", "ended", "data", "playout", "credit", "network"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -383,6 +387,41 @@ class Playout(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Playout: _TypeAlias = Playout  # noqa: Y015
+
+@_typing.final
+class Network(_message.Message):
+    """What the network between the caller and the transceiver costs. Sent with the caller's RTCP, every few seconds, and
+    before the Playout with which an answer begins to leave. Totals, so that the difference of any two reports tells of
+    the time between them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUND_TRIP_MS_FIELD_NUMBER: _builtins.int
+    PACKETS_FIELD_NUMBER: _builtins.int
+    WAITED_MS_FIELD_NUMBER: _builtins.int
+    round_trip_ms: _builtins.float
+    """RFC 3550 §6.4.1; not set until the caller has reported on something we sent"""
+    packets: _builtins.int
+    """the caller's audio packets that came, since the call began"""
+    waited_ms: _builtins.float
+    """what they have waited in the jitter buffer for others before them, all together"""
+    def __init__(
+        self,
+        *,
+        round_trip_ms: _builtins.float | None = ...,
+        packets: _builtins.int = ...,
+        waited_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_round_trip_ms", b"_round_trip_ms", "round_trip_ms", b"round_trip_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_round_trip_ms", b"_round_trip_ms", "packets", b"packets", "round_trip_ms", b"round_trip_ms", "waited_ms", b"waited_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__round_trip_ms: _TypeAlias = _typing.Literal["round_trip_ms"]  # noqa: Y015
+    _WhichOneofArgType__round_trip_ms: _TypeAlias = _typing.Literal["_round_trip_ms", b"_round_trip_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__round_trip_ms) -> _WhichOneofReturnType__round_trip_ms | None: ...
+
+Global___Network: _TypeAlias = Network  # noqa: Y015
 
 @_typing.final
 class Credit(_message.Message):

@@ -46,6 +46,7 @@ class Phone:
             session_json=json.dumps(session) if session else "",
         )
         self.hung_up = asyncio.Event()
+        self.metrics = TurnMetrics()
         self.call = Call(1, started, self._outbox, self._on_hang_up)
         self._news = asyncio.Event()
 
@@ -64,6 +65,15 @@ class Phone:
         """The client sends an event."""
         data = model_pb2.Data(label=EVENTS_LABEL, text=json.dumps({"type": kind, **members}))
         self.call.hear(model_pb2.CallEvent(call=1, data=data))
+
+    def tell_network(
+        self, packets: int, waited_ms: float, round_trip_ms: float | None = None
+    ) -> None:
+        """The transceiver says what the network costs."""
+        network = model_pb2.Network(
+            packets=packets, waited_ms=waited_ms, round_trip_ms=round_trip_ms
+        )
+        self.call.hear(model_pb2.CallEvent(call=1, network=network))
 
     def named(self, kind: str) -> list[dict[str, Any]]:
         """Events of one type so far."""
@@ -132,8 +142,7 @@ async def talking_to(
     """
     before = asyncio.all_tasks()
     phone = Phone(session)
-    metrics = TurnMetrics()
-    agent = Agent(phone.call, models, toolbox or Toolbox(), manner or Manner(), metrics)
+    agent = Agent(phone.call, models, toolbox or Toolbox(), manner or Manner(), phone.metrics)
     carrying = asyncio.create_task(phone.carry())
     running = asyncio.create_task(_run(agent))
     try:

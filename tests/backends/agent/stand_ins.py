@@ -16,7 +16,7 @@ from backends.agent.models import (
     TokenUsage,
     ToolCall,
 )
-from backends.voice.instant import instant_models
+from tests.backends.agent.instant import instant_models
 
 FOR_EVER = float("inf")
 TIMEOUT_S = 10.0

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from backends.agent.agent import Manner
 from backends.agent.answers import Phrases
@@ -64,6 +65,28 @@ async def test_the_answer_is_begun_before_the_turn_is_over() -> None:
     assert stages["ended"] <= stages["sent"] <= stages["out"]
 
 
+async def test_the_record_has_the_legs_of_the_network() -> None:
+    """What the transceiver knows of the turn, and later what the client reports of it."""
+    async with talking_to(models(), session=SEMANTIC) as phone:
+        phone.tell_network(packets=100, waited_ms=0.0)
+        phone.speak()
+        first = await phone.heard("trunkline.turn")
+        phone.tell_network(packets=150, waited_ms=1000.0, round_trip_ms=80.0)
+        phone.speak()
+        second = await phone.heard("trunkline.turn", 2)
+        report = {"turn": second["turn"], "rtt_ms": 90.5, "jitter_buffer_ms": 40}
+        phone.send("trunkline.client_report", **report)
+        reported = await phone.heard("trunkline.turn_network")
+        metrics = generate_latest(phone.metrics.registry)
+    assert first["network"] == {"rtt_ms": None, "jitter_buffer_ms": 0.0}
+    assert second["network"] == {"rtt_ms": 80.0, "jitter_buffer_ms": 20.0}
+    legs = {"client_rtt_ms": 90.5, "client_jitter_buffer_ms": 40}
+    assert reported["network"] == {**second["network"], **legs}
+    for leg, seconds in (("rtt", b"0.08"), ("client_rtt", b"0.0905"), ("jitter_buffer", b"0.02")):
+        sum_of = b'trunkline_turn_network_seconds_sum{leg="' + leg.encode() + b'"} '
+        assert sum_of + seconds in metrics
+
+
 async def test_what_was_begun_in_a_pause_is_thrown_away() -> None:
     """A caller who goes on is answered once, and to everything."""
     texts = ("I would like to book a table.", "I would like to book a table for two people.")
@@ -96,6 +119,24 @@ async def test_the_caller_interrupts() -> None:
         await thinker.until(lambda: len(thinker.heard) > 1)
     assert (truncated["audio_end_ms"], phone.clears) == (400, 1)
     assert thinker.heard[-1][1] == {"role": "assistant", "content": "Paris it is. It"}
+
+
+async def test_the_client_truncates_at_what_was_heard() -> None:
+    """Sound that waits at the transceiver has not been heard, so nothing can end in it."""
+    chosen = models(think=Thinker(words("word " * 45)), speak=Speaker(ms_per_word=100))
+    async with talking_to(chosen, session=SEMANTIC) as phone:
+        phone.plays_at_once = False
+        phone.speak()
+        done = await phone.heard("response.done")
+        item_id = done["response"]["output"][0]["id"]
+        phone.play(20)
+        at = {"item_id": item_id, "content_index": 0}
+        phone.send("conversation.item.truncate", event_id="late", **at, audio_end_ms=4500)
+        error = await phone.heard("error")
+        phone.send("conversation.item.truncate", **at, audio_end_ms=300)
+        truncated = await phone.heard("conversation.item.truncated")
+    assert (error["error"]["param"], error["error"]["event_id"]) == ("audio_end_ms", "late")
+    assert truncated["audio_end_ms"] == 300
 
 
 async def test_an_interruption_while_the_answer_is_made() -> None:

@@ -22,6 +22,8 @@ def test_what_was_played_is_known_by_item() -> None:
     for item in ("a", "a", "b", "b", "b", "c"):
         played.sent(item)
     assert not played.settle(3)
+    assert played.unfinished(3) == {"b": 20, "c": 0}
+    assert played.unfinished(5) == {"c": 0}
     assert played.cut(3) == {"b": 20, "c": 0}
     assert played.total == 3
     played.sent("d")

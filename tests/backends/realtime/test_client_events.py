@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -16,11 +17,13 @@ from backends.realtime import (
     CreateItem,
     CreateResponse,
     DeleteItem,
+    NoteClientNetwork,
     RealtimeSession,
     SemanticVad,
     TruncateItem,
     UpdateSession,
 )
+from backends.realtime.turns_told import MAX_AWAITED
 from tests.backends.realtime.kit import answering, ask, check, kinds, refused, say
 
 HALF_SECOND = base64.b64encode(bytes(24_000)).decode()
@@ -402,6 +405,62 @@ def test_clearing_the_output_asks_the_agent() -> None:
     """The client hears of it when the agent has done it."""
     reaction = say(RealtimeSession(), type="output_audio_buffer.clear")
     assert (reaction.events, reaction.commands) == ([], [ClearOutput()])
+
+
+def _told(session: RealtimeSession, turn: int) -> None:
+    network = {"rtt_ms": 12.5, "jitter_buffer_ms": None}
+    session.turn_told({"turn": turn, "network": network})
+
+
+def test_a_client_reports_on_a_turn() -> None:
+    """Once a turn; what it measured stands beside what the server knew."""
+    session = RealtimeSession()
+    _told(session, 3)
+    report = {"type": "trunkline.client_report", "turn": 3, "rtt_ms": 20, "jitter_buffer_ms": 41.5}
+    reaction = session.client_event(json.dumps(report))
+    (event,) = reaction.events
+    assert (event["type"], event["turn"]) == ("trunkline.turn_network", 3)
+    assert event["network"] == {
+        "rtt_ms": 12.5,
+        "jitter_buffer_ms": None,
+        "client_rtt_ms": 20,
+        "client_jitter_buffer_ms": 41.5,
+    }
+    assert reaction.commands == [NoteClientNetwork(3, 20, 41.5)]
+    assert refused(session, **report)["param"] == "turn"
+
+
+@pytest.mark.parametrize(
+    ("members", "code", "param"),
+    [
+        ({}, "missing_required_parameter", "turn"),
+        ({"turn": 4}, "invalid_value", "turn"),
+        ({"turn": "3"}, "invalid_type", "turn"),
+        ({"turn": True}, "invalid_type", "turn"),
+        ({"turn": 3, "rtt_ms": "20"}, "invalid_type", "rtt_ms"),
+        ({"turn": 3, "rtt_ms": -1}, "invalid_value", "rtt_ms"),
+        ({"turn": 3, "rtt_ms": 1e300}, "invalid_value", "rtt_ms"),
+        ({"turn": 3, "jitter_buffer_ms": 60_001}, "invalid_value", "jitter_buffer_ms"),
+        ({"turn": 3, "jitter_buffer_ms": []}, "invalid_type", "jitter_buffer_ms"),
+        ({"turn": 3, "address": "x"}, "unknown_parameter", "address"),
+    ],
+)
+def test_a_malformed_report_is_refused(members: dict[str, Any], code: str, param: str) -> None:
+    """By the id of its event, and the turn can still be reported on."""
+    session = RealtimeSession()
+    _told(session, 3)
+    error = refused(session, type="trunkline.client_report", event_id="mine", **members)
+    assert (error["code"], error["param"], error["event_id"]) == (code, param, "mine")
+    assert session.client_event('{"type":"trunkline.client_report","turn":3}').commands
+
+
+def test_turns_that_await_a_report_are_bounded() -> None:
+    """The oldest is forgotten."""
+    session = RealtimeSession()
+    for turn in range(MAX_AWAITED + 1):
+        _told(session, turn)
+    assert refused(session, type="trunkline.client_report", turn=0)["code"] == "invalid_value"
+    assert session.client_event('{"type":"trunkline.client_report","turn":1}').commands
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 
 import pytest
 
-from backends.agent.models import SAMPLE_RATE_HZ, WINDOW_SAMPLES, TextDelta
+from backends.agent.models import SAMPLE_RATE_HZ, WINDOW_SAMPLES, ChatMessage, TextDelta
+from backends.agent.settings import INSTRUCTIONS
 from backends.voice.local import local_models
 from backends.voice.phrases import TIME
 from launcher.backend_choice import BACKENDS
@@ -58,6 +60,22 @@ async def test_the_models_understand_each_other() -> None:
 def test_a_transcript_that_loops_says_it_once(looped: str, expected: str) -> None:
     """Whisper's loops are cut to the first time; other texts stay."""
     assert importlib.import_module("backends.voice.whisper").once(looped) == expected
+
+
+FRENCH = re.compile(r"[à-ÿ]|\b(?:je|est|les|des|une|vous|pour|dans|avec|avis)\b", re.IGNORECASE)
+
+
+async def test_the_chat_model_stays_with_english() -> None:
+    """Questions about France are where it went over to French, and stayed there."""
+    async with local_models((), ()) as models:
+        messages: list[ChatMessage] = [{"role": "system", "content": INSTRUCTIONS}]
+        for question in (QUESTION, "I want to travel from London to Paris.", "How are you?"):
+            messages.append({"role": "user", "content": question})
+            stream = models.think.stream("call", messages, (), 16)
+            answer = "".join([event.text async for event in stream if isinstance(event, TextDelta)])
+            messages.append({"role": "assistant", "content": answer})
+            assert answer
+            assert not FRENCH.search(answer)
 
 
 async def test_calls_share_the_chat_model() -> None:

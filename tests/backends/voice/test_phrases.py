@@ -8,8 +8,8 @@ import pytest
 
 from backends.agent.messages import tool_messages
 from backends.agent.models import TextDelta, ToolCall
+from backends.agent.settings import AgentSettings
 from backends.voice.phrases import FAILED, TIME, Phrase, PhraseTools, said
-from backends.voice.settings import VoiceSettings
 from fleet.settings import load
 from tests.backends.agent.stand_ins import Thinker, words
 
@@ -55,7 +55,7 @@ def test_bad_tools_are_named(
     """One line with the variable's name and the rule."""
     monkeypatch.setenv("TRUNKLINE_BACKEND_TOOLS", tools)
     with pytest.raises(SystemExit) as exit_:
-        load(VoiceSettings, "voice", [])
+        load(AgentSettings, "voice", [])
     assert exit_.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("TRUNKLINE_BACKEND_TOOLS")

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from backends.voice.pool import FairPool, PoolFull, Urgency
+from backends.voice.pool import MAX_REMEMBERED, FairPool, PoolFull, Urgency
 
 
 async def test_a_greedy_call_waits_for_itself() -> None:
@@ -52,6 +52,15 @@ async def test_what_nobody_awaits_is_not_begun() -> None:
         await broken
     pool.close()
     assert done == []
+
+
+async def test_calls_come_and_go() -> None:
+    """However many were served, the pool remembers a bounded number of them."""
+    pool = FairPool("test")
+    for number in range(MAX_REMEMBERED + 50):
+        await pool.run(f"call_{number}", Urgency.NOW, int)
+    pool.close()
+    assert len(pool._served) == MAX_REMEMBERED
 
 
 async def test_a_full_pool_says_so() -> None:

@@ -1,16 +1,16 @@
-"""What the local agent can be told."""
+"""What every agent can be told, whatever its models are."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, ValidationError
 
 from backends.agent.tools import HttpTool
 from backends.settings import BackendSettings
-from fleet.settings import Address, AnyCase, within
+from fleet.settings import Address, within
 
 MAX_TOOLS = 16
 INSTRUCTIONS = (
@@ -49,7 +49,7 @@ def _reason(error: Exception) -> str:
 
 
 class AgentSettings(BackendSettings):
-    """What every agent can be told, whatever its models are."""
+    """Settings of an agent."""
 
     backend_metrics: Address | None = Field(
         None, description="HTTP: Prometheus metrics at /metrics; empty serves none"
@@ -64,12 +64,4 @@ class AgentSettings(BackendSettings):
         description="HTTP tools, a JSON list of objects with name, url, description, parameters, "
         "method, headers, timeout_s, phrases, say",
         json_schema_extra={"default": "none"},
-    )
-
-
-class VoiceSettings(AgentSettings):
-    """Settings of the local agent."""
-
-    backend_models: Annotated[Literal["local", "instant"], AnyCase] = Field(
-        "local", description="local (Whisper, SmolLM2, Piper) or instant (stand-ins that say noise)"
     )

@@ -1,0 +1,40 @@
+"""The turns that the client was told of, and what it reports on them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from backends.realtime.client_events import ClientReport
+from backends.realtime.events import ServerEvent, server_event
+from backends.realtime.refusals import Refusal
+
+MAX_AWAITED = 16  # turns; who reports later is refused
+
+
+class TurnsTold:
+    """Each turn is told once as `trunkline.turn` and may be reported on once."""
+
+    def __init__(self) -> None:
+        self._network: OrderedDict[int, Mapping[str, Any]] = OrderedDict()  # by turn, as told
+
+    def tell(self, record: Mapping[str, Any]) -> ServerEvent:
+        """The event that tells of a turn; `record` has `turn`, its number, and `network`."""
+        self._network[record["turn"]] = record["network"]
+        while len(self._network) > MAX_AWAITED:
+            self._network.popitem(last=False)
+        return server_event("trunkline.turn", **record)
+
+    def report(self, event: ClientReport) -> ServerEvent:
+        """All that is known now of the network in a turn. Raises Refusal for a turn not awaited."""
+        told = self._network.pop(event.turn, None)
+        if told is None:
+            message = f"Invalid 'turn': no report is awaited on turn {event.turn}."
+            raise Refusal("invalid_value", message, "turn")
+        measured = {
+            "client_rtt_ms": event.rtt_ms,
+            "client_jitter_buffer_ms": event.jitter_buffer_ms,
+        }
+        network = {**told, **measured}
+        return server_event("trunkline.turn_network", turn=event.turn, network=network)
