@@ -26,8 +26,8 @@ class Call:
     """A live call: iterate `events()`, and send.
 
     `id` is the public call id, `session_json` the caller's session object as it came ("" if none),
-    `audio_format` what audio is written in, both ways. The handler is cancelled when the call ends,
-    whoever ends it; a handler that returns hangs up.
+    `audio_format` what audio is written in, both ways, `transceiver` who carries it. The handler is
+    cancelled when the call ends, whoever ends it; a handler that returns hangs up.
     """
 
     def __init__(
@@ -36,8 +36,10 @@ class Call:
         started: model_pb2.CallStarted,
         outbox: Outbox,
         on_hang_up: Callable[[Call], None],
+        transceiver: str = "",
     ) -> None:
         self.id = started.call_id
+        self.transceiver = transceiver
         self.session_json = started.session_json
         self.audio_format = AudioFormat(started.format)
         self.started_unix_ms = started.started_unix_ms
@@ -58,6 +60,11 @@ class Call:
 
     def __repr__(self) -> str:
         return f"<Call {self.id}{' over' if self._over else ''}>"
+
+    @property
+    def call_id(self) -> str:
+        """The public call id, by the name that operators know it."""
+        return self.id
 
     @property
     def over(self) -> bool:

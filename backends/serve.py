@@ -11,7 +11,7 @@ All handlers share one event loop, so a handler must not block it: work that com
 once; the end of a call cancels its handler.
 
 The port also answers grpc.health.v1 (SERVING for "", for the service and for `fleet.admin.LIVE`)
-and server reflection.
+and server reflection. A process serves operators on another one (`backends.admin`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from backends.admin import serving as admin_port
 from backends.call import Call, CallOver
 from backends.encoder import NO_WISHES, OpusEncoder
 from backends.events import Audio, AudioFormat, Binary, Event, Network, Playout, Text
@@ -34,7 +35,7 @@ from backends.settings import BackendSettings
 from backends.stream import Context, Handler, Offer, Stream
 from fleet import logs, process
 from fleet.address import Address
-from fleet.admin import LIVE
+from fleet.admin import LIVE, AdminSecurity
 from fleet.errors import AddressInUse
 from fleet.listen import check_free
 from trunkline.v1 import model_pb2, model_pb2_grpc
@@ -90,7 +91,12 @@ class BackendServer:
         self._handler = handler
         self._listen = listen
         self._offer = Offer(name, tuple(accepts), max_calls, encoder)
-        self._streams: set[asyncio.Task[None]] = set()
+        self._streams: dict[asyncio.Task[None], Stream] = {}
+
+    @property
+    def calls(self) -> list[Call]:
+        """Live calls of every transceiver."""
+        return [call for stream in self._streams.values() for call in stream.calls]
 
     async def start(self) -> None:
         """Listen. Raises AddressInUse or AddressUnusable."""
@@ -128,11 +134,11 @@ class BackendServer:
         """ModelBackend.Connect of model.proto."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
-        self._streams.add(task)
+        stream = self._streams[task] = Stream(self._handler, self._offer, context)
         try:
-            await Stream(self._handler, self._offer, context).run()
+            await stream.run()
         finally:
-            self._streams.discard(task)
+            del self._streams[task]
 
 
 def serve(
@@ -147,16 +153,20 @@ def serve(
     """Serve `handler` until SIGTERM or SIGINT: the whole main program of a backend.
 
     `around` is entered before the first call and left after the last. Raises SystemExit: 0 at the
-    end, 1 after one line on stderr when the address cannot be had or `around` raises StartupError.
+    end, 1 after one line on stderr when an address cannot be had, a certificate cannot serve, or
+    `around` raises StartupError.
     """
     logs.configure(settings.log_level, settings.log_format, process="backend")
 
     async def main(stop: asyncio.Event) -> None:
         listen = settings.backend_listen
+        # Found out before models are loaded, which takes its time.
+        AdminSecurity.of(settings).check()
+        await check_free(settings.backend_admin)
         server = BackendServer(
             handler, listen, accepts=accepts, name=name, max_calls=max_calls, encoder=encoder
         )
-        async with around or nullcontext(), server:
+        async with around or nullcontext(), server, admin_port(settings, server):
             await stop.wait()
 
     raise SystemExit(process.run(main))

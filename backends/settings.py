@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, PlainValidator
 from backends.encoder import LARGEST_BPS, MAX_COMPLEXITY, SMALLEST_BPS, OpusEncoder
 from backends.events import AudioFormat
 from fleet.address import Address, shown
-from fleet.settings import ProcessSettings
+from fleet.settings import AdminSettings
 
 
 def _formats(value: Any) -> tuple[AudioFormat, ...]:
@@ -30,12 +30,16 @@ def _format(name: Any) -> AudioFormat:
 AudioFormats = Annotated[tuple[AudioFormat, ...], PlainValidator(_formats)]
 
 
-class BackendSettings(ProcessSettings):
+class BackendSettings(AdminSettings):
     """Settings of a model backend; a backend with more to set derives its own class."""
 
     backend_listen: Address = Field(
         Address("127.0.0.1", 9301),
         description="address for transceivers (model link), health and reflection",
+    )
+    backend_admin: Address = Field(
+        Address("127.0.0.1", 9401),
+        description="address of the gRPC admin service, health and reflection",
     )
 
 

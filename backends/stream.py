@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import grpc
@@ -59,12 +59,19 @@ class Stream:
         self._context = context
         self._outbox = Outbox()
         self._calls: dict[int, Call] = {}
+        self._transceiver = ""
         # A call that ended still counts here until its handler has cleaned up.
         self._handlers: dict[Call, asyncio.Task[None]] = {}
+
+    @property
+    def calls(self) -> Collection[Call]:
+        """Live calls."""
+        return self._calls.values()
 
     async def run(self) -> None:
         """Serve until the transceiver or the server ends the stream."""
         hello = await self._greet()
+        self._transceiver = hello.transceiver
         log.info("transceiver_connected", transceiver=hello.transceiver)
         writer = asyncio.create_task(self._write(), name="backend-writer")
         try:
@@ -110,7 +117,9 @@ class Stream:
         if reason:
             self._outbox.add(number, len(reason)).refused.reason = reason
             return
-        call = Call(number, started, self._outbox, on_hang_up=self._end)
+        call = Call(
+            number, started, self._outbox, on_hang_up=self._end, transceiver=self._transceiver
+        )
         accepted = self._outbox.add(number).accepted
         accepted.SetInParent()
         if self._offer.encoder != NO_WISHES:

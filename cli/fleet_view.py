@@ -1,4 +1,5 @@
-"""What is asked of the whole fleet: every node the directory knows, every relay that was named."""
+"""What is asked of the whole fleet: every node the directory knows, every relay and
+backend that was named."""
 
 from __future__ import annotations
 
@@ -56,6 +57,13 @@ async def ask_relays(
 ) -> list[Heard[Found]]:
     """Put a question to every relay at once."""
     return await _ask(reach, [(str(relay), relay) for relay in reach.relays], question)
+
+
+async def ask_backends(
+    reach: Reach, question: Callable[[Process], Awaitable[Found]]
+) -> list[Heard[Found]]:
+    """Put a question to every backend at once."""
+    return await _ask(reach, [(str(backend), backend) for backend in reach.backends], question)
 
 
 async def _ask(

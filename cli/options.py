@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from google.protobuf.json_format import MessageToDict
@@ -16,6 +16,8 @@ from google.protobuf.message import Message
 from rich.console import Console, RenderableType
 
 from cli.reach import CliError, Reach
+
+Why = Annotated[str, typer.Option("--why", help="Kept in the log beside your name.")]
 
 
 @dataclass(frozen=True)

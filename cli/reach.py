@@ -1,4 +1,5 @@
-"""How the command line reaches the fleet: one transceiver knows the others, relays are named."""
+"""How the command line reaches the fleet: one transceiver knows the others, relays and backends are
+named."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from fleet.address import Address
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 ANSWER_TIMEOUT_S = 5.0
-PAGE = 1000
+PAGE = 1000  # calls or flows asked for at once
 
 Answer = TypeVar("Answer")
 
@@ -30,6 +31,7 @@ class Reach:
 
     transceiver: Address
     relays: tuple[Address, ...]
+    backends: tuple[Address, ...] = ()
     token: str = field(default="", repr=False)
     ca: Path | None = None
     certificate: Path | None = None
@@ -53,6 +55,14 @@ class Reach:
         return grpc.aio.secure_channel(str(address), credentials, options=options)
 
 
+@dataclass(frozen=True)
+class BackendView:
+    """A backend as an operator sees it."""
+
+    info: admin_pb2.Info
+    calls: list[admin_pb2.BackendCall]
+
+
 class Process:
     """One process's admin API; every method raises CliError in the operator's words."""
 
@@ -63,6 +73,7 @@ class Process:
         self._process: Any = admin_pb2_grpc.ProcessAdminStub(channel)  # type: ignore[no-untyped-call]
         self._transceiver: Any = admin_pb2_grpc.TransceiverAdminStub(channel)  # type: ignore[no-untyped-call]
         self._relay: Any = admin_pb2_grpc.RelayAdminStub(channel)  # type: ignore[no-untyped-call]
+        self._backend: Any = admin_pb2_grpc.BackendAdminStub(channel)  # type: ignore[no-untyped-call]
 
     async def info(self) -> admin_pb2.Info:
         """Build, settings, clock."""
@@ -100,6 +111,21 @@ class Process:
         request = admin_pb2.ListCallsRequest(page_size=PAGE)
         while True:
             page = await self._ask(self._transceiver.ListCalls, request)
+            calls += page.calls
+            if not page.next_page_token:
+                return calls
+            request.page_token = page.next_page_token
+
+    async def backend(self) -> BackendView:
+        """A backend and its calls."""
+        return BackendView(await self.info(), await self.backend_calls())
+
+    async def backend_calls(self) -> list[admin_pb2.BackendCall]:
+        """Every live call of a backend, oldest first."""
+        calls: list[admin_pb2.BackendCall] = []
+        request = admin_pb2.ListCallsRequest(page_size=PAGE)
+        while True:
+            page = await self._ask(self._backend.ListCalls, request)
             calls += page.calls
             if not page.next_page_token:
                 return calls

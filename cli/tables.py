@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.fleet_view import Heard
+from cli.reach import BackendView
 from trunkline.v1 import admin_pb2
 
 
@@ -44,6 +45,22 @@ def calls_table(found: Sequence[tuple[str, admin_pb2.Call]]) -> Table:
             escape(call.backend), call.client_network, str(call.packets_received),
             str(call.packets_sent), str(call.packets_lost), f"{call.jitter_ms:.1f}",
             f"{call.round_trip_ms:.1f}",
+        )  # fmt: skip
+    return made
+
+
+def backends_table(heard: Sequence[Heard[BackendView]]) -> Table:
+    """Backends with the calls they have, and frames of callers they were too slow to hear."""
+    made = table("Backends", "backend", "state", "up for", "#calls", "transceivers", "#dropped")
+    for backend in heard:
+        if backend.answer is None:
+            made.add_row(backend.name, "unreachable")
+            continue
+        calls = backend.answer.calls
+        made.add_row(
+            backend.name, "serving", age(backend.answer.info.started_unix_ms), str(len(calls)),
+            escape(", ".join(sorted({call.transceiver for call in calls}))),
+            str(sum(call.dropped_frames for call in calls)),
         )  # fmt: skip
     return made
 

@@ -21,7 +21,7 @@ from fleet.admin_guard import AdminGuard
 from fleet.admin_tls import AdminTls
 from fleet.errors import AddressInUse
 from fleet.listen import check_free
-from fleet.settings import FleetSettings
+from fleet.settings import AdminSettings
 
 CLOSE_GRACE_S = 0.5
 MAX_CONCURRENT_STREAMS = 1024  # per connection
@@ -45,7 +45,7 @@ class AdminSecurity:
     health: Address | None = None  # serves health alone, without TLS: kubelets cannot do it
 
     @classmethod
-    def of(cls, settings: FleetSettings) -> AdminSecurity:
+    def of(cls, settings: AdminSettings) -> AdminSecurity:
         """As the settings say."""
         certificate, key = settings.admin_tls_cert, settings.admin_tls_key
         tls = AdminTls(certificate, key, settings.admin_client_ca) if certificate and key else None

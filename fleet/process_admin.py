@@ -33,9 +33,10 @@ log = structlog.get_logger()
 
 
 class ProcessAdmin(admin_pb2_grpc.ProcessAdminServicer):
-    """The servicer. `nodes` gives the directory, and may raise StoreUnavailable."""
+    """The servicer. `nodes` gives the directory, and may raise StoreUnavailable; None for a process
+    that knows none."""
 
-    def __init__(self, process: str, settings: BaseSettings, nodes: Nodes) -> None:
+    def __init__(self, process: str, settings: BaseSettings, nodes: Nodes | None) -> None:
         self._process = process
         self._settings = settings
         self._nodes = nodes
@@ -60,7 +61,11 @@ class ProcessAdmin(admin_pb2_grpc.ProcessAdminServicer):
     async def ListNodes(  # noqa: N802
         self, request: admin_pb2.ListNodesRequest, context: Context
     ) -> admin_pb2.ListNodesResponse:
-        """The directory. UNAVAILABLE when the store does not answer."""
+        """The directory. UNAVAILABLE when the store does not answer, UNIMPLEMENTED without one."""
+        if self._nodes is None:
+            rule = f"a {self._process} knows no directory"
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, rule)
+            raise AssertionError("abort raises")
         try:
             nodes = await self._nodes()
         except StoreUnavailable as error:

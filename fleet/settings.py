@@ -1,8 +1,9 @@
 # ruff: noqa: RUF001  (ranges are written with an en dash, as in the documentation)
 """Settings come from `TRUNKLINE_*` environment variables; each process derives its class from here.
 
-    ProcessSettings   how to log                          the echo backend
-    └── FleetSettings cluster, keys, Redis                relay, transceiver
+    ProcessSettings       how to log
+    └── AdminSettings     who may use the admin port      backends
+        └── FleetSettings cluster, keys, Redis            relay, transceiver
 
 A field `relay_port` is the variable TRUNKLINE_RELAY_PORT. Its description is printed by `--help`
 and, for a required one, in the error when it is missing; so it is written for an operator. An
@@ -37,6 +38,7 @@ from fleet.usage import complaints, help_text
 __all__ = [
     "Address",
     "AddressList",
+    "AdminSettings",
     "AnyCase",
     "Cluster",
     "FleetSettings",
@@ -83,19 +85,9 @@ class ProcessSettings(BaseSettings):
     )
 
 
-class FleetSettings(ProcessSettings):
-    """What relay and transceiver have in common."""
+class AdminSettings(ProcessSettings):
+    """How a process's admin port is protected (`fleet.admin`)."""
 
-    cluster: Cluster = Field(0, description="number of this cluster, 0–4095; part of every token")
-    token_keys: Keys = Field(
-        description="keys that sign route tokens, 1:HEX64,2:HEX64; the first is current"
-    )
-    trunk_keys: Keys = Field(
-        description="keys that sign trunk datagrams, 1:HEX64,2:HEX64; the first is current"
-    )
-    redis_url: RedisUrl = Field(
-        description="the Redis both relay and transceiver use, redis://host:port/0"
-    )
     admin_tokens: AdminTokens = Field(
         (),
         description="who may use the admin port, ROLE:NAME:TOKEN separated by commas, role viewer "
@@ -139,6 +131,21 @@ class FleetSettings(ProcessSettings):
         if authority and not info.data.get("admin_tls_cert"):
             raise ValueError("needs TRUNKLINE_ADMIN_TLS_CERT")
         return authority
+
+
+class FleetSettings(AdminSettings):
+    """What relay and transceiver have in common."""
+
+    cluster: Cluster = Field(0, description="number of this cluster, 0–4095; part of every token")
+    token_keys: Keys = Field(
+        description="keys that sign route tokens, 1:HEX64,2:HEX64; the first is current"
+    )
+    trunk_keys: Keys = Field(
+        description="keys that sign trunk datagrams, 1:HEX64,2:HEX64; the first is current"
+    )
+    redis_url: RedisUrl = Field(
+        description="the Redis both relay and transceiver use, redis://host:port/0"
+    )
 
 
 Settings = TypeVar("Settings", bound=ProcessSettings)

@@ -43,14 +43,15 @@ def backend_part(
 ) -> Part:
     """Return the chosen backend. Raises StartupError as `plan` does."""
     host, port = address_in(variables, "TRUNKLINE_BACKEND_LISTEN")
+    admin_host, admin_port = address_in(variables, "TRUNKLINE_BACKEND_ADMIN")
     return Part(
         name=name,
         command=_module(choice.module),
         ready=grpc_serving(reachable_host(host), port),
-        environment={**environment, **of_part(variables, "BACKEND_")},
-        binds=(Binding("tcp", host, port),),
+        environment={**environment, **of_part(variables, "BACKEND_", "ADMIN_")},
+        binds=(Binding("tcp", host, port), Binding("tcp", admin_host, admin_port)),
         address=join(host, port),
-        summary=choice.summary,
+        summary=f"{choice.summary}; admin {join(admin_host, admin_port)}",
     )
 
 

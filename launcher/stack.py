@@ -101,6 +101,11 @@ class Stack:
         """The gRPC target of the model backend and its health."""
         return _reachable(self.variables["TRUNKLINE_BACKEND_LISTEN"])
 
+    @property
+    def backend_admin(self) -> str:
+        """The gRPC target of BackendAdmin."""
+        return _reachable(self.variables["TRUNKLINE_BACKEND_ADMIN"])
+
     async def __aenter__(self) -> Self:
         """Start everything. Raises StartupError, whose text is one line for the user."""
         try:

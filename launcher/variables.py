@@ -32,11 +32,12 @@ class Ports:
     relay_metrics: int = 9102
     transceiver_admin: int = 9201
     backend: int = 9301
+    backend_admin: int = 9401
 
     @classmethod
     def free(cls) -> Ports:
         """Choose ports that nobody has at this moment."""
-        return cls(*free_ports(6))
+        return cls(*free_ports(7))
 
 
 def fill(given: Mapping[str, str], ports: Ports, *, loopback_only: bool) -> dict[str, str]:
@@ -57,6 +58,7 @@ def fill(given: Mapping[str, str], ports: Ports, *, loopback_only: bool) -> dict
         "TRUNKLINE_RELAY_ADMIN": join(LOOPBACK, ports.relay_admin),
         "TRUNKLINE_RELAY_METRICS": join(LOOPBACK, ports.relay_metrics),
         "TRUNKLINE_BACKEND_LISTEN": join(LOOPBACK, ports.backend),
+        "TRUNKLINE_BACKEND_ADMIN": join(LOOPBACK, ports.backend_admin),
         "TRUNKLINE_TRANSCEIVER_HTTP": join(LOOPBACK, ports.console),
         "TRUNKLINE_TRANSCEIVER_ADMIN": join(LOOPBACK, ports.transceiver_admin),
         "TRUNKLINE_TRANSCEIVER_API_KEYS": f"tl-{secrets.token_urlsafe(24)}",

@@ -11,6 +11,7 @@ import grpc.aio
 import structlog
 
 from fleet.call_limits import CallLimits
+from fleet.call_pages import BadPage, page_of
 from fleet.errors import StoreUnavailable
 from fleet.ledger import Usage
 from fleet.limits import Limits, check_subject
@@ -20,10 +21,7 @@ from trunkline.v1 import admin_pb2, admin_pb2_grpc
 from wire.keys import KeyRing
 
 SERVICE_NAME = "trunkline.v1.TransceiverAdmin"
-DEFAULT_PAGE = 100
-LARGEST_PAGE = 1000
 LONGEST_DEADLINE_S = 24 * 3600
-MAX_TOKEN_CHARS = 100
 
 log = structlog.get_logger()
 
@@ -80,13 +78,14 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
         self, request: admin_pb2.ListCallsRequest, context: Context
     ) -> admin_pb2.ListCallsResponse:
         """Live calls, oldest first. INVALID_ARGUMENT for a bad page size or token."""
-        if request.page_size > LARGEST_PAGE:
-            await _refuse(context, f"page_size may be at most {LARGEST_PAGE}")
-        after = _read_token(request.page_token)
-        if after is None:
-            await _refuse(context, "page_token is not a next_page_token of ListCalls")
         snapshots = [session.snapshot() for session in self._engine.calls()]
-        return _page(snapshots, after, request.page_size or DEFAULT_PAGE)
+        try:
+            page = page_of(snapshots, request.page_token, request.page_size)
+        except BadPage as error:
+            await _refuse(context, str(error))
+        return admin_pb2.ListCallsResponse(
+            calls=map(_call, page.calls), next_page_token=page.next_token, total=page.total
+        )
 
     async def GetCall(  # noqa: N802
         self, request: admin_pb2.GetCallRequest, context: Context
@@ -208,39 +207,6 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
 
 def _ring(text: str, name: str) -> KeyRing | None:
     return key_ring(text, name) if text else None
-
-
-def _page(
-    snapshots: Sequence[CallSnapshot], after: tuple[int, str], size: int
-) -> admin_pb2.ListCallsResponse:
-    """The calls behind `after`. A place in time and not a number of calls, so that calls which end
-    between two pages make no other call vanish or come twice."""
-    ordered = sorted(snapshots, key=_place)
-    rest = [snapshot for snapshot in ordered if _place(snapshot) > after]
-    page = rest[:size]
-    more = len(rest) > size
-    return admin_pb2.ListCallsResponse(
-        calls=map(_call, page),
-        next_page_token=_write_token(page[-1]) if more else "",
-        total=len(ordered),
-    )
-
-
-def _place(snapshot: CallSnapshot) -> tuple[int, str]:
-    return snapshot.started_unix_ms, snapshot.call_id
-
-
-def _write_token(last: CallSnapshot) -> str:
-    return f"{last.started_unix_ms}.{last.call_id}"
-
-
-def _read_token(token: str) -> tuple[int, str] | None:
-    if not token:
-        return -1, ""
-    started, dot, call_id = token.partition(".")
-    if not dot or not started.isdecimal() or not call_id or len(token) > MAX_TOKEN_CHARS:
-        return None
-    return int(started), call_id
 
 
 def _call(snapshot: CallSnapshot) -> admin_pb2.Call:

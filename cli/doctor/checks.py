@@ -15,7 +15,7 @@ import aiohttp
 from cli.doctor import probe_call
 from cli.doctor.finding import Finding, bad, fine, skipped
 from cli.doctor.surroundings import Surroundings
-from cli.fleet_view import Heard, ask_nodes, ask_relays
+from cli.fleet_view import Heard, ask_backends, ask_nodes, ask_relays
 from cli.fleet_view import nodes as directory
 from cli.reach import CliError
 from fleet.admin_tls import CERTIFICATE, BadCertificate, check_certificate
@@ -180,9 +180,25 @@ def _knows(relay: Heard[list[admin_pb2.Node]], wanted: set[tuple[int, int]]) -> 
     return fine("relays", f"{relay.name} knows all {len(wanted)} transceivers")
 
 
+async def backends(here: Surroundings) -> list[Finding]:
+    """Whether the backends that were named are up."""
+    heard = await ask_backends(here.reach, lambda process: process.backend_calls())
+    if not heard:
+        return [skipped("backends", "none is named")]
+    return [_backend(one) for one in heard]
+
+
+def _backend(heard: Heard[list[admin_pb2.BackendCall]]) -> Finding:
+    if heard.answer is None:
+        cure = 'start it, or correct --backends ("" if they serve no BackendAdmin)'
+        return bad("backends", heard.problem, cure)
+    return fine("backends", f"{heard.name} answers; live calls: {len(heard.answer)}")
+
+
 async def clocks(here: Surroundings) -> list[Finding]:
     """Whether every process's clock is right, as far as this machine's is."""
     infos: list[Heard[admin_pb2.Info]] = await ask_relays(here.reach, lambda p: p.info())
+    infos += await ask_backends(here.reach, lambda process: process.info())
     with suppress(CliError):  # said elsewhere
         infos += await ask_nodes(here.reach, lambda process: process.info())
     now_s = here.unix_s()
@@ -275,4 +291,4 @@ def _sum(totals: Iterable[object]) -> Counter[str]:
     return total
 
 
-CHECKS = (redis, certificate, ports, nodes, relays, clocks, call)
+CHECKS = (redis, certificate, ports, nodes, relays, backends, clocks, call)

@@ -53,6 +53,7 @@ def _echo(port: int, audio_format: str, environment: Mapping[str, str]) -> Part:
             **environment,
             ACCEPTS: audio_format,
             "TRUNKLINE_BACKEND_LISTEN": join(LOOPBACK, port),
+            "TRUNKLINE_BACKEND_ADMIN": join(LOOPBACK, 0),
             "TRUNKLINE_LOG_LEVEL": "warning",
         },
         binds=(Binding("tcp", LOOPBACK, port),),

@@ -20,12 +20,18 @@ from tests.conftest import free_port
 def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "backends.echo", *arguments],
-        env={**os.environ, **variables},
+        env={**os.environ, "TRUNKLINE_BACKEND_ADMIN": "127.0.0.1:0", **variables},
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
         check=False,
     )
+
+
+def _listening(port: int) -> dict[str, str]:
+    listen = f"127.0.0.1:{port}"
+    own = {"TRUNKLINE_BACKEND_LISTEN": listen, "TRUNKLINE_BACKEND_ADMIN": "127.0.0.1:0"}
+    return {**os.environ, **own}
 
 
 def test_help_lists_the_variables() -> None:
@@ -70,13 +76,24 @@ def test_a_port_already_taken() -> None:
     assert address in result.stderr
 
 
+def test_an_admin_port_already_taken() -> None:
+    """It is found out before the backend serves, in one line with the address."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = _run(TRUNKLINE_BACKEND_LISTEN="127.0.0.1:0", TRUNKLINE_BACKEND_ADMIN=address)
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"cannot start: {address} is in use by another process\n",
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
     """With a call on the line it still exits 0, and prints no traceback."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "backends.echo"),
-        env={**os.environ, "TRUNKLINE_BACKEND_LISTEN": f"127.0.0.1:{port}"},
+        env=_listening(port),
         stderr=asyncio.subprocess.PIPE,
     )
     try:
@@ -101,7 +118,7 @@ async def test_a_transceiver_that_dies_leaves_the_backend_serving() -> None:
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "backends.echo"),
-        env={**os.environ, "TRUNKLINE_BACKEND_LISTEN": f"127.0.0.1:{port}"},
+        env=_listening(port),
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:

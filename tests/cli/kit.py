@@ -35,7 +35,11 @@ async def fleet(redis_url: str, **variables: str) -> AsyncIterator[Patient]:
     """Relay, transceiver and backend on free ports."""
     given = {"TRUNKLINE_REDIS_URL": redis_url, "TRUNKLINE_RELAY_WORKERS": "1", **variables}
     async with Stack(StackSettings(given)) as stack:
-        reach = Reach(Address.parse(stack.transceiver_admin), (Address.parse(stack.relay_admin),))
+        reach = Reach(
+            Address.parse(stack.transceiver_admin),
+            (Address.parse(stack.relay_admin),),
+            (Address.parse(stack.backend_admin),),
+        )
         yield Patient(
             stack, Surroundings(reach, stack.console_url, stack.api_key, redis_url, cluster=0)
         )
@@ -50,6 +54,7 @@ async def trunkline(patient: Patient, *arguments: str, **environment: str) -> tu
             **os.environ,
             "TRUNKLINE_ADMIN": str(reach.transceiver),
             "TRUNKLINE_RELAY_ADMINS": ",".join(map(str, reach.relays)),
+            "TRUNKLINE_BACKEND_ADMINS": ",".join(map(str, reach.backends)),
             "TRUNKLINE_URL": patient.here.url,
             "TRUNKLINE_API_KEY": patient.here.api_key,
             "TRUNKLINE_REDIS_URL": patient.here.redis_url,

@@ -31,7 +31,12 @@ async def test_the_command_line(patient: Patient, tmp_path: Path) -> None:
         assert call_id in (await trunkline(patient, "call", call_id))[1]
         assert "127.0.0.0/24" in (await trunkline(patient, "flows"))[1]
         assert "serving" in (await trunkline(patient, "top", "--rounds", "2"))[1]
-        assert "TRUNKLINE_TOKEN_KEYS" in (await trunkline(patient, "info"))[1]
+        info = (await trunkline(patient, "info"))[1]
+        assert "TRUNKLINE_TOKEN_KEYS" in info
+        assert "TRUNKLINE_BACKEND_LISTEN" in info
+        backends = json.loads((await trunkline(patient, "--json", "backends"))[1])
+        (backend,) = backends.values()
+        assert [found["call_id"] for found in backend["calls"]] == [call_id]
         drained = await trunkline(patient, "drain", node, "--deadline-s", "1", "--wait")
         assert drained == (0, f"{node} takes no new calls; live calls: 0\n", "")
     assert (await trunkline(patient, "call", call_id))[2] == f"trunkline: no live call {call_id}\n"
@@ -41,6 +46,9 @@ async def test_the_command_line(patient: Patient, tmp_path: Path) -> None:
     assert "operator" in (await trunkline(patient, "limits"))[1]
     assert (await trunkline(patient, "limits", "reset", "key/*"))[0] == 0
     assert (await trunkline(patient, "log-level", "debug"))[1] == f"debug on {node}\n"
+    backend_at = patient.here.reach.backends[0]
+    louder = await trunkline(patient, "log-level", "debug", "--of", "backend")
+    assert louder[1] == f"debug on {backend_at}\n"
 
 
 async def test_keys_rotate_without_losing_a_call(patient: Patient, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ async def test_a_healthy_fleet_has_nothing(patient: Patient) -> None:
     found = await patient.examined()
     assert [finding for finding in found if finding.good is False] == []
     good = {finding.check for finding in found if finding.good}
-    assert good == {"redis", "ports", "nodes", "relays", "clock", "call", "stun"}
+    assert good == {"redis", "ports", "nodes", "relays", "backends", "clock", "call", "stun"}
     async with patient.here.reach.process(patient.here.reach.transceiver) as process:
         assert await process.calls() == []
 
@@ -61,7 +61,7 @@ async def test_clock_skew(patient: Patient) -> None:
     """3: this machine is a minute behind Redis and every process."""
     found = await patient.examined(unix_s=lambda: time.time() - 60)
     wrong = ills(found, "clock")
-    assert len(wrong) == 3
+    assert len(wrong) == 4
     assert all("60 s ahead of" in ill.saw and "NTP" in ill.cure for ill in wrong)
 
 
@@ -104,7 +104,9 @@ async def test_keys_that_differ(patient: Patient, ring: str, number: int) -> Non
 async def test_the_backend_is_away(patient: Patient) -> None:
     """9: calls are refused because of it."""
     await patient.stack.stop_part("backend")
-    ill = the_ill(await patient.examined(), "call")
+    found = await patient.examined()
+    assert "start it" in the_ill(found, "backends").cure
+    ill = the_ill(found, "call")
     assert "no model backend" in ill.saw
     assert "TRUNKLINE_TRANSCEIVER_BACKEND" in ill.cure
 

@@ -372,6 +372,17 @@ async def test_a_directory_that_cannot_be_had_is_unavailable() -> None:
         assert await code_of(call) is Code.UNAVAILABLE
 
 
+async def test_a_process_without_a_directory_says_so() -> None:
+    """A backend knows no transceivers but those that call it."""
+    servicer = ProcessAdmin("backend", settings(), None)
+    add = partial(admin_pb2_grpc.add_ProcessAdminServicer_to_server, servicer)
+    server = await serve(Address("127.0.0.1", 0), [add], [process_admin.SERVICE_NAME])
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        call = stub(channel).ListNodes(admin_pb2.ListNodesRequest())
+        assert await code_of(call) is Code.UNIMPLEMENTED
+    await server.close(grace_s=0)
+
+
 async def test_the_log_level_changes_and_events_are_watched() -> None:
     """An event comes with its fields, redacted; an unknown level is refused."""
     logs.configure("info", "json")

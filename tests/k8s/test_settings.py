@@ -110,7 +110,10 @@ def listening(settings: ProcessSettings) -> dict[str, tuple[int, str]]:
                 "trunk": (settings.transceiver_trunk.port, "UDP"),
             }
         case EchoSettings():
-            return {"model": (settings.backend_listen.port, "TCP")}
+            return {
+                "model": (settings.backend_listen.port, "TCP"),
+                "admin": (settings.backend_admin.port, "TCP"),
+            }
     raise AssertionError(settings)
 
 

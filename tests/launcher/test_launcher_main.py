@@ -25,7 +25,7 @@ CONSOLE = re.compile(r"Open (http://\S+) and")
 
 def environment(**variables: str) -> dict[str, str]:
     """Return an environment in which every port of the stack is free, but for what is given."""
-    relay, http, relay_admin, metrics, transceiver_admin, backend = free_ports(6)
+    relay, http, relay_admin, metrics, transceiver_admin, backend, backend_admin = free_ports(7)
     return {
         **without(os.environ),
         "TRUNKLINE_RELAY_PORT": str(relay),
@@ -34,6 +34,7 @@ def environment(**variables: str) -> dict[str, str]:
         "TRUNKLINE_TRANSCEIVER_HTTP": f"127.0.0.1:{http}",
         "TRUNKLINE_TRANSCEIVER_ADMIN": f"127.0.0.1:{transceiver_admin}",
         "TRUNKLINE_BACKEND_LISTEN": f"127.0.0.1:{backend}",
+        "TRUNKLINE_BACKEND_ADMIN": f"127.0.0.1:{backend_admin}",
         **variables,
     }
 

@@ -170,7 +170,9 @@ def test_each_part_gets_its_own_settings_only() -> None:
     """The backend sees no key, the relay no API key."""
     variables = fill({"TRUNKLINE_REDIS_URL": "redis://x"}, Ports(), loopback_only=True)
     backend, relay, transceiver = plan(variables, {"HOME": "/"}, after=("redis",))
-    assert set(backend.environment) == {"HOME", "TRUNKLINE_BACKEND_LISTEN"}
+    assert set(backend.environment) == {
+        *("HOME", "TRUNKLINE_BACKEND_LISTEN", "TRUNKLINE_BACKEND_ADMIN")
+    }
     assert "TRUNKLINE_TRANSCEIVER_API_KEYS" not in relay.environment
     assert "TRUNKLINE_TOKEN_KEYS" in relay.environment
     assert "TRUNKLINE_TRANSCEIVER_API_KEYS" in transceiver.environment

@@ -5,6 +5,7 @@ The operator's API. Every process also serves grpc.health.v1.Health and server r
 
   grpcurl -plaintext 127.0.0.1:9201 trunkline.v1.TransceiverAdmin/ListCalls
   grpcurl -plaintext 127.0.0.1:9101 trunkline.v1.RelayAdmin/Stats
+  grpcurl -plaintext 127.0.0.1:9401 trunkline.v1.BackendAdmin/ListCalls
 
 A method with NO_SIDE_EFFECTS may be called by viewers and operators, all others by operators alone.
 """
@@ -74,6 +75,68 @@ class ListCallsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCallsResponse: _TypeAlias = ListCallsResponse  # noqa: Y015
+
+@_typing.final
+class ListBackendCallsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """empty on the last page"""
+    total: _builtins.int
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___BackendCall]: ...
+    def __init__(
+        self,
+        *,
+        calls: _abc.Iterable[Global___BackendCall] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "next_page_token", b"next_page_token", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBackendCallsResponse: _TypeAlias = ListBackendCallsResponse  # noqa: Y015
+
+@_typing.final
+class BackendCall(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    STARTED_UNIX_MS_FIELD_NUMBER: _builtins.int
+    TRANSCEIVER_FIELD_NUMBER: _builtins.int
+    AUDIO_FORMAT_FIELD_NUMBER: _builtins.int
+    DROPPED_FRAMES_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    started_unix_ms: _builtins.int
+    """by the transceiver's clock"""
+    transceiver: _builtins.str
+    """as it named itself"""
+    audio_format: _builtins.str
+    """opus, pcm16_16000, …"""
+    dropped_frames: _builtins.int
+    """of the caller, that the handler was too slow to hear"""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        started_unix_ms: _builtins.int = ...,
+        transceiver: _builtins.str = ...,
+        audio_format: _builtins.str = ...,
+        dropped_frames: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_format", b"audio_format", "call_id", b"call_id", "dropped_frames", b"dropped_frames", "started_unix_ms", b"started_unix_ms", "transceiver", b"transceiver"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackendCall: _TypeAlias = BackendCall  # noqa: Y015
 
 @_typing.final
 class GetCallRequest(_message.Message):
@@ -871,7 +934,7 @@ class Info(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
     process: _builtins.str
-    """relay, transceiver"""
+    """relay, transceiver, backend"""
     version: _builtins.str
     python: _builtins.str
     pid: _builtins.int

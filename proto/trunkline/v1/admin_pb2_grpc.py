@@ -69,7 +69,8 @@ class ProcessAdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListNodes(self, request, context):
-        """The directory of transceivers as this process knows it. UNAVAILABLE when that needs a store that does not answer.
+        """The directory of transceivers as this process knows it. UNAVAILABLE when that needs a store that does not answer,
+        UNIMPLEMENTED of a backend, which knows none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -901,6 +902,123 @@ class RelayAdmin:
             '/trunkline.v1.RelayAdmin/WatchFlows',
             trunkline_dot_v1_dot_admin__pb2.WatchFlowsRequest.SerializeToString,
             trunkline_dot_v1_dot_admin__pb2.WatchFlowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class BackendAdminStub:
+    """Missing associated documentation comment in .proto file."""
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListCalls = channel.unary_unary(
+                '/trunkline.v1.BackendAdmin/ListCalls',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.ListCallsRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.ListBackendCallsResponse.FromString,
+                _registered_method=True)
+        self.EndCall = channel.unary_unary(
+                '/trunkline.v1.BackendAdmin/EndCall',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.EndCallRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.EndCallResponse.FromString,
+                _registered_method=True)
+
+
+class BackendAdminServicer:
+    """Missing associated documentation comment in .proto file."""
+
+    def ListCalls(self, request, context):
+        """Live calls of every transceiver, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndCall(self, request, context):
+        """Hang up one call. NOT_FOUND when no live call has that id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_BackendAdminServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCalls,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.ListCallsRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.ListBackendCallsResponse.SerializeToString,
+            ),
+            'EndCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndCall,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.EndCallRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.EndCallResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'trunkline.v1.BackendAdmin', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('trunkline.v1.BackendAdmin', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class BackendAdmin:
+    """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def ListCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BackendAdmin/ListCalls',
+            trunkline_dot_v1_dot_admin__pb2.ListCallsRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.ListBackendCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BackendAdmin/EndCall',
+            trunkline_dot_v1_dot_admin__pb2.EndCallRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.EndCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,7 @@ async def _running(module: str, **variables: str) -> AsyncIterator[int]:
     """The process; ended by SIGTERM, it must exit 0 and have printed no traceback and no key."""
     port = free_port()
     variables["TRUNKLINE_BACKEND_LISTEN"] = f"127.0.0.1:{port}"
+    variables["TRUNKLINE_BACKEND_ADMIN"] = "127.0.0.1:0"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module),
         env={**os.environ, **variables},

@@ -1,0 +1,112 @@
+"""The operator's API of a backend (`BackendAdmin` in admin.proto), beside that of every process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, NoReturn, Protocol
+
+import grpc
+import grpc.aio
+import structlog
+
+from backends.call import Call
+from backends.settings import BackendSettings
+from fleet import admin, process_admin
+from fleet.call_pages import BadPage, page_of
+from fleet.operator import BadWhy, who, why
+from trunkline.v1 import admin_pb2, admin_pb2_grpc
+
+SERVICE_NAME = admin_pb2.DESCRIPTOR.services_by_name["BackendAdmin"].full_name
+
+log = structlog.get_logger()
+
+# The context's type has the request and the response as parameters, which nothing here depends on.
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class AdminBackend(Protocol):
+    """What the admin API needs of a backend."""
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """Live calls of all streams."""
+
+
+class BackendAdmin(admin_pb2_grpc.BackendAdminServicer):
+    """The servicer."""
+
+    def __init__(self, backend: AdminBackend) -> None:
+        self._backend = backend
+
+    async def ListCalls(  # noqa: N802 - gRPC's name
+        self, request: admin_pb2.ListCallsRequest, context: Context
+    ) -> admin_pb2.ListBackendCallsResponse:
+        """Live calls, oldest first. INVALID_ARGUMENT for a bad page size or token."""
+        try:
+            page = page_of(self._backend.calls, request.page_token, request.page_size)
+        except BadPage as error:
+            await _refuse(context, str(error))
+        return admin_pb2.ListBackendCallsResponse(
+            calls=map(_call, page.calls), next_page_token=page.next_token, total=page.total
+        )
+
+    async def EndCall(  # noqa: N802
+        self, request: admin_pb2.EndCallRequest, context: Context
+    ) -> admin_pb2.EndCallResponse:
+        """Hang up and log why. NOT_FOUND when it is not live."""
+        try:
+            reason = why(request.why)
+        except BadWhy as error:
+            await _refuse(context, str(error))
+        found = [call for call in self._backend.calls if call.id == request.call_id]
+        if not found:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no live call has that id")
+        for call in found:
+            call.hang_up("operator")
+        log.info(
+            "call_ended_by_operator",
+            call_id=request.call_id,
+            who=who(context.peer()),
+            why=reason,
+        )
+        return admin_pb2.EndCallResponse()
+
+
+@asynccontextmanager
+async def serving(settings: BackendSettings, backend: AdminBackend) -> AsyncIterator[int]:
+    """Serve the admin port for the length of the block; gives the port it is bound to.
+
+    Raises AddressInUse, AddressUnusable and BadCertificate.
+    """
+    common = process_admin.ProcessAdmin("backend", settings, nodes=None)
+    server = await admin.serve(
+        settings.backend_admin,
+        [
+            partial(admin_pb2_grpc.add_BackendAdminServicer_to_server, BackendAdmin(backend)),
+            partial(admin_pb2_grpc.add_ProcessAdminServicer_to_server, common),
+        ],
+        [SERVICE_NAME, process_admin.SERVICE_NAME],
+        admin.AdminSecurity.of(settings),
+    )
+    try:
+        await server.set_serving(True)
+        yield server.port
+    finally:
+        await server.close()
+
+
+def _call(call: Call) -> admin_pb2.BackendCall:
+    return admin_pb2.BackendCall(
+        call_id=call.id,
+        started_unix_ms=call.started_unix_ms,
+        transceiver=call.transceiver,
+        audio_format=call.audio_format.name.lower(),
+        dropped_frames=call.dropped_frames,
+    )
+
+
+async def _refuse(context: Context, rule: str) -> NoReturn:
+    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, rule)
+    raise AssertionError("abort raises")
