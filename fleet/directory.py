@@ -38,7 +38,7 @@ class Node:
 
     `trunk` is where relays send; `draining` nodes take no new calls; `live` says whether a lease
     was held at the last news. `admin` is for operators, and so is `load`, which makes no node a
-    different one.
+    different one. `http` is where other transceivers pass on requests about this one's calls.
     """
 
     index: int
@@ -49,6 +49,7 @@ class Node:
     live: bool = True
     admin: Address | None = None
     load: Load | None = field(default=None, compare=False)
+    http: Address | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for what no relay could use."""

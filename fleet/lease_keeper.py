@@ -43,6 +43,7 @@ class LeaseKeeper:
         trunk: Address,
         *,
         admin: Address | None = None,
+        http: Address | None = None,
         load: Callable[[], Load | None] = lambda: None,
         on_loss: Callable[[Lease], None] = _ignore,
         renew_interval_s: float = RENEW_INTERVAL_S,
@@ -52,6 +53,7 @@ class LeaseKeeper:
         self._name = name
         self._trunk = trunk
         self._admin = admin
+        self._http = http
         self._load = load
         self._on_loss = on_loss
         self._renew_interval_s = renew_interval_s
@@ -70,7 +72,9 @@ class LeaseKeeper:
 
     async def claim(self) -> Lease:
         """Take an index. Raises StoreUnavailable and DirectoryFull; ValueError as `check_claim`."""
-        self.lease = lease = await self._store.claim(self._name, self._trunk, self._admin)
+        self.lease = lease = await self._store.claim(
+            self._name, self._trunk, self._admin, self._http
+        )
         log.info("lease_claimed", node=lease.index, epoch=lease.epoch)
         if self.draining:
             await self._store.renew(lease, draining=True)

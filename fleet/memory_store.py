@@ -45,7 +45,13 @@ class MemoryStore:
         self._epochs: dict[int, int] = {}
         self._watchers: set[asyncio.Queue[Node]] = set()
 
-    async def claim(self, name: str, trunk: Address, admin: Address | None = None) -> Lease:
+    async def claim(
+        self,
+        name: str,
+        trunk: Address,
+        admin: Address | None = None,
+        http: Address | None = None,
+    ) -> Lease:
         """As `Store.claim`."""
         check_claim(name, trunk)
         self._forget_expired()
@@ -54,7 +60,7 @@ class MemoryStore:
             raise DirectoryFull(f"all {self._max_nodes} node indexes are held")
         self._epochs[index] = self._epoch_of_next_owner(index)
         token = secrets.token_hex(TOKEN_BYTES)
-        lease = Lease(index, self._epochs[index], name, trunk, token, admin)
+        lease = Lease(index, self._epochs[index], name, trunk, token, admin, http)
         self._hold(lease, draining=False)
         self._publish(lease.node())
         return lease

@@ -1,7 +1,7 @@
 """The four atomic steps of the directory in Redis, as Lua.
 
     KEYS[1] holders  hash   index → owner token
-    KEYS[2] records  hash   index → JSON {name, trunk, draining, admin}
+    KEYS[2] records  hash   index → JSON {name, trunk, draining, admin, http}
     KEYS[3] epochs   hash   index → epoch, kept when the lease ends
     KEYS[4] expiry   zset   index, scored by the end of its lease (ms of Redis' own clock)
     KEYS[5] loads    hash   index → JSON [calls, capacity], which changes with every heartbeat

@@ -58,27 +58,33 @@ class RedisStore:
         self._snapshot = self._redis.register_script(redis_scripts.SNAPSHOT)
         self.unreadable = 0
 
-    async def claim(self, name: str, trunk: Address, admin: Address | None = None) -> Lease:
+    async def claim(
+        self,
+        name: str,
+        trunk: Address,
+        admin: Address | None = None,
+        http: Address | None = None,
+    ) -> Lease:
         """As `Store.claim`."""
         check_claim(name, trunk)
         token = secrets.token_hex(TOKEN_BYTES)
         index, epoch = await self._run(
             self._claim,
             token,
-            _record(name, trunk, draining=False, admin=admin),
+            _record(name, trunk, draining=False, admin=admin, http=http),
             self._lease_ms,
             self._max_nodes,
             secrets.randbits(16),
         )
         if index < 0:
             raise DirectoryFull(f"all {self._max_nodes} node indexes are held")
-        return Lease(index, epoch, name, trunk, token, admin)
+        return Lease(index, epoch, name, trunk, token, admin, http)
 
     async def renew(
         self, lease: Lease, *, draining: bool = False, load: Load | None = None
     ) -> None:
         """As `Store.renew`."""
-        record = _record(lease.name, lease.trunk, draining, lease.admin)
+        record = _record(lease.name, lease.trunk, draining, lease.admin, lease.http)
         busy = json.dumps([load.calls, load.capacity] if load else None)
         held = await self._run(
             self._renew, lease.token, record, self._lease_ms, lease.index, lease.epoch, busy
@@ -88,7 +94,7 @@ class RedisStore:
 
     async def release(self, lease: Lease) -> None:
         """As `Store.release`."""
-        record = _record(lease.name, lease.trunk, draining=False, admin=lease.admin)
+        record = _record(lease.name, lease.trunk, False, lease.admin, lease.http)
         await self._run(self._release, lease.token, record, lease.index, lease.epoch)
 
     async def snapshot(self) -> Snapshot:
@@ -159,7 +165,7 @@ class RedisStore:
     ) -> Node | None:
         try:
             entry = json.loads(record)
-            admin = entry.get("admin")
+            admin, http = entry.get("admin"), entry.get("http")
             return Node(
                 index=int(index),
                 epoch=int(epoch),
@@ -169,16 +175,21 @@ class RedisStore:
                 live=bool(live),
                 admin=Address.parse(admin) if admin else None,
                 load=_load(load),
+                http=Address.parse(http) if http else None,
             )
         except (ValueError, TypeError, KeyError, AttributeError):
             self.unreadable += 1
             return None
 
 
-def _record(name: str, trunk: Address, draining: bool, admin: Address | None) -> str:
+def _record(
+    name: str, trunk: Address, draining: bool, admin: Address | None, http: Address | None
+) -> str:
     entry = {"name": name, "trunk": str(trunk), "draining": draining}
     if admin:
         entry["admin"] = str(admin)
+    if http:
+        entry["http"] = str(http)
     # Sorted, because Redis compares records as text to see whether anything changed.
     return json.dumps(entry, sort_keys=True)
 

@@ -37,19 +37,36 @@ class Lease:
     trunk: Address
     token: str = field(repr=False)
     admin: Address | None = None
+    http: Address | None = None
 
     def node(self, *, draining: bool = False, live: bool = True, load: Load | None = None) -> Node:
         """The directory's entry for this lease."""
-        return Node(self.index, self.epoch, self.trunk, self.name, draining, live, self.admin, load)
+        return Node(
+            self.index,
+            self.epoch,
+            self.trunk,
+            self.name,
+            draining,
+            live,
+            self.admin,
+            load,
+            self.http,
+        )
 
 
 class Store(Protocol):
     """Leases on node indexes within one cluster. Every method may raise StoreUnavailable."""
 
-    async def claim(self, name: str, trunk: Address, admin: Address | None = None) -> Lease:
+    async def claim(
+        self,
+        name: str,
+        trunk: Address,
+        admin: Address | None = None,
+        http: Address | None = None,
+    ) -> Lease:
         """Take the lowest free index. Raises DirectoryFull; ValueError as `check_claim` does.
 
-        `admin` is where operators reach the process.
+        `admin` is where operators reach the process, `http` where other transceivers do.
         """
 
     async def renew(

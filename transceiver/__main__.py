@@ -52,6 +52,7 @@ from transceiver.signaling.console_page import ConsolePage, console_files
 from transceiver.signaling.http_listener import listen
 from transceiver.signaling.intake import Intake
 from transceiver.signaling.neighbours import Neighbours
+from transceiver.signaling.owners import Owners
 from trunkline.v1.admin_pb2_grpc import (
     add_ProcessAdminServicer_to_server,
     add_TransceiverAdminServicer_to_server,
@@ -90,7 +91,8 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place =
         node = await _node(settings, name, trunk, media.engine, store, stack)
         loops = [node.run(), limits.run(), *(link.run() for link in media.links)]
         running += [tasks.create_task(loop) for loop in loops]
-        app = _app(settings, place, certificate, media, node, limits, stack)
+        owners = Owners(place, _http_for_others(settings, trunk), _nodes_of(store))
+        app = _app(settings, place, certificate, media, node, limits, owners, stack)
         http = await listen(
             app,
             settings.transceiver_http,
@@ -167,7 +169,8 @@ async def _node(
     """The lease on a node index, claimed."""
     trunk = _advertised(settings, bound)
     admin_address = _reachable(settings.transceiver_admin, trunk.host)
-    node = NodeKeeper(store, name, trunk, engine, settings.cluster, admin_address)
+    http_address = _http_for_others(settings, bound)
+    node = NodeKeeper(store, name, trunk, engine, settings.cluster, admin_address, http_address)
     stack.push_async_callback(node.close)
     stack.push_async_callback(engine.close)
     await after_failover(node.claim)
@@ -223,20 +226,30 @@ def _admin_services(
     limits: CallLimits,
     store: RedisStore,
 ) -> list[Callable[[grpc.aio.Server], None]]:
-    async def nodes() -> Sequence[Node]:
-        return (await store.snapshot()).nodes
-
     own = TransceiverAdmin(engine, node, limits)
-    common = process_admin.ProcessAdmin("transceiver", settings, nodes)
+    common = process_admin.ProcessAdmin("transceiver", settings, _nodes_of(store))
     return [
         partial(add_TransceiverAdminServicer_to_server, own),
         partial(add_ProcessAdminServicer_to_server, common),
     ]
 
 
+def _nodes_of(store: RedisStore) -> process_admin.Nodes:
+    async def nodes() -> Sequence[Node]:
+        return (await store.snapshot()).nodes
+
+    return nodes
+
+
 def _reachable(bound: Address, own_host: str) -> Address:
     """Where others reach what is bound, on all addresses perhaps."""
     return Address(own_host, bound.port) if bound.host in WILDCARDS else bound
+
+
+def _http_for_others(settings: TransceiverSettings, trunk_bound: Address) -> Address | None:
+    """Where other pods reach this one's HTTP port; None while that is any free one, as in tests."""
+    http, host = settings.transceiver_http, _advertised(settings, trunk_bound).host
+    return _reachable(http, host) if http.port else None
 
 
 def _watch_load(engine: Engine, capacity: Capacity) -> LoadProbe:
@@ -267,11 +280,12 @@ def _app(
     media: _Media,
     node: NodeKeeper,
     limits: CallLimits,
+    owners: Owners,
     stack: AsyncExitStack,
 ) -> web.Application:
     engine, backends = media.engine, media.backends
     fingerprint = certificate.fingerprint.value
-    neighbours = Neighbours(place, lambda call_id: engine.find(call_id) is not None)
+    neighbours = Neighbours(place, lambda call_id: engine.find(call_id) is not None, owners)
     stack.push_async_callback(neighbours.close)
     status = Status(
         ready=lambda: node.ready,

@@ -1,28 +1,46 @@
-"""Public call ids: `rtc_`, a letter that names the process of the pod, 144 random bits. Pure.
+"""Public call ids: `rtc_`, a letter for the process of the pod, three for the node, 144 random
+bits.
 
-The processes of a pod share one HTTP port, so a request about a call reaches any of them; by the
-letter it finds the one that made the call. It says nothing to anybody else.
+A request about a call may reach any process of the fleet; by the letters it finds the one that made
+the call: the node leads to the pod (`fleet.directory`), the first letter to the process in it. They
+say nothing to anybody else. Pure.
 """
 
 from __future__ import annotations
 
 import secrets
 import string
+from dataclasses import dataclass
+
+from wire.token import MAX_NODE
 
 PREFIX = "rtc_"
 RANDOM_BYTES = 18
 LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"  # as base64url
 MAX_PROCESSES = len(LETTERS)
+_NODE_LETTERS = 3
+_HEAD = len(PREFIX) + 1 + _NODE_LETTERS
 
 
-def new_call_id(process: int = 0) -> str:
-    """An id for a call of the process with that number, 0 to MAX_PROCESSES - 1."""
-    return PREFIX + LETTERS[process] + secrets.token_urlsafe(RANDOM_BYTES)
+@dataclass(frozen=True)
+class Origin:
+    """Which process made a call: its number in its pod, and the node index it held then."""
+
+    process: int
+    node: int
 
 
-def process_of(call_id: str) -> int | None:
-    """The number in an id; None when it is not an id of ours."""
-    letter = call_id[len(PREFIX) : len(PREFIX) + 1]
-    if not letter or not call_id.startswith(PREFIX) or letter not in LETTERS:
+def new_call_id(process: int = 0, node: int = 0) -> str:
+    """An id for a call of a process, 0 to MAX_PROCESSES - 1, that is node 0–65535."""
+    letters = "".join(LETTERS[node >> shift & 63] for shift in (12, 6, 0))
+    return PREFIX + LETTERS[process] + letters + secrets.token_urlsafe(RANDOM_BYTES)
+
+
+def origin_of(call_id: str) -> Origin | None:
+    """Who made the call; None when it is not an id of ours."""
+    head = call_id[len(PREFIX) : _HEAD]
+    if not call_id.startswith(PREFIX) or len(call_id) <= _HEAD:
         return None
-    return LETTERS.index(letter)
+    digits = [LETTERS.find(letter) for letter in head]
+    node = digits[1] << 12 | digits[2] << 6 | digits[3]
+    return None if min(digits) < 0 or node > MAX_NODE else Origin(digits[0], node)

@@ -203,7 +203,7 @@ class Engine:
     def create_call(self, offer: Offer, surface: str, session_json: str) -> Session:
         """A new call. Raises TooManyCalls, Draining, UnknownBackend, BackendAbsent, CallLimit."""
         self.check_room()
-        call_id = new_call_id(self._process)
+        call_id = new_call_id(self._process, self.route.node)
         session = Session(call_id, offer, surface, self._certificate, self, time.time())
         self._calls[call_id] = session
         self._idle.clear()

@@ -44,12 +44,14 @@ class NodeKeeper(LeaseKeeper):
         engine: Routed,
         cluster: int,
         admin: Address | None = None,
+        http: Address | None = None,
     ) -> None:
         super().__init__(
             store,
             name,
             trunk,
             admin=admin,
+            http=http,
             load=lambda: Load(len(engine.calls()), engine.max_calls),
             on_loss=self._stop_taking_calls,
         )

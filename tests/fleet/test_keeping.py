@@ -52,9 +52,15 @@ class BreakableStore(MemoryStore):
         if self.broken:
             raise StoreUnavailable("broken on purpose")
 
-    async def claim(self, name: str, trunk: Address, admin: Address | None = None) -> Lease:
+    async def claim(
+        self,
+        name: str,
+        trunk: Address,
+        admin: Address | None = None,
+        http: Address | None = None,
+    ) -> Lease:
         self._check()
-        return await super().claim(name, trunk, admin)
+        return await super().claim(name, trunk, admin, http)
 
     async def renew(
         self, lease: Lease, *, draining: bool = False, load: Load | None = None
@@ -144,6 +150,27 @@ async def test_a_lost_lease_is_reported_and_replaced(store: BreakableStore) -> N
     keeper = LeaseKeeper(store, "n", TRUNK, on_loss=lost.append, pause=steps.pause)
     first = await keeper.claim()
     keeper.draining = True
+    with capture_logs() as logged:
+        rival = await _taken_from(keeper, store, steps)
+    assert [entry for entry in logged if entry["log_level"] == "error"] == [
+        {
+            "event": "lease_lost",
+            "log_level": "error",
+            "node": 0,
+            "epoch": first.epoch,
+            "reason": "another process has claimed this node index since; this one takes a new "
+            "index",
+        }
+    ]
+    assert lost == [first]
+    assert keeper.losses == 1
+    assert keeper.lease
+    assert keeper.lease.index == 1
+    assert (await store.snapshot()).nodes == (rival.node(), keeper.lease.node(draining=True))
+
+
+async def _taken_from(keeper: LeaseKeeper, store: BreakableStore, steps: Steps) -> Lease:
+    """Somebody else claims the index of a keeper; returns when it has a new one."""
     async with running(keeper.run()):
         await steps.asked_s.get()
         store.forget_everything()
@@ -151,11 +178,7 @@ async def test_a_lost_lease_is_reported_and_replaced(store: BreakableStore) -> N
         assert await steps.take() == 0
         assert not held(keeper)
         assert await steps.take() == RENEW_INTERVAL_S
-    assert lost == [first]
-    assert keeper.losses == 1
-    assert keeper.lease
-    assert keeper.lease.index == 1
-    assert (await store.snapshot()).nodes == (rival.node(), keeper.lease.node(draining=True))
+    return rival
 
 
 async def test_a_full_directory_is_waited_for(store: BreakableStore) -> None:

@@ -286,10 +286,11 @@ async def test_cancelling_whoever_watches_ends_the_watch(world: World) -> None:
 
 
 async def test_a_node_says_where_its_operator_finds_it_and_how_busy_it_is(world: World) -> None:
-    """Address and load come with snapshots; load alone is no change that watchers must hear."""
-    admin = Address("127.0.0.1", 9201)
-    lease = await world.store.claim("n", TRUNK, admin)
-    assert [(n.admin, n.load) for n in (await world.other.snapshot()).nodes] == [(admin, None)]
+    """Addresses and load come with snapshots; load alone is no change that watchers must hear."""
+    admin, http = Address("127.0.0.1", 9201), Address("10.0.0.1", 8080)
+    lease = await world.store.claim("n", TRUNK, admin, http)
+    nodes = (await world.other.snapshot()).nodes
+    assert [(n.admin, n.http, n.load) for n in nodes] == [(admin, http, None)]
     watch = world.other.watch()
     await anext(watch)
     for calls in (1, 2):
@@ -297,7 +298,7 @@ async def test_a_node_says_where_its_operator_finds_it_and_how_busy_it_is(world:
     await world.store.renew(lease, draining=True, load=Load(3, 100))
     change = await anext(watch)
     assert isinstance(change, Node)
-    assert (change.draining, change.admin) == (True, admin)
+    assert (change.draining, change.admin, change.http) == (True, admin, http)
     await watch.aclose()
     (node,) = (await world.other.snapshot()).nodes
     assert node.load == Load(3, 100)

@@ -12,7 +12,7 @@ from loadtest.media_bench.links import UdpLink
 from loadtest.media_bench.speech import speech
 from loadtest.target import Target
 from tests.conftest import free_port
-from transceiver.call_id import process_of
+from transceiver.call_id import origin_of
 
 CALLERS = 6
 TIMEOUT_S = 30.0
@@ -46,5 +46,7 @@ async def test_callers_of_both_hear_themselves() -> None:
     assert len(ended) == 2
 
 
-def owner(call_url: str) -> int | None:
-    return process_of(call_url.rpartition("/")[2])
+def owner(call_url: str) -> int:
+    origin = origin_of(call_url.rpartition("/")[2])
+    assert origin is not None
+    return origin.process

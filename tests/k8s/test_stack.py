@@ -20,6 +20,7 @@ from tests.k8s.loopback_cluster import LoopbackCluster
 from tests.k8s.manifests import Manifests, labels_of_pods, pod_of, port_number, selects
 from tests.k8s.test_monitoring import exported, queries, selectors
 from tests.k8s.test_settings import pod_metrics
+from tests.transceiver.offers import real_offer
 
 PACKETS = 5
 CALL_TIMEOUT_S = 20.0
@@ -36,11 +37,16 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loo
         yield cluster
 
 
+def url_of(cluster: LoopbackCluster, transceiver: int) -> str:
+    """Where one Pod takes offers."""
+    pod = cluster.pods_of("transceiver")[transceiver]
+    (container,) = pod_of(pod.workload)["containers"]
+    return f"http://{pod.ip}:{port_number(container, 'http')}"
+
+
 async def place_call(cluster: LoopbackCluster, transceiver: int) -> float:
     """Call one transceiver, hear what was said, hang up; milliseconds to the first sound."""
-    pod = cluster.pods_of("transceiver")[transceiver]
-    container = pod.workload["spec"]["template"]["spec"]["containers"][0]
-    url = f"http://{pod.ip}:{port_number(container, 'http')}"
+    url = url_of(cluster, transceiver)
     packets = encode(sound.tone(0.02 * PACKETS, frequency_hz=300, peak=8000))[:PACKETS]
     async with aiohttp.ClientSession() as session:
         caller = LightCaller(
@@ -55,6 +61,27 @@ async def place_call(cluster: LoopbackCluster, transceiver: int) -> float:
 async def test_a_call_through_every_transceiver(cluster: LoopbackCluster, transceiver: int) -> None:
     """ICE through the relay's one port, DTLS, and Opus there and back."""
     assert await place_call(cluster, transceiver) > 0
+
+
+async def test_any_pod_answers_for_a_call(cluster: LoopbackCluster) -> None:
+    """A server joins the call of one Pod by way of the other, says something that the backend sends
+    back, and ends it there; the side band's end is the call's."""
+    one, other = (url_of(cluster, number) for number in (0, 1))
+    headers = {"Authorization": f"Bearer {cluster.api_key}"}
+    async with aiohttp.ClientSession(headers=headers) as http:
+        offer = {"Content-Type": "application/sdp"}
+        async with http.post(f"{one}/whip", data=real_offer(), headers=offer) as answer:
+            assert answer.status == 201
+            call_id = answer.headers["Location"].rpartition("/")[2]
+        async with http.ws_connect(f"{other}/v1/realtime?call_id={call_id}") as side:
+            await side.send_str('{"type":"response.create"}')
+            assert await side.receive_str(timeout=CALL_TIMEOUT_S) == '{"type":"response.create"}'
+            async with http.delete(f"{other}/whip/{call_id}") as ended:
+                assert ended.status == 200
+            assert (await side.receive(CALL_TIMEOUT_S)).type is aiohttp.WSMsgType.CLOSE
+            assert side.close_code == aiohttp.WSCloseCode.OK
+        async with http.delete(f"{one}/whip/{call_id}") as again:
+            assert again.status == 404
 
 
 async def scraped(cluster: LoopbackCluster, session: aiohttp.ClientSession) -> set[str]:

@@ -25,6 +25,7 @@ from transceiver.signaling.app import Status, make_app
 from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.http_listener import HttpListener, listen
 from transceiver.signaling.intake import Intake
+from transceiver.signaling.neighbours import Neighbours
 from transceiver.snapshot import CallSnapshot
 from wire.keys import KeyRing
 
@@ -94,6 +95,7 @@ class FakeEngine:
         self.ended: list[tuple[str, str]] = []
         self._live: dict[str, FakeSession] = {}
         self._made = 0
+        self.new_id: Callable[[int], str] = "rtc_{}".format
 
     def check_room(self) -> None:
         """Room, unless `full` says otherwise."""
@@ -111,6 +113,7 @@ class FakeEngine:
         self._made += 1
         refusal = self.refusals.pop() if self.refusals else self.refusal
         session = FakeSession(self._made, offer, surface, refusal)
+        session.call_id = self.new_id(self._made)
         self.session_jsons.append(session_json)
         self._live[session.call_id] = session
         return session
@@ -182,6 +185,7 @@ async def front_door(
     idle_timeout_s: float = 20.0,
     max_connections: int = 100,
     ring: KeyRing = RING,
+    neighbours: Callable[[FakeEngine], Neighbours] | None = None,
 ) -> AsyncIterator[FrontDoor]:
     """An application on a free loopback port, closed at the end."""
     engine = FakeEngine()
@@ -202,6 +206,7 @@ async def front_door(
         cors_origins=origins,
         console=console,
         body_timeout_s=body_timeout_s,
+        neighbours=neighbours(engine) if neighbours else None,
     )
     listener = await listen(
         app,

@@ -17,7 +17,13 @@ from typing import Any
 
 import grpc.aio
 import pytest
-from aiohttp import ClientSession, TCPConnector
+from aiohttp import (
+    ClientSession,
+    ClientWebSocketResponse,
+    TCPConnector,
+    WSMsgType,
+    WSServerHandshakeError,
+)
 
 from backends.echo import echo
 from fleet.directory import Node
@@ -25,7 +31,7 @@ from fleet.redis_store import RedisStore
 from tests.backends.kit import serving
 from tests.conftest import RedisServer, free_port
 from tests.transceiver.offers import real_offer
-from transceiver.call_id import process_of
+from transceiver.call_id import origin_of
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 CLUSTER = 78
@@ -37,8 +43,15 @@ ROOT = Path(__file__).parents[2]
 class Pod:
     """The parent process, and its HTTP port through connections that are never used twice."""
 
-    def __init__(self, process: subprocess.Popen[str], http_port: int, admin_port: int) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[str],
+        http_port: int,
+        admin_port: int,
+        client: ClientSession,
+    ) -> None:
         self.process = process
+        self._client = client
         self.admin_port = admin_port
         self._url = f"http://127.0.0.1:{http_port}"
 
@@ -46,12 +59,11 @@ class Pod:
         self, method: str, path: str, body: str = "", **headers: str
     ) -> tuple[int, dict[str, str], str]:
         """Status, headers and body of one request, answered by whichever process accepts."""
-        async with ClientSession(connector=TCPConnector(force_close=True)) as client:
-            request = client.request(
-                method, self._url + path, data=body, headers={**HEADERS, **headers}
-            )
-            async with request as answer:
-                return answer.status, dict(answer.headers), await answer.text()
+        request = self._client.request(
+            method, self._url + path, data=body, headers={**HEADERS, **headers}
+        )
+        async with request as answer:
+            return answer.status, dict(answer.headers), await answer.text()
 
     async def place(self) -> str | None:
         """Place a call; its id, or None while the process has no backend yet."""
@@ -70,6 +82,17 @@ class Pod:
                 found |= {owner(call_id): call_id for call_id in placed if call_id}
         return found
 
+    async def join(self, call_id: str, key: str = "key-one") -> ClientWebSocketResponse:
+        """A side band of a call, by a connection that is never used twice."""
+        url = f"{self._url}/v1/realtime?call_id={call_id}"
+        return await self._client.ws_connect(url, headers={"Authorization": f"Bearer {key}"})
+
+    async def refusal_to_join(self, call_id: str, key: str = "key-one") -> int:
+        """The status that a side band is refused with."""
+        with pytest.raises(WSServerHandshakeError) as refused:
+            await self.join(call_id, key)
+        return refused.value.status
+
     async def calls_of(self, index: int) -> int:
         """Live calls of one process, as its own admin port says."""
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.admin_port + index}") as channel:
@@ -84,9 +107,9 @@ class Pod:
 
 
 def owner(call_id: str) -> int:
-    number = process_of(call_id)
-    assert number is not None
-    return number
+    origin = origin_of(call_id)
+    assert origin is not None
+    return origin.process
 
 
 def two_ports() -> int:
@@ -135,7 +158,8 @@ async def pod(redis: RedisServer, backend_port: int) -> AsyncIterator[Pod]:
     process = start(redis, backend_port, http_port, admin_port)
     try:
         await asyncio.to_thread(until_logged, process, "transceiver_crew_started")
-        yield Pod(process, http_port, admin_port)
+        async with ClientSession(connector=TCPConnector(force_close=True)) as client:
+            yield Pod(process, http_port, admin_port, client)
     finally:
         process.terminate()
         await asyncio.to_thread(process.communicate, timeout=TIMEOUT_S)
@@ -182,6 +206,26 @@ async def test_a_call_is_ended_whoever_is_asked(two: Pod) -> None:
         assert {(await two.ask("DELETE", f"/whip/{call_id}"))[0] for _ in range(8)} == {404}
         path = f"/v1/realtime/calls/{call_id}/hangup"
         assert (await two.ask("POST", path))[0] == 404
+
+
+async def test_a_side_band_joins_a_call_whoever_accepts(two: Pod) -> None:
+    """What it says comes back from the backend as what the caller is sent; it ends with the call,
+    and one without a good key or a live call is refused in the owner's words."""
+    for call_id in (await two.place_on_both()).values():
+        sockets = [await two.join(call_id) for _ in range(4)]  # as many as a call may have
+        for number, side in enumerate(sockets):
+            await side.send_str(f'{{"number": {number}}}')
+        for side in sockets:
+            heard = {await side.receive_str() for _ in sockets}
+            assert heard == {f'{{"number": {number}}}' for number in range(4)}
+        assert await two.refusal_to_join(call_id) == 503
+        assert await two.refusal_to_join(call_id, "nobody") == 401
+        assert (await two.ask("GET", f"/v1/realtime?call_id={call_id}"))[0] == 426
+        assert (await two.ask("DELETE", f"/whip/{call_id}"))[0] == 200
+        for side in sockets:
+            assert (await side.receive(TIMEOUT_S)).type is WSMsgType.CLOSE
+            assert side.close_code == 1000
+        assert {await two.refusal_to_join(call_id) for _ in range(4)} == {404}
 
 
 async def test_metrics_are_those_of_all(two: Pod) -> None:

@@ -62,6 +62,8 @@ def make_app(
     if neighbours:
         middlewares.append(neighbours.middleware)
     app = web.Application(middlewares=middlewares)
+    if neighbours:
+        app.on_shutdown.append(neighbours.leave)
     sideband = Sideband(intake)
     app.on_shutdown.append(sideband.close_all)
     for_keys = [

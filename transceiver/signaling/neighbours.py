@@ -1,10 +1,12 @@
-"""The processes of a pod behind one HTTP port: each answers for all.
+"""The processes of a fleet as callers see them: each answers for all.
 
-    caller ─▶ any process ── about a call of another ──▶ its Unix socket ─▶ that process
-                          ── /metrics, /healthz ───────▶ all of them, answers joined
+    caller ─▶ any process ── about a call of its pod ──▶ its Unix socket ─▶ that process
+                          ── about another pod's ──────▶ that pod's HTTP port ─▶ (as above)
+                          ── /metrics, /healthz ───────▶ all of its pod, answers joined
 
-Whatever comes by a Unix socket is answered by the process itself, so no request goes round. The
-owner of a call checks the key; nothing is trusted because it came from a neighbour.
+Whatever comes by a Unix socket is answered by the process itself, and what another pod passed on
+goes no further than this one, so no request goes round. The owner of a call checks the key; nothing
+is trusted because of where it came from.
 """
 
 from __future__ import annotations
@@ -15,78 +17,100 @@ from collections.abc import Callable, Mapping
 import aiohttp
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
-from multidict import CIMultiDict, CIMultiDictProxy
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from transceiver.call_id import process_of
+from fleet.address import Address
 from transceiver.place import Place
 from transceiver.signaling.body import read_body
 from transceiver.signaling.intake import no_such_call
 from transceiver.signaling.joined_metrics import joined
 from transceiver.signaling.offer_policy import MAX_OFFER_BYTES
+from transceiver.signaling.owners import Owner, Owners
+from transceiver.signaling.passed_socket import PassedSockets
+from transceiver.signaling.peer import PASSED_ON, Answer, Peer, neighbour, pod
+from transceiver.signaling.problem import Problem
+from transceiver.signaling.sideband import SIDEBAND_PATH, sideband_socket
 
-ANSWER_TIMEOUT_S = 5.0
 BODY_TIMEOUT_S = 10.0
-# Of this connection and not of the message (RFC 9110 §7.6.1), or made anew by whoever sends.
-_OWN_HEADERS = frozenset(
-    {
-        *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
-        *("content-length", "date", "server", "host"),
-    }
-)
+MAX_PODS = 256  # connected at the same time; beyond it they are closed and made again
 
 
 class Neighbours:
-    """What one process of a pod knows of the others. `holds` says which calls are here.
+    """What one process knows of the others. `holds` says which calls are here.
 
-    `middleware` goes innermost; `close` ends the connections to the others.
+    `middleware` goes innermost; `leave` ends the side bands that are passed on, `close` the
+    connections to the others.
     """
 
-    def __init__(self, place: Place, holds: Callable[[str], bool]) -> None:
+    def __init__(
+        self, place: Place, holds: Callable[[str], bool], owners: Owners | None = None
+    ) -> None:
         self._place = place
         self._holds = holds
-        self._clients: dict[int, aiohttp.ClientSession] = {}
+        self._owners = owners or Owners(place)
+        self._peers: dict[Owner, Peer] = {}
+        self._sockets = PassedSockets()
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer for whoever the request is meant for."""
-        if self._place.count == 1 or _from_neighbour(request):
+        if _from_neighbour(request):
             return await handler(request)
-        if request.path == "/metrics":
+        if self._place.count > 1 and request.path == "/metrics":
             return await self._metrics(request, handler)
-        if request.path == "/healthz":
+        if self._place.count > 1 and request.path == "/healthz":
             return await self._health(request, handler)
-        owner = self._owner(request)
-        return await (handler(request) if owner is None else self._ask_owner(owner, request))
+        owner = await self._owner(request)
+        return await (handler(request) if owner is None else self._pass_on(owner, request))
+
+    async def leave(self, _app: web.Application) -> None:
+        """End the side bands that are passed on."""
+        await self._sockets.close_all()
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in self._clients.values():
-            await client.close()
-        self._clients.clear()
+        peers, self._peers = self._peers, {}
+        for peer in peers.values():
+            await peer.close()
 
-    def _owner(self, request: web.Request) -> int | None:
+    async def _owner(self, request: web.Request) -> Owner | None:
         """Who else is to answer; None: this process."""
-        call_id = request.match_info.get("call_id", "")
-        owner = process_of(call_id)
-        elsewhere = owner is not None and owner != self._place.index and owner < self._place.count
-        return owner if elsewhere and not self._holds(call_id) else None
+        call_id = _call_id(request)
+        if not call_id or self._holds(call_id):
+            return None
+        return await self._owners.find(call_id, within_pod=PASSED_ON in request.headers)
 
-    async def _ask_owner(self, owner: int, request: web.Request) -> web.Response:
-        body = await read_body(request, MAX_OFFER_BYTES, BODY_TIMEOUT_S)
+    async def _pass_on(self, owner: Owner, request: web.Request) -> web.StreamResponse:
+        peer = await self._peer(owner)
         try:
-            status, headers, answer = await self._ask(
-                owner, request.method, request.path_qs, _kept(request.headers), body
-            )
+            if request.path == SIDEBAND_PATH and sideband_socket().can_prepare(request):
+                return await self._join(peer, request)
+            body = await read_body(request, MAX_OFFER_BYTES, BODY_TIMEOUT_S)
+            answer = await peer.ask(request.method, request.path_qs, request.headers, body)
         except aiohttp.ClientConnectionError:  # its calls ended with it
             raise no_such_call() from None
-        return web.Response(status=status, body=answer, headers=_kept(headers))
+        except TimeoutError:
+            raise Problem("owner_silent", "Try again in a moment.") from None
+        return answer.response()
+
+    async def _join(self, peer: Peer, request: web.Request) -> web.StreamResponse:
+        try:
+            far = await peer.connect(request.path_qs, request.headers)
+        except aiohttp.WSServerHandshakeError:
+            return (await self._refusal(peer, request)).response()
+        return await self._sockets.pass_on(request, sideband_socket(), far)
+
+    async def _refusal(self, peer: Peer, request: web.Request) -> Answer:
+        """Why a side band was refused: a handshake's error has no body, a plain request's has."""
+        answer = await peer.ask(request.method, request.path_qs, request.headers)
+        if answer.status == web.HTTPUpgradeRequired.status_code:  # nothing else is wrong with it
+            raise Problem("too_many_sidebands", "Close one of them first.")
+        return answer
 
     async def _metrics(self, request: web.Request, handler: Handler) -> web.Response:
         own = await handler(request)
-        texts = {
-            index: body.decode() for index, (_, body) in (await self._ask_all("/metrics")).items()
-        }
+        answers = await self._ask_all("/metrics")
+        texts = {index: answer.body.decode() for index, answer in answers.items()}
         if isinstance(own, web.Response) and isinstance(own.body, bytes):
             texts[self._place.index] = own.body.decode()
         return web.Response(body=joined(texts), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -96,55 +120,50 @@ class Neighbours:
         own = await handler(request)
         if own.status != web.HTTPOk.status_code:
             return own
-        for status, body in (await self._ask_all("/healthz")).values():
-            if status != web.HTTPOk.status_code:
-                return web.Response(status=status, body=body, content_type="application/json")
+        for answer in (await self._ask_all("/healthz")).values():
+            if answer.status != web.HTTPOk.status_code:
+                return answer.response()
         return own
 
-    async def _ask_all(self, path: str) -> Mapping[int, tuple[int, bytes]]:
-        """Status and body of those that answer."""
+    async def _ask_all(self, path: str) -> Mapping[int, Answer]:
+        """What those of this pod say that answer."""
         others = [n for n in range(self._place.count) if n != self._place.index]
+        peers = [await self._peer(index) for index in others]
         found = await asyncio.gather(
-            *(self._ask(index, hdrs.METH_GET, path) for index in others), return_exceptions=True
+            *(peer.ask(hdrs.METH_GET, path) for peer in peers), return_exceptions=True
         )
-        answers: dict[int, tuple[int, bytes]] = {}
+        answers: dict[int, Answer] = {}
         for index, answer in zip(others, found, strict=True):
-            if isinstance(answer, tuple):
-                answers[index] = (answer[0], answer[2])
+            if isinstance(answer, Answer):
+                answers[index] = answer
             elif not isinstance(answer, aiohttp.ClientError | TimeoutError):
                 raise answer
         return answers
 
-    async def _ask(
-        self,
-        index: int,
-        method: str,
-        path: str,
-        headers: CIMultiDict[str] | None = None,
-        body: bytes = b"",
-    ) -> tuple[int, CIMultiDictProxy[str], bytes]:
-        url = f"http://neighbour{path}"
-        async with self._client(index).request(method, url, headers=headers, data=body) as answer:
-            return answer.status, answer.headers, await answer.read()
+    async def _peer(self, owner: Owner) -> Peer:
+        peer = self._peers.get(owner)
+        if peer is None:
+            if len(self._peers) >= MAX_PODS + self._place.count:
+                await self.close()
+            peer = self._peers[owner] = self._made(owner)
+        return peer
 
-    def _client(self, index: int) -> aiohttp.ClientSession:
-        client = self._clients.get(index)
-        if client is None:
-            client = self._clients[index] = aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(str(self._place.socket_of(index))),
-                timeout=aiohttp.ClientTimeout(ANSWER_TIMEOUT_S),
-                auto_decompress=False,
-            )
-        return client
+    def _made(self, owner: Owner) -> Peer:
+        return (
+            pod(owner)
+            if isinstance(owner, Address)
+            else neighbour(str(self._place.socket_of(owner)))
+        )
+
+
+def _call_id(request: web.Request) -> str:
+    """The call that a request is about; "" for none."""
+    if request.path == SIDEBAND_PATH:
+        return request.query.get("call_id", "")
+    return request.match_info.get("call_id", "")
 
 
 def _from_neighbour(request: web.Request) -> bool:
     """Whether the request came by the process's Unix socket, whose name is a path."""
     transport = request.transport
     return transport is not None and isinstance(transport.get_extra_info("sockname"), str)
-
-
-def _kept(headers: Mapping[str, str]) -> CIMultiDict[str]:
-    return CIMultiDict(
-        (name, value) for name, value in headers.items() if name.lower() not in _OWN_HEADERS
-    )

@@ -66,6 +66,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "too_many_sidebands": (503, "The call has as many side bands as it may"),
     "too_many_calls": (503, "All lines are busy"),
     "draining": (503, "This server takes no new calls"),
+    "owner_silent": (503, "The server that has the call does not answer"),
 }
 
 

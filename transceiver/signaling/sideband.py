@@ -80,7 +80,10 @@ class Sideband:
     async def join(self, request: web.Request) -> web.StreamResponse:
         """Join a call."""
         session = self._session(request)
-        socket = _socket(request)
+        socket = sideband_socket()
+        if not socket.can_prepare(request):
+            headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
+            raise Problem("upgrade_required", "Connect with a WebSocket client.", headers)
         mailbox = _Mailbox()
         if len(self._open) >= MAX_SIDEBANDS or not session.sidebands.join(mailbox):
             raise Problem("too_many_sidebands", "Close one of them first.")
@@ -106,18 +109,15 @@ class Sideband:
         return self._intake.find(call_id)
 
 
-def _socket(request: web.Request) -> web.WebSocketResponse:
-    socket = web.WebSocketResponse(
+def sideband_socket() -> web.WebSocketResponse:
+    """The server's end of a side band, before it is prepared."""
+    return web.WebSocketResponse(
         timeout=CLOSE_TIMEOUT_S,
         heartbeat=HEARTBEAT_S,
         protocols=(SUBPROTOCOL,),
         compress=False,
         max_msg_size=MAX_MESSAGE_BYTES,
     )
-    if not socket.can_prepare(request):
-        headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
-        raise Problem("upgrade_required", "Connect with a WebSocket client.", headers)
-    return socket
 
 
 async def _converse(socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox) -> None:

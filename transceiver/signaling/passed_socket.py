@@ -1,0 +1,77 @@
+"""A side band whose call is in another process: what one end says, the other hears.
+
+    application server ◀─ near ─▶ this process ◀─ far ─▶ the call's process
+
+Nothing is kept here: a message is read when the one before it was taken. So a slow listener is the
+owner's to judge, as if it were connected there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, web
+
+from fleet.ending import end
+from transceiver.signaling.problem import Problem
+
+MAX_PASSED = 512  # of this process; each takes two connections
+
+Socket = web.WebSocketResponse | ClientWebSocketResponse
+
+
+class PassedSockets:
+    """The side bands that this process passes on."""
+
+    def __init__(self) -> None:
+        self._near: set[web.WebSocketResponse] = set()
+
+    async def pass_on(
+        self, request: web.Request, near: web.WebSocketResponse, far: ClientWebSocketResponse
+    ) -> web.WebSocketResponse:
+        """Pass on both ways until either end closes. Raises Problem too_many_sidebands."""
+        try:
+            if len(self._near) >= MAX_PASSED:
+                raise Problem("too_many_sidebands", "Close one of them first.")
+            self._near.add(near)
+            await near.prepare(request)
+            await _converse(near, far)
+        finally:
+            self._near.discard(near)
+            await far.close()
+        return near
+
+    async def close_all(self) -> None:
+        """End them; whoever listens reads that this process leaves."""
+        open_ones = [near for near in self._near if near.prepared]
+        await asyncio.gather(*(near.close(code=WSCloseCode.GOING_AWAY) for near in open_ones))
+
+
+async def _converse(near: web.WebSocketResponse, far: ClientWebSocketResponse) -> None:
+    up, down = asyncio.ensure_future(_copy(near, far)), asyncio.ensure_future(_copy(far, near))
+    try:
+        await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+        if down.done():
+            await near.close(code=_sendable(far.close_code))
+        else:
+            await far.close(code=_sendable(near.close_code))
+    finally:
+        await end([up, down])
+
+
+async def _copy(source: Socket, sink: Socket) -> None:
+    async for message in source:
+        try:
+            if message.type is WSMsgType.TEXT:
+                await sink.send_str(message.data)
+            elif message.type is WSMsgType.BINARY:
+                await sink.send_bytes(message.data)
+        except ConnectionError:  # the other end is gone, and its reader says so
+            return
+
+
+def _sendable(code: int | None) -> int:
+    """The close code to pass on; one that only says how a connection broke is never sent (RFC 6455
+    §7.4.1)."""
+    broken = (None, WSCloseCode.ABNORMAL_CLOSURE, 1005)
+    return WSCloseCode.GOING_AWAY if code in broken else int(code or WSCloseCode.OK)
