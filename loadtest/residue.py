@@ -26,7 +26,6 @@ class Usage:
     fds: int
     threads: int
     memory_bytes: int
-    """Resident; a page that several share counts once among them (Pss of proc_pid_smaps(5))."""
 
 
 def usage_of(pid: int) -> Usage:
@@ -35,8 +34,17 @@ def usage_of(pid: int) -> Usage:
     return Usage(
         fds=sum(len(list((process / "fd").iterdir())) for process in processes),
         threads=sum(len(list((process / "task").iterdir())) for process in processes),
-        memory_bytes=sum(_resident_bytes(process) for process in processes),
+        memory_bytes=memory_of(pid),
     )
+
+
+def memory_of(pid: int) -> int:
+    """Resident bytes of a process and its descendants. Raises OSError when it is gone.
+
+    A page that several share counts once among them (Pss of proc_pid_smaps(5)). The kernel walks
+    every page for it: 27 ms of a core for a fleet of seventeen processes.
+    """
+    return sum(_resident_bytes(Path("/proc", str(member))) for member in family(pid))
 
 
 def family(pid: int) -> list[int]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.live.tally import Tally
+from loadtest.runs import usage
 from loadtest.runs.command import FLEET, of_size
 from loadtest.runs.metrics import METRICS, figures
 from loadtest.runs.page import page
@@ -229,3 +231,22 @@ def test_a_failed_run_shows_its_log() -> None:
     text = GOOD.replace("max = 0", "min = 5")
     result = judge(parse_scenario(text.encode(), "x"), run_of(4), [])
     assert "log line" in page("t", result, run_of(4), log=["log line"])
+
+
+def test_memory_is_read_now_and_then_and_shown_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs what it measures; a process that is gone counts nothing."""
+    asked: list[int] = []
+
+    def memory(pid: int) -> int:
+        asked.append(pid)
+        if pid == gone:
+            raise FileNotFoundError
+        return 3 << 20
+
+    monkeypatch.setattr(usage, "memory_of", memory)
+    gone, here = 1 << 30, os.getpid()
+    meter = usage.UsageMeter()
+    seen = [meter.read({"relay": [here, gone]})["relay"] for _ in range(usage.MEMORY_EVERY + 1)]
+    assert asked == [here, gone] * 2
+    assert {one.rss_mib for one in seen} == {3.0}
+    assert all(one.cpu_percent >= 0 for one in seen)
