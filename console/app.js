@@ -3,28 +3,37 @@
 // For tests and for the curious, `window.trunkline` is a read-only view of the current or last call:
 //   pc      its RTCPeerConnection, or null before the first call
 //   state   "idle" | "asking" | "connecting" | "connected" | "reconnecting" | "ended" | "failed"
+//   phase   of the conversation: "listening" | "hearing" | "thinking" | "speaking" | "interrupted", or null
 //   stats   { roundTripMs, packetsLost, packetsReceived, packetsSent, jitterMs, setupMs, … }: the last
 //           getStats() summary, once a second; null or 0 where nothing is known yet
 //   steps   { microphone, offer, answer, ice, dtls, sound }: ms since Talk was pressed
-//   levels  { sentDbfs, receivedDbfs }: what the meters show now, −60 to 0
+//   levels  { sentDbfs, receivedDbfs }: how loud it is now, −60 to 0
+//   turns   the turns of the call as turns.js keeps them (last 50)
 //   errors  [{ code, title, detail, status, retryAfterS }]: faults since the page was loaded (last 20)
 //   log     [string]: the event log, one line an event (last 200)
 // The API key is not part of it, and is never written to the page or the log.
 
 import { Call, CHANNEL_LABEL } from "./call.js";
+import { backendsIn, Choice } from "./choice.js";
+import { Dialogue, eventIn } from "./dialogue.js";
+import { FaultPanel } from "./fault_panel.js";
 import { settingsFault } from "./faults.js";
-import { Journal, Conversation } from "./papers.js";
-import { animate, Meter } from "./meter.js";
+import { History } from "./history.js";
+import { Journal } from "./journal.js";
+import { animate, Level } from "./level.js";
+import { Line } from "./line.js";
+import { byId, duration, setText } from "./page.js";
 import { NO_STATS } from "./stats.js";
 import { Trace } from "./trace.js";
+import { Transcript } from "./transcript.js";
+import { Waterfall } from "./waterfall.js";
 
 const SETTINGS_URL = "/console/config.json";
 const CLOCK_EVERY_MS = 250;
 const QUIET_AFTER_MS = 4_000;
-const ERROR_LIMIT = 20;
 
 const STATE_WORDS = {
-  idle: "Idle",
+  idle: "Ready",
   asking: "Asking for the microphone",
   connecting: "Connecting",
   connected: "Connected",
@@ -32,31 +41,49 @@ const STATE_WORDS = {
   ended: "Ended",
   failed: "Failed",
 };
+const PHASE_WORDS = {
+  listening: ["Listening", "Speak, or type below."],
+  hearing: ["Hearing you", "Your words appear as they are understood."],
+  thinking: ["Thinking", "Your turn has ended."],
+  speaking: ["Speaking", "Speak over the answer to stop it."],
+  interrupted: ["Interrupted", "You spoke over the answer, and it stopped."],
+};
+const HINTS = {
+  away: "This backend is not there now: a call would be refused.",
+  echo: "This backend echoes: you will hear yourself. Wear headphones.",
+};
+// What the server says before it ends a call that nobody on the line wanted to end (transceiver/states.py).
+const FAREWELLS = ["backend_lost", "drained", "operator", "budget"];
+const LIVE_STATES = ["asking", "connecting", "connected", "reconnecting"];
 
-const byId = (id) => document.getElementById(id);
 const journal = new Journal(byId("log"));
-const conversation = new Conversation(byId("messages"));
-const sentMeter = new Meter(byId("meter-sent"), byId("peak-sent"));
-const receivedMeter = new Meter(byId("meter-received"), byId("peak-received"));
+const sent = new Level();
+const received = new Level();
 const trace = new Trace(byId("trace"));
+const line = new Line();
+const waterfall = new Waterfall();
+const transcript = new Transcript(byId("transcript"), selectTurn);
+const history = new History(selectTurn);
+const faults = new FaultPanel((fault) => (fault?.code === "settings_unreadable" ? loadSettings() : talk()));
+const choice = new Choice(refreshBackends, showBackend);
 
 let settings = null;
 let call = null;
-let fault = null;
+let dialogue = null;
 let audioContext = null;
-let stopMeters = null;
+let stopFrames = null;
 let clock = null;
-let retryAtMs = null;
-const errors = [];
 
 Object.defineProperty(window, "trunkline", {
   value: Object.freeze({
     get pc() { return call?.pc ?? null; },
     get state() { return document.body.dataset.state; },
+    get phase() { return dialogue?.conversation.phase ?? null; },
     get stats() { return call?.stats ?? NO_STATS; },
     get steps() { return { ...call?.steps }; },
-    get levels() { return { sentDbfs: sentMeter.levelDbfs, receivedDbfs: receivedMeter.levelDbfs }; },
-    get errors() { return [...errors]; },
+    get levels() { return { sentDbfs: sent.dbfs, receivedDbfs: received.dbfs }; },
+    get turns() { return structuredClone(dialogue?.turns.list ?? []); },
+    get errors() { return [...faults.errors]; },
     get log() { return journal.lines(); },
   }),
 });
@@ -64,30 +91,42 @@ Object.defineProperty(window, "trunkline", {
 // ---- settings -------------------------------------------------------------------------------
 
 async function loadSettings() {
-  clearFault();
+  faults.clear();
   try {
     settings = await readSettings();
-    showSettings();
+    setText(byId("version"), settings.version ? `v${settings.version}` : "");
+    choice.show(settings.backends);
+    showBackend();
   } catch (error) {
     settings = null;
     journal.add("settings could not be read");
-    showFault(settingsFault(`${SETTINGS_URL}: ${error.message}. Is the server running?`));
+    faults.show(settingsFault(`${SETTINGS_URL}: ${error.message}. Is the server running?`));
   }
 }
 
 async function readSettings() {
   const response = await fetch(SETTINGS_URL, { cache: "no-store" });
   if (!response.ok) throw new Error(`status ${response.status}`);
-  const { key, calls_url: callsUrl, version, backend } = await response.json();
+  const { key, calls_url: callsUrl, version, backends } = await response.json();
   if (typeof key !== "string" || !key) throw new Error("it has no key");
   if (typeof callsUrl !== "string") throw new Error("it has no calls_url");
-  return { key, callsUrl: new URL(callsUrl, location.href).href, version, backend };
+  return { key, callsUrl: new URL(callsUrl, location.href).href, version, backends: backendsIn(backends) };
 }
 
-function showSettings() {
-  byId("version").textContent = settings.version ? `v${settings.version}` : "";
-  byId("backend").textContent = settings.backend ? `${settings.backend} backend` : "";
-  byId("hint").hidden = settings.backend !== "echo";
+/** Which backends are there changes while the page is open; a failure leaves what was known. */
+async function refreshBackends() {
+  const fresh = await readSettings().catch(() => null);
+  if (fresh === null) return;
+  settings = fresh;
+  choice.show(fresh.backends);
+  showBackend();
+}
+
+function showBackend() {
+  const { kind, state } = choice.backend ?? {};
+  const hint = state === "away" ? HINTS.away : (HINTS[kind] ?? "");
+  byId("hint").hidden = !hint;
+  setText(byId("hint"), hint);
 }
 
 // ---- the call -------------------------------------------------------------------------------
@@ -100,41 +139,63 @@ async function talk() {
 }
 
 function startCall() {
-  clearFault();
+  faults.clear();
   clearReadouts();
-  conversation.clear();
   journal.begin();
-  openMeters();
+  openSound();
   const mine = (handler) => (...args) => call === placed && handler(...args);
-  const placed = new Call(settings, {
+  const placed = new Call({ ...settings, backend: choice.name }, {
     onState: mine(onState),
     onEvent: mine((text, atMs) => journal.add(text, atMs)),
-    onStep: mine(showStep),
-    onLocal: mine((stream) => sentMeter.attach(audioContext, stream)),
+    onStep: mine((name, atMs) => line.step(name, atMs)),
+    onLocal: mine((stream) => sent.attach(audioContext, stream)),
     onRemote: mine(onRemote),
     onChannel: mine(showChannel),
-    onMessage: mine((data) => conversation.received(data)),
-    onStats: mine(showStats),
+    onMessage: mine(onMessage),
+    onStats: mine((stats) => line.show(stats)),
   });
   call = placed;
+  dialogue = new Dialogue(
+    { sendEvent, sendText, legs: () => placed.legs() },
+    { transcript, waterfall, history, onPhase: showPhase, onFollow: showFollow, onCut: () => trace.mark() },
+  );
   clock = setInterval(onClock, CLOCK_EVERY_MS);
+}
+
+function onMessage(data) {
+  const event = typeof data === "string" ? eventIn(data) : null;
+  if (event?.type === "error" && FAREWELLS.includes(event.error?.code)) call.farewell(event.error);
+  journal.add(`← ${typeof data === "string" ? data : "binary data"}`, call.sinceTalkMs, "received");
+  dialogue.receive(data, performance.now());
+}
+
+function sendEvent(event) {
+  return sendText(JSON.stringify(event));
+}
+
+function sendText(text) {
+  const isSent = call?.send(text) ?? false;
+  journal.add(isSent ? `→ ${text}` : `not sent: ${CHANNEL_LABEL} is not ready`, call?.sinceTalkMs ?? null, "sent");
+  return isSent;
 }
 
 function onState(state, note) {
   showState(state, note || noteFor(state));
-  if (state === "connected") showSince();
+  if (state === "connected") showPhase(dialogue.conversation.phase);
   if (!call.isOver) return;
   onClock();
   clearInterval(clock);
-  closeMeters();
+  closeSound();
+  dialogue.close();
   showChannel(false);
   byId("sound").srcObject = null;
-  if (call.fault) showFault(call.fault);
+  if (call.fault) faults.show(call.fault);
+  refreshBackends();
 }
 
 function noteFor(state) {
-  if (state === "connected") return settings.backend === "echo" ? "Speak, and hear yourself come back." : "Speak now.";
-  if (state === "failed") return call.elapsedMs === null ? "The call could not be set up." : `After ${duration(call.elapsedMs)}.`;
+  if (state === "connected") return choice.backend?.kind === "echo" ? "Speak, and hear yourself come back." : "Speak now.";
+  if (state === "failed") return call.elapsedMs === null ? "The call could not be set up." : `The call lasted ${duration(call.elapsedMs)}.`;
   return "";
 }
 
@@ -142,173 +203,124 @@ function onRemote(stream) {
   const sound = byId("sound");
   sound.srcObject = stream;
   sound.play().catch(() => call?.isOver || journal.add("the browser did not start playback"));
-  receivedMeter.attach(audioContext, stream);
+  received.attach(audioContext, stream);
 }
 
 function onClock() {
   const elapsedMs = call.elapsedMs;
-  byId("elapsed").textContent = elapsedMs === null ? "" : duration(elapsedMs);
-  if (call.state !== "connected" || elapsedMs < QUIET_AFTER_MS) return;
+  setText(byId("elapsed"), elapsedMs === null ? "" : duration(elapsedMs));
+  if (call.state !== "connected" || elapsedMs < QUIET_AFTER_MS || dialogue.conversation.isRealtime) return;
   if (call.stats.packetsReceived === 0) showState("connected", "Connected, but no sound has come back so far.");
 }
 
-function openMeters() {
+function openSound() {
   // Made inside the click: browsers start an AudioContext only on a gesture.
   audioContext = new AudioContext();
-  stopMeters = animate(onFrame);
+  stopFrames = animate(onFrame);
   trace.begin();
 }
 
 function onFrame(nowMs) {
-  sentMeter.update(nowMs);
-  receivedMeter.update(nowMs);
-  trace.update(sentMeter.levelDbfs, receivedMeter.levelDbfs, nowMs);
+  sent.update();
+  received.update();
+  dialogue.frame(nowMs, sent.dbfs, received.dbfs);
+  trace.update(sent.dbfs, received.dbfs, nowMs);
 }
 
-function closeMeters() {
-  stopMeters?.();
-  sentMeter.detach();
-  receivedMeter.detach();
+function closeSound() {
+  stopFrames?.();
+  sent.detach();
+  received.detach();
   audioContext?.close();
-  audioContext = stopMeters = null;
+  audioContext = stopFrames = null;
 }
 
 // ---- the page -------------------------------------------------------------------------------
 
 function showState(state, note) {
-  const isLive = !["idle", "ended", "failed"].includes(state);
+  const isLive = LIVE_STATES.includes(state);
   document.body.dataset.state = state;
-  setText(byId("state"), STATE_WORDS[state]);
+  if (state !== "connected") delete document.body.dataset.phase;
+  setText(byId("state"), state === "failed" && call?.fault ? call.fault.name : STATE_WORDS[state]);
   setText(byId("note"), note);
+  setText(byId("announcement"), `${byId("state").textContent}. ${note}`);
   setText(byId("talk-label"), isLive ? "Hang up" : "Talk");
   byId("talk").dataset.action = isLive ? "hang-up" : "talk";
+  byId("mute").hidden = !["connected", "reconnecting"].includes(state);
+  showMute();
+  choice.lock(isLive);
 }
 
-/** Writing the same text again would make screen readers repeat it. */
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+/** What the conversation is doing. Not announced: whoever listens hears it. */
+function showPhase(phase) {
+  if (phase === null || call.state !== "connected") return;
+  document.body.dataset.phase = phase;
+  const [word, note] = PHASE_WORDS[phase];
+  setText(byId("state"), word);
+  setText(byId("note"), call.isMuted && phase === "listening" ? "Your microphone is muted." : note);
 }
 
-function showStep(name, atMs) {
-  const station = document.querySelector(`[data-station="${name}"]`);
-  station.classList.add("reached");
-  station.querySelector(".at").textContent = `${atMs} ms`;
+function showMute() {
+  const isMuted = call?.isMuted === true && !call.isOver;
+  byId("mute").setAttribute("aria-pressed", isMuted);
+  setText(byId("mute"), isMuted ? "Unmute" : "Mute");
 }
 
-function showStats(stats) {
-  byId("rtt").textContent = figure(stats.roundTripMs);
-  byId("lost").textContent = stats.packetsLost ?? "";
-  byId("setup").textContent = stats.setupMs ?? "";
-  byId("jitter").textContent = stats.jitterMs === null ? "\u00a0" : `jitter ${figure(stats.jitterMs)} ms`;
-  byId("lost-of").textContent = `of ${(stats.packetsReceived + (stats.packetsLost ?? 0)).toLocaleString("en")} expected`;
-  if (stats.sentKbps !== null) byId("rate").textContent = `${stats.sentKbps} kbit/s sent · ${stats.receivedKbps ?? 0} kbit/s received`;
-  if (stats.setupMs !== null) byId("setup-from-offer").textContent = `${stats.setupMs - call.steps.offer} ms from offer`;
-  if (stats.codec) setText(byId("codec"), stats.codec);
-  if (stats.path) setText(byId("path"), stats.path);
+function showFollow(isFollowing) {
+  byId("latest").hidden = isFollowing;
 }
 
-/** The time of day the call was connected; a reconnection does not change it. */
-function showSince() {
-  const since = byId("since");
-  if (!since.textContent.trim()) since.textContent = `since ${new Date().toLocaleTimeString()}`;
+function selectTurn(turn) {
+  dialogue?.select(turn);
 }
 
 function clearReadouts() {
-  for (const id of ["rtt", "lost", "setup", "elapsed", "codec", "path", "rate"]) byId(id).textContent = "";
-  for (const id of ["jitter", "lost-of", "since", "setup-from-offer"]) byId(id).textContent = "\u00a0";
-  for (const station of document.querySelectorAll("[data-station]")) {
-    station.classList.remove("reached");
-    station.querySelector(".at").textContent = "";
-  }
+  dialogue?.close();
+  for (const view of [transcript, history, waterfall, line]) view.clear();
+  showFollow(true);
+  setText(byId("elapsed"), "");
 }
 
 function showChannel(isOpen) {
   const field = byId("message");
   byId("send").disabled = field.disabled = !isOpen;
-  field.placeholder = isOpen ? "Message or JSON event" : "Opens with the call";
-}
-
-/** One decimal below ten, none above: calm to read. Browsers round these to whole ms, so 0 is "<1". */
-function figure(value) {
-  if (value === null) return "";
-  if (value === 0) return "<1";
-  return value < 10 ? value.toFixed(1) : value.toFixed(0);
-}
-
-function duration(elapsedMs) {
-  const totalS = Math.floor(elapsedMs / 1000);
-  const [hours, minutes, seconds] = [Math.floor(totalS / 3600), Math.floor(totalS / 60) % 60, totalS % 60];
-  const tail = `${String(minutes).padStart(hours ? 2 : 1, "0")}:${String(seconds).padStart(2, "0")}`;
-  return hours ? `${hours}:${tail}` : tail;
-}
-
-// ---- faults ---------------------------------------------------------------------------------
-
-let retryClock = null;
-
-function showFault(found) {
-  fault = found;
-  errors.push(found);
-  if (errors.length > ERROR_LIMIT) errors.shift();
-  byId("fault").hidden = false;
-  byId("error-title").textContent = found.title;
-  byId("error-detail").textContent = found.detail;
-  retryAtMs = found.retryAfterS === null ? null : Date.now() + found.retryAfterS * 1000;
-  if (retryAtMs !== null) retryClock = setInterval(showRetry, CLOCK_EVERY_MS);
-  showRetry();
-}
-
-function clearFault() {
-  fault = null;
-  clearInterval(retryClock);
-  byId("fault").hidden = true;
-  byId("error-title").textContent = byId("error-detail").textContent = "";
-}
-
-/** The wait the server asked for, counted down; afterwards the button is the obvious next step. */
-function showRetry() {
-  const waitS = retryAtMs === null ? null : Math.ceil((retryAtMs - Date.now()) / 1000);
-  if (waitS !== null && waitS <= 0) clearInterval(retryClock);
-  byId("retry-when").textContent = retryText(waitS);
-}
-
-function retryText(waitS) {
-  if (waitS === null) return "";
-  if (waitS <= 0) return "You can try again now.";
-  return waitS < 120 ? `The server asks to wait ${waitS} s.` : `The server asks to wait ${Math.ceil(waitS / 60)} min.`;
-}
-
-function retry() {
-  return fault?.code === "settings_unreadable" ? loadSettings() : talk();
+  field.placeholder = isOpen ? "Type a message" : "Type a message, once connected";
 }
 
 // ---- controls -------------------------------------------------------------------------------
 
 byId("talk").addEventListener("click", () => (call && !call.isOver ? call.hangUp() : talk()));
 
-byId("retry").addEventListener("click", () => {
-  byId("talk").focus(); // the retry button is about to disappear, and focus must not go with it
-  retry();
+byId("mute").addEventListener("click", () => {
+  call.mute(!call.isMuted);
+  showMute();
+  showPhase(dialogue.conversation.phase);
+});
+
+byId("latest").addEventListener("click", () => {
+  selectTurn(dialogue.latest);
+  byId("turn").focus();
 });
 
 byId("message-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const field = byId("message");
-  if (!field.value) return;
-  if (!call?.send(field.value)) return journal.add(`message not sent: ${CHANNEL_LABEL} is not ready`);
-  conversation.sent(field.value);
-  field.value = "";
+  const text = field.value.trim();
+  if (text && dialogue?.say(text, performance.now())) field.value = "";
 });
 
 byId("copy").addEventListener("click", async () => {
   const text = [`Trunkline console ${settings?.version ?? ""} · ${navigator.userAgent}`, ...journal.lines()].join("\n");
   const isCopied = await navigator.clipboard.writeText(text).then(() => true, () => false);
   if (!isCopied) journal.select();
-  byId("copy").textContent = isCopied ? "Copied" : "Selected";
-  setTimeout(() => { byId("copy").textContent = "Copy"; }, 1500);
+  setText(byId("copy"), isCopied ? "Copied" : "Selected");
+  setTimeout(() => setText(byId("copy"), "Copy"), 1500);
 });
 
 // Leaving the page ends the call on the server too: a keepalive request outlives the page.
 window.addEventListener("pagehide", () => call?.hangUp({ leaving: true }));
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && settings !== null && (call?.isOver ?? true)) refreshBackends();
+});
 
 loadSettings();

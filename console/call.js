@@ -6,9 +6,10 @@
 //
 // A Call knows nothing of the page: it tells a listener what happened. It is used once.
 
-import { candidateAddresses, NO_STATS, summarise } from "./stats.js";
+import { candidateAddresses, legsOf, NO_STATS, summarise } from "./stats.js";
 import {
   answerFault,
+  backendLostFault,
   badAnswerFault,
   dtlsFault,
   iceFault,
@@ -53,10 +54,12 @@ export class Call {
   #microphone = null;
   #channel = null;
   #hangupUrl = null;
+  #farewell = null;
+  #legStats = null;
   #timers = new Set();
 
   /**
-   * `settings`: { key, callsUrl }. `listener` methods: onState(state, note), onEvent(text),
+   * `settings`: { key, callsUrl, backend }; the backend by name, "" for whichever the server gives. `listener` methods: onState(state, note), onEvent(text),
    * onStep(name, atMs), onLocal(stream), onRemote(stream), onChannel(isOpen), onMessage(data), onStats(stats).
    */
   constructor(settings, listener) {
@@ -72,6 +75,11 @@ export class Call {
   get elapsedMs() {
     if (this.#connectedMs === null) return null;
     return (this.#endedMs ?? performance.now()) - this.#connectedMs;
+  }
+
+  /** ms since Talk. */
+  get sinceTalkMs() {
+    return performance.now() - this.#startedMs;
   }
 
   /** Place the call. Never rejects: what goes wrong becomes the state "failed" and `fault`. */
@@ -93,6 +101,31 @@ export class Call {
     if (this.isOver) return;
     const note = this.#connectedMs === null ? "The call was cancelled." : "You hung up.";
     this.#end("ended", note, { leaving });
+  }
+
+  get isMuted() {
+    return this.#microphone?.getAudioTracks()[0]?.enabled === false;
+  }
+
+  /** Send silence instead of what the microphone hears, or go on. */
+  mute(isMuted) {
+    for (const track of this.#microphone?.getAudioTracks() ?? []) track.enabled = !isMuted;
+    if (!this.isOver) this.#event(isMuted ? "microphone muted" : "microphone on");
+  }
+
+  /** The server said why it is about to end the call: { code, message }. */
+  farewell(reason) {
+    this.#farewell = reason;
+  }
+
+  /** The way to the server as this browser sees it: { rttMs, jitterBufferMs }, the wait since last asked. */
+  async legs() {
+    const report = await this.pc.getStats().catch(() => null);
+    if (!report) return { rttMs: null, jitterBufferMs: null };
+    const summary = summarise(report, null);
+    const legs = legsOf(summary, this.#legStats);
+    this.#legStats = summary;
+    return legs;
   }
 
   /** Send `text` over the data channel. False when it is not open or has too much unsent. */
@@ -134,14 +167,24 @@ export class Call {
       this.#step("offer", "offer sent");
       const response = await fetch(this.#settings.callsUrl, {
         method: "POST",
-        headers: { "Content-Type": "application/sdp", ...this.#authorization() },
-        body: offer,
+        ...this.#body(offer),
         signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
       });
       return await this.#readAnswer(response, await response.text());
     } catch (error) {
       return this.#fail(unreachableFault(error));
     }
+  }
+
+  /** The offer alone, or in a form with the session, which names the backend. */
+  #body(offer) {
+    const authorization = this.#authorization();
+    const { backend } = this.#settings;
+    if (!backend) return { body: offer, headers: { "Content-Type": "application/sdp", ...authorization } };
+    const form = new FormData();
+    form.set("sdp", offer);
+    form.set("session", JSON.stringify({ type: "realtime", trunkline: { backend } }));
+    return { body: form, headers: authorization };
   }
 
   #readAnswer(response, body) {
@@ -223,7 +266,8 @@ export class Call {
 
   #onRemoteEnd() {
     this.#hangupUrl = null; // what has ended needs no hang-up
-    this.#end("ended", "The other side ended the call.");
+    if (this.#farewell?.code === "backend_lost") this.#fail(backendLostFault(this.#farewell.message));
+    else this.#end("ended", this.#farewell?.message ?? "The other side ended the call.");
   }
 
   #onConnected() {
@@ -336,7 +380,7 @@ export class Call {
   }
 
   #event(text) {
-    this.#listener.onEvent(text, performance.now() - this.#startedMs);
+    this.#listener.onEvent(text, this.sinceTalkMs);
   }
 
   #after(delayMs, action) {

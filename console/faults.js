@@ -2,9 +2,27 @@
 
 /** One thing that went wrong: a stable `code`, a `title`, a `detail`, and when to try again. */
 export class Fault {
+  static NAMES = {
+    microphone_refused: "Microphone refused",
+    microphone_missing: "No microphone",
+    microphone_busy: "Microphone busy",
+    busy: "Refused",
+    problem: "Refused",
+    refused: "Refused",
+    key_refused: "Key refused",
+    backend_lost: "Backend lost",
+    connection_lost: "Connection lost",
+    unreachable: "Server unreachable",
+  };
+
   constructor(code, title, detail, { status = null, retryAfterS = null } = {}) {
     Object.assign(this, { code, title, detail, status, retryAfterS });
     Object.freeze(this);
+  }
+
+  /** The state in two words. */
+  get name() {
+    return Fault.NAMES[this.code] ?? "Failed";
   }
 }
 
@@ -130,6 +148,11 @@ export function lostFault(addresses) {
   const via = addresses.length ? ` with ${addresses.join(" or ")}` : "";
   const detail = `No packet was exchanged${via} for too long. The network may have changed or gone away.`;
   return new Fault("connection_lost", "The connection was lost", detail);
+}
+
+/** The server said that the model went away, and ended the call. */
+export function backendLostFault(message) {
+  return new Fault("backend_lost", "The backend was lost", message || "The connection to the model was lost.");
 }
 
 /** The browser would not take the answer. */

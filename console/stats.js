@@ -39,10 +39,25 @@ export function summarise(report, setupMs, previous = null) {
     codec: codecLine(report.get(inbound?.codecId ?? outbound?.codecId)),
     path: pathLine(report.get(pair?.remoteCandidateId), transport),
     counted: {
+      wait: { emitted: inbound?.jitterBufferEmittedCount, delayS: inbound?.jitterBufferDelay },
       sent: { bytes: outbound?.bytesSent, atMs: outbound?.timestamp },
       received: { bytes: inbound?.bytesReceived, atMs: inbound?.timestamp },
     },
   });
+}
+
+/**
+ * What this browser knows of the way to the server: the last STUN round trip, and the mean wait of what
+ * it played since `previous` (a summary) in its own jitter buffer; null for what is not known.
+ */
+export function legsOf(summary, previous = null) {
+  return { rttMs: summary.roundTripMs, jitterBufferMs: waitMs(summary.counted?.wait, previous?.counted?.wait) };
+}
+
+function waitMs(now, before) {
+  const emitted = now?.emitted - (before?.emitted ?? 0);
+  if (!(emitted > 0)) return null;
+  return Math.round(((now.delayS - (before?.delayS ?? 0)) / emitted) * 10_000) / 10;
 }
 
 function selectedPair(report, stats, transport) {

@@ -1,14 +1,14 @@
-// The last minute of sound as a strip chart: sent above the line, received below it.
-// It shows who spoke when, and any gap, which a level meter forgets at once.
+// The last half minute of sound as a strip chart: sent above the line, received below it.
+// It shows who spoke when, any gap, and where the caller broke in.
 
-import { FLOOR_DBFS } from "./meter.js";
+import { FLOOR_DBFS } from "./level.js";
 
 const COLUMN_MS = 100;
-const COLUMNS = 600; // one minute
+const COLUMNS = 300;
 const STRETCH_COLUMNS = 5;
 const BLANK = { sentDbfs: FLOOR_DBFS, receivedDbfs: FLOOR_DBFS };
 
-/** The loudest level of each tenth of a second of the last minute. Pure: takes `nowMs`. */
+/** The loudest level of each tenth of a second of the last half minute. Pure: takes `nowMs`. */
 export class Tape {
   columns = [];
   #current = null;
@@ -22,6 +22,12 @@ export class Tape {
     last.sentDbfs = Math.max(last.sentDbfs, sentDbfs);
     last.receivedDbfs = Math.max(last.receivedDbfs, receivedDbfs);
     return isNew;
+  }
+
+  /** The caller broke in now. */
+  mark() {
+    const last = this.columns.at(-1);
+    if (last) last.isMarked = true;
   }
 
   /** Slow frames stretch a level over a few columns; a hidden page, which gets no frames, leaves blank tape. */
@@ -54,21 +60,29 @@ export class Trace {
     if (this.#tape.add(sentDbfs, receivedDbfs, nowMs)) this.#draw();
   }
 
+  mark() {
+    this.#tape.mark();
+  }
+
   #draw() {
     const { width, height } = this.#fit();
     const context = this.#canvas.getContext("2d");
     const style = getComputedStyle(this.#canvas);
+    const [sentInk, receivedInk, stop] = ["--sent-ink", "--received-ink", "--stop"].map((name) => style.getPropertyValue(name));
     const middle = Math.round(height / 2);
     const reach = middle - 1;
     const edge = (column) => Math.round((width * column) / COLUMNS); // whole pixels: no seams
     context.clearRect(0, 0, width, height);
-    this.#tape.columns.forEach(({ sentDbfs, receivedDbfs }, index, columns) => {
+    this.#tape.columns.forEach(({ sentDbfs, receivedDbfs, isMarked }, index, columns) => {
       const left = edge(COLUMNS - columns.length + index);
       const pitch = edge(COLUMNS - columns.length + index + 1) - left;
-      context.fillStyle = style.getPropertyValue("--sent-ink");
+      context.fillStyle = sentInk;
       context.fillRect(left, middle, pitch, -reach * share(sentDbfs));
-      context.fillStyle = style.getPropertyValue("--received-ink");
+      context.fillStyle = receivedInk;
       context.fillRect(left, middle + 1, pitch, reach * share(receivedDbfs));
+      if (!isMarked) return;
+      context.fillStyle = stop;
+      context.fillRect(left, 0, Math.max(1, Math.round(devicePixelRatio)), height);
     });
     context.fillStyle = style.getPropertyValue("--edge");
     context.fillRect(0, middle, width, 1);

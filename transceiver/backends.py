@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from transceiver.breaker import Breaker
 from transceiver.link_errors import BackendAbsent, CallLimit, LinkError
@@ -26,6 +26,18 @@ from transceiver.model_link import ModelLink
 
 class UnknownBackend(LinkError):  # noqa: N818 - a mistake of the caller, not of ours
     """The session asks for a backend that no operator named."""
+
+
+@dataclass(frozen=True)
+class ShownBackend:
+    """One backend as a caller may see it: what to ask for, what it calls itself, how it is.
+
+    `kind` is empty until it greeted.
+    """
+
+    name: str
+    kind: str
+    state: Literal["ready", "full", "away"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,12 @@ class Backend:
         """Whether it would take a call now, as far as is known here."""
         link = self.link
         return link.ready and not (link.max_calls and link.calls >= link.max_calls)
+
+    @property
+    def shown(self) -> ShownBackend:
+        """What a person may know of it before a call."""
+        state: Literal["ready", "full", "away"] = "ready" if self.has_room else "full"
+        return ShownBackend(self.name, self.link.backend, state if self.link.ready else "away")
 
     def answered(self, error: LinkError | None, now: float) -> None:
         """A call was answered by the backend, or, with BackendAbsent, was not."""
@@ -77,9 +95,9 @@ class Backends:
         return tuple(self._by_name)
 
     @property
-    def shown(self) -> str:
-        """The names the backends gave themselves, for a person; empty until one greeted."""
-        return ", ".join(b.link.backend for b in self._by_name.values() if b.link.backend)
+    def shown(self) -> tuple[ShownBackend, ...]:
+        """All of them, for a person who chooses."""
+        return tuple(backend.shown for backend in self._by_name.values())
 
     @property
     def counters(self) -> Counter[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import os
-import shutil
+import re
 import wave
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,32 +13,28 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
 from launcher.stack import Stack, StackSettings
 from loadtest.compare import compare
 from loadtest.sound import SAMPLE_RATE_HZ, SPEECH, Samples, read_wav
+from tests.browser.kit import (
+    ARTIFACTS,
+    CHROMIUM,
+    DEAF,
+    call,
+    keep_picture,
+    microphone,
+    opened,
+    until,
+    until_state,
+)
 
-CHROMIUM = shutil.which("chromium")
-ARTIFACTS = Path(os.environ.get("TRUNKLINE_ARTIFACTS", "artifacts"))
 LISTEN_S = 7.0
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
-]
-
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    "--use-fake-device-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-    "--allow-loopback-in-peer-connection",
-]
-HEARING = [
-    "--use-fake-ui-for-media-stream",
-    # The capture's own processing would change what is compared; the page's wish for it stays.
-    "--disable-features=WebRtcAllowInputVolumeAdjustment,ChromeWideEchoCancellation",
 ]
 
 # Runs in the page: keeps every sample that the call plays, as 16-bit little-endian.
@@ -66,13 +60,6 @@ RECORD = """
 }
 """
 
-# Without it the echo that comes back would be cancelled as an echo, which is what it is.
-PLAIN_MICROPHONE = """
-const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-navigator.mediaDevices.getUserMedia = (wish) => ask({ ...wish,
-  audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
-"""
-
 
 @pytest.fixture
 async def stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
@@ -82,31 +69,10 @@ async def stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
         yield running
 
 
-async def open_page(stack: Stack, profile: Path, *flags: str) -> AsyncIterator[Page]:
-    async with async_playwright() as playwright:
-        context = await playwright.chromium.launch_persistent_context(
-            str(profile),
-            executable_path=CHROMIUM,
-            args=[*FLAGS, *flags],
-            viewport={"width": 1280, "height": 800},
-        )
-        await context.add_init_script(PLAIN_MICROPHONE)
-        page = await context.new_page()
-        await page.goto(stack.console_url)
-        yield page
-        await context.close()
-
-
-async def until_state(page: Page, *states: str) -> str:
-    while (state := await page.evaluate("window.trunkline.state")) not in states:
-        await asyncio.sleep(0.05)
-    return str(state)
-
-
 @pytest.fixture
 async def page(stack: Stack, tmp_path: Path) -> AsyncIterator[Page]:
-    microphone = f"--use-file-for-fake-audio-capture={SPEECH}"
-    async for page in open_page(stack, tmp_path / "profile", *HEARING, microphone):
+    flags = microphone(SPEECH)
+    async with opened(stack.console_url, tmp_path / "profile", flags) as page:
         yield page
 
 
@@ -121,8 +87,7 @@ class Heard:
 
 
 async def one_call(page: Page) -> Heard:
-    await page.click("#talk")
-    assert await until_state(page, "connected", "failed") == "connected"
+    await call(page)
     await page.evaluate(RECORD)
     round_trips_ms = []
     for _ in range(round(LISTEN_S)):
@@ -134,8 +99,8 @@ async def one_call(page: Page) -> Heard:
     stats = await page.evaluate("window.trunkline.stats")
     report = await page.evaluate("window.trunkline.pc.getStats().then((all) => [...all.values()])")
     keep(report, received)
-    await page.screenshot(path=str(ARTIFACTS / "console-connected.png"))
-    messages = (await page.inner_text("#messages")).splitlines()
+    await keep_picture(page, "echo")
+    messages = await page.locator("#transcript .words").all_inner_texts()
     await page.click("#talk")
     assert await until_state(page, "ended", "failed") == "ended"
     return Heard(received, stats, round_trips_ms, messages)
@@ -157,27 +122,33 @@ async def test_a_caller_hears_themself(page: Page) -> None:
     assert heard.stats["packetsReceived"] > LISTEN_S * 40
     # The best of the call: what else this machine does meanwhile is not what is tested.
     assert min(rtt for rtt in heard.round_trips_ms if rtt is not None) < 5
-    assert "is anybody there?" in heard.messages
+    assert heard.messages == ["is anybody there?"] * 2, "sent, and come back"
 
 
 async def test_a_refused_microphone_is_said_in_words(stack: Stack, tmp_path: Path) -> None:
     """Without permission there is no call, and the page tells what to do about it."""
-    deny = "--deny-permission-prompts"
-    async for page in open_page(stack, tmp_path / "profile", deny):
+    async with opened(stack.console_url, tmp_path / "profile", DEAF) as page:
         await page.click("#talk")
         assert await until_state(page, "connected", "failed") == "failed"
-        await page.screenshot(path=str(ARTIFACTS / "console-refused.png"))
+        await keep_picture(page, "no-microphone")
+        assert await page.inner_text("#state") == "Microphone refused"
         assert "microphone" in (await page.inner_text("#error")).lower()
 
 
 async def test_a_missing_backend_is_said_in_words(stack: Stack, page: Page) -> None:
-    """With the backend gone the server answers 503, and the page says when to try again."""
+    """With the backend gone the server answers 503; the page says when to try again, and can."""
     await stack.stop_part("backend")
     await page.click("#talk")
     assert await until_state(page, "connected", "failed") == "failed"
-    await page.screenshot(path=str(ARTIFACTS / "console-busy.png"))
+    await keep_picture(page, "busy")
     assert (await page.evaluate("window.trunkline.errors.at(-1)"))["status"] == 503
-    assert await page.is_visible("#retry")
+    assert await page.inner_text("#state") == "Refused"
+    assert re.search(r"wait \d+ s|try again now", await page.inner_text("#retry-when"))
+    await until(page, "document.getElementById('only-backend').textContent.includes('not there')")
+    await stack.start_part("backend")
+    await until(page, "document.getElementById('retry-when').textContent.includes('now')")
+    await page.click("#retry")
+    assert await until_state(page, "connected", "failed") == "connected"
 
 
 def spoken() -> Samples:

@@ -17,7 +17,7 @@ from playwright.async_api import Page, Route, async_playwright
 
 from loadtest.sound import SAMPLE_RATE_HZ, SPEECH, read_wav
 from tests.backends.openai.stand_in import SPEAK, called, said
-from tests.browser.test_console_call import CHROMIUM, FLAGS, HEARING
+from tests.browser.kit import CHROMIUM, FLAGS, HEARING
 from tests.compatibility.conftest import Service
 
 NPM = shutil.which("npm")

@@ -14,7 +14,7 @@ from backends.serve import BackendServer
 from fleet.address import Address
 from tests.backends.kit import linked, open_call, serving, soon
 from transceiver.backend_list import BackendAddress
-from transceiver.backends import Backend, Backends, UnknownBackend, wishes
+from transceiver.backends import Backend, Backends, ShownBackend, UnknownBackend, wishes
 from transceiver.link_counters import LinkCounters
 from transceiver.link_errors import BackendAbsent, CallLimit
 from transceiver.model_link import ModelLink
@@ -61,6 +61,19 @@ def test_only_those_with_room_share() -> None:
     away = backend("away", 10, ready=False)
     full = backend("full", 10, calls=2, max_calls=2)
     assert spread(pool(away, full, backend("here"))) == {"here": 100}
+
+
+def test_what_a_person_may_choose_from() -> None:
+    """Each is shown by name with what it calls itself, and as ready, full or away."""
+    full = backend("full", calls=2, max_calls=2)
+    listed = pool(backend("here"), full, backend("away", ready=False)).shown
+    assert [(one.name, one.state) for one in listed] == [
+        ("here", "ready"),
+        ("full", "full"),
+        ("away", "away"),
+    ]
+    named = Backend("lab", cast(ModelLink, Link("voice")))
+    assert Backends([named]).shown == (ShownBackend("lab", "voice", "ready"),)
 
 
 def test_why_there_is_none() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.transceiver.front_door import KEY, FrontDoor, front_door, problem
 from tests.transceiver.offers import real_offer
-from transceiver.backends import UnknownBackend
+from transceiver.backends import ShownBackend, UnknownBackend
 from transceiver.link_errors import BackendAbsent
 from transceiver.signaling.console_page import ConsolePage, console_files
 from transceiver.signaling.form import FormError, read_form
@@ -258,9 +258,9 @@ async def test_metrics_show_counters_and_calls(door: FrontDoor) -> None:
 
 def page(files: dict[str, bytes] | None = None) -> ConsolePage:
     """A console page of two files."""
-    return ConsolePage(
-        KEY, "1.2.3", lambda: "echo", files or {"index.html": b"<p>\xc3\xa9", "app.js": b"1"}
-    )
+    backends = [ShownBackend("a", "voice", "ready"), ShownBackend("b", "", "away")]
+    files = files or {"index.html": b"<p>\xc3\xa9", "app.js": b"1"}
+    return ConsolePage(KEY, "1.2.3", lambda: backends, files)
 
 
 async def test_console_files_have_a_strict_policy() -> None:
@@ -278,14 +278,17 @@ async def test_console_files_have_a_strict_policy() -> None:
 
 
 async def test_console_config() -> None:
-    """The page learns the key, where to call, the version and the backend; nothing caches it."""
+    """The page learns the key, where to call, the version and the backends; nothing caches it."""
     async with front_door(console=page()) as door:
         response = await door.ask("GET", "/console/config.json", headers={"Origin": "https://x"})
     assert await response.json() == {
         "key": KEY,
         "calls_url": CALLS,
         "version": "1.2.3",
-        "backend": "echo",
+        "backends": [
+            {"name": "a", "kind": "voice", "state": "ready"},
+            {"name": "b", "kind": "", "state": "away"},
+        ],
     }
     assert response.headers["Cache-Control"] == "no-store"
     assert "Access-Control-Allow-Origin" not in response.headers

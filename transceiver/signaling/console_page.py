@@ -7,12 +7,14 @@ only under host names that another site cannot point here (DNS rebinding), and w
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from importlib import resources
 from pathlib import PurePath
 
 from aiohttp import web
 
+from transceiver.backends import ShownBackend
 from transceiver.signaling.problem import Problem
 from transceiver.signaling.realtime_calls import CALLS_PATH
 
@@ -49,11 +51,15 @@ class ConsolePage:
     """Serves the page at `/` and what it needs to place calls."""
 
     def __init__(
-        self, api_key: str, version: str, backend: Callable[[], str], files: Mapping[str, bytes]
+        self,
+        api_key: str,
+        version: str,
+        backends: Callable[[], Sequence[ShownBackend]],
+        files: Mapping[str, bytes],
     ) -> None:
         self._api_key = api_key
         self._version = version
-        self._backend = backend
+        self._backends = backends
         self._files = files
 
     def routes(self) -> list[web.RouteDef]:
@@ -80,7 +86,7 @@ class ConsolePage:
             "key": self._api_key,
             "calls_url": CALLS_PATH,
             "version": self._version,
-            "backend": self._backend(),
+            "backends": [asdict(backend) for backend in self._backends()],
         }
         return web.json_response(members, headers={"Cache-Control": "no-store"})
 
