@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import signal
 import socket
 import subprocess
@@ -24,10 +25,25 @@ settings.load_profile("trunkline")
 READY = "Ready to accept connections"
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, successors: int = 0) -> int:
+    """A port that nobody has, and neither its `successors`.
+
+    Below those that Linux gives to outgoing connections (from 32,768), or one of them might have it
+    before the test does.
+    """
+    while True:
+        first = 10_000 + secrets.randbelow(22_000)
+        if all(_is_free(port, kind) for port in range(first, first + successors + 1)):
+            return first
+
+
+def _is_free(port: int, kind: socket.SocketKind) -> bool:
     with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @dataclass

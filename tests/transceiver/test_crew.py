@@ -112,19 +112,6 @@ def owner(call_id: str) -> int:
     return origin.process
 
 
-def two_ports() -> int:
-    """A free port whose successor is free too."""
-    while True:
-        first = free_port()
-        if first < 65535 and _is_free(first + 1):
-            return first
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
 def start(
     redis: RedisServer, backend_port: int, http_port: int, admin_port: int
 ) -> subprocess.Popen[str]:
@@ -154,7 +141,7 @@ def start(
 @asynccontextmanager
 async def pod(redis: RedisServer, backend_port: int) -> AsyncIterator[Pod]:
     """Two processes that are up; all of it ended when the block is left."""
-    http_port, admin_port = free_port(), two_ports()
+    http_port, admin_port = free_port(), free_port(successors=1)
     process = start(redis, backend_port, http_port, admin_port)
     try:
         await asyncio.to_thread(until_logged, process, "transceiver_crew_started")
@@ -292,7 +279,7 @@ async def test_the_end_of_the_parent_ends_all(redis_server: RedisServer) -> None
 
 async def test_a_process_that_cannot_start_ends_the_start(redis_server: RedisServer) -> None:
     """When the second process's admin port is taken the pod says so, and exits with 1."""
-    admin_port = two_ports()
+    admin_port = free_port(successors=1)
     with socket.create_server(("127.0.0.1", admin_port + 1)):
         process = start(redis_server, free_port(), free_port(), admin_port)
         _, said = await asyncio.to_thread(process.communicate, timeout=TIMEOUT_S)
