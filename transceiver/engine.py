@@ -86,8 +86,8 @@ class Engine:
     """The calls of this process. `route` is what their ufrags say; it may change (a new lease).
 
     `process` is its number in a pod of several; call ids name it. `max_calls` may change too; live
-    calls beyond it go on. `counters` has what was dropped and why, by fixed words, and totals of
-    ended calls.
+    calls beyond it go on. `begun` counts all calls there ever were; `counters` has what was dropped
+    and why, by fixed words, and totals of ended calls.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class Engine:
     ) -> None:
         self.route = route
         self.draining = False
+        self.begun = 0
         self.counters: Counter[str] = Counter()
         self._token_keys = token_keys
         self._trunk_keys = trunk_keys
@@ -206,6 +207,7 @@ class Engine:
         call_id = new_call_id(self._process, self.route.node)
         session = Session(call_id, offer, surface, self._certificate, self, time.time())
         self._calls[call_id] = session
+        self.begun += 1
         self._idle.clear()
         try:
             session.open(self._backends.choose(session_json), session_json)
@@ -250,6 +252,7 @@ class Engine:
         unix_s = time.time()
         session = Session.resumed(state, self._certificate, self, unix_s, reserve)
         self._calls[state.call_id] = session
+        self.begun += 1
         self._idle.clear()
         for path in state.ice.paths:
             self._learn(session, path.address, path.relay)
