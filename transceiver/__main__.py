@@ -153,7 +153,7 @@ def _media(
     tickets = CallTickets(limits, engine)
     for link in links:
         link.on_usage = tickets.used
-    probe = _watch_load(engine, Capacity(settings.transceiver_max_calls))
+    probe = _watch_load(engine, settings)
     stack.callback(probe.stop)
     return _Media(engine, tickets, links, backends, probe)
 
@@ -252,13 +252,15 @@ def _http_for_others(settings: TransceiverSettings, trunk_bound: Address) -> Add
     return _reachable(http, host) if http.port else None
 
 
-def _watch_load(engine: Engine, capacity: Capacity) -> LoadProbe:
-    """Let the engine take as many calls as it turns out to hold."""
+def _watch_load(engine: Engine, settings: TransceiverSettings) -> LoadProbe:
+    """Let the engine take as many calls as it turns out to hold, if it is to learn that."""
+    capacity = Capacity(settings.transceiver_max_calls)
 
     def learn(sample: LoadSample) -> None:
-        engine.max_calls = capacity.learn(sample)
+        if settings.transceiver_learn_capacity:
+            engine.max_calls = capacity.learn(sample)
 
-    probe = LoadProbe(lambda: len(engine.calls()), learn)
+    probe = LoadProbe(lambda: len(engine.calls()), lambda: engine.begun, learn)
     probe.start()
     return probe
 

@@ -6,7 +6,8 @@ whatever its cause; the share of a core is what foretells it.
 
     late or busy, twice in a row     the bound falls below the calls that are there
     otherwise                        it rises again, by a twentieth each time
-    a call's share of the core       known once there are some: the bound never exceeds what fits
+    a call's share of the core       known once there are some: the bound never exceeds what fits;
+                                     not learned while many begin, which costs more than to talk
 
 The bound stays within `floor` and `ceiling`, so that a machine which is only noisy still takes some
 calls, and one that seems to have no end keeps to what the operator allowed.
@@ -26,17 +27,21 @@ RISE = 1.05
 # Before that the share of one call is mostly the share of having started.
 ENOUGH_CALLS = 20
 ENOUGH_BUSY = 0.2
+# To begin costs a call as much as a second of talking. A fresh process that was given 100 calls at
+# once would take that for their share and refuse the next for seconds.
+MOST_BEGUN = 0.1  # of the calls
 _SMOOTHING = 0.1  # five seconds' worth
 
 
 @dataclass(frozen=True, slots=True)
 class LoadSample:
-    """Half a second of a process: live calls, how late its loop was (nine of ten times less), and
-    the share of a core its loop took, 0 to 1."""
+    """Half a second of a process: live calls, how late its loop was (nine of ten times less), the
+    share of a core its loop took, 0 to 1, and how many calls began."""
 
     calls: int
     lateness_s: float
     busy: float
+    begun: int = 0
 
 
 class Capacity:
@@ -70,6 +75,8 @@ class Capacity:
 
     def _learn_share(self, sample: LoadSample) -> None:
         if sample.calls < ENOUGH_CALLS or sample.busy < ENOUGH_BUSY:
+            return
+        if sample.begun > sample.calls * MOST_BEGUN:
             return
         share = sample.busy / sample.calls
         known = self._busy_per_call or share

@@ -1,12 +1,12 @@
 """All calls of one transceiver process on one event loop: trunk datagrams in, batches out.
 
-    trunk socket ─▶ tag, replay ─▶ frames ─▶ STUN:  by ufrag ──┐
-                                          └▶ other: by address ┴─▶ Session
-    trunk socket ◀─ packed per relay ◀─ what one wake-up produced ◀─┘   ▲
-                                              Wheel: one loop timer for every deadline
+    TrunkPort ─▶ frames ─▶ STUN:  by ufrag ──┐
+                        └▶ other: by address ┴─▶ Session
+    TrunkPort ◀─ what one wake-up produced ◀───────┘   ▲
+                             Wheel: one loop timer for every deadline
 
 No packet costs a task, a future or a timer. A wake-up (readable socket, wheel, a batch of the
-model link) lets the sessions write into `_out`, which is packed and sent once at its end.
+model link) lets the sessions put packets into the trunk port, which sends them once at its end.
 
     Exception
     └── EngineRefusal
@@ -21,7 +21,7 @@ import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -35,20 +35,17 @@ from transceiver.offer import Offer
 from transceiver.session import Session
 from transceiver.session_state import STOPPED_BEFORE, Reserve, SessionState
 from transceiver.states import State
-from transceiver.trunk_socket import TrunkSocket
+from transceiver.trunk_port import Frames, TrunkPort
 from transceiver.wheel import Wheel
 from wire import stun, token, trunk
 from wire.errors import WireError
 from wire.keys import KeyRing
-from wire.replay import ReplayWindow
 from wire.token import Route
 
 MAX_CALLS = 1000
 MAX_STUN_BYTE = 3  # RFC 7983 §7: first bytes 0–3 are STUN
 MIN_MEDIA_BYTE = 128  # and from here on RTP and RTCP; DTLS is between
 RELEASE_TIMEOUT_S = 5.0  # for the goodbyes of all calls when the engine closes
-
-Frames = Sequence[tuple[bytes, bytes]]  # client address (18 bytes) and payload
 
 log = structlog.get_logger(__name__)
 
@@ -86,8 +83,8 @@ class Engine:
     """The calls of this process. `route` is what their ufrags say; it may change (a new lease).
 
     `process` is its number in a pod of several; call ids name it. `max_calls` may change too; live
-    calls beyond it go on. `counters` has what was dropped and why, by fixed words, and totals of
-    ended calls.
+    calls beyond it go on. `begun` counts all calls there ever were; `counters` has what was dropped
+    and why, by fixed words, and totals of ended calls.
     """
 
     def __init__(
@@ -103,27 +100,21 @@ class Engine:
     ) -> None:
         self.route = route
         self.draining = False
+        self.begun = 0
         self.counters: Counter[str] = Counter()
         self._token_keys = token_keys
-        self._trunk_keys = trunk_keys
-        self._tagger = trunk.Tagger(trunk_keys)
-        self._replay = ReplayWindow()
+        self._trunk = TrunkPort(trunk_keys, mtu, self.counters)
         self._certificate = certificate
         self._backends = backends
         self.max_calls = max_calls
         self._ended_listeners: list[Callable[[str], None]] = []
-        self._mtu = mtu
         self._process = process
-        self._max_payload = trunk.max_payload(mtu)
         self._loop = asyncio.get_running_loop()
-        self._socket: TrunkSocket | None = None
-        self._sent_datagrams = secrets.randbelow(1 << 32)
         self._calls: dict[str, Session] = {}
         self._releasing: set[Session] = set()
         self._ufrags: dict[str, Session] = {}
         self._paths: dict[bytes, _Path] = {}
         self._source = b""  # of the trunk datagram being read
-        self._out: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._flush_is_due = False  # at the end of this wake-up, or scheduled
         self._handshakes: HandshakeQueue[Session] = HandshakeQueue()
         self._handshakes_are_due = False
@@ -138,9 +129,9 @@ class Engine:
 
     async def start(self, trunk_address: Address) -> Address:
         """Bind the trunk socket; where it is bound. Raises AddressInUse, AddressUnusable."""
-        self._socket = TrunkSocket(trunk_address)
-        self._loop.add_reader(self._socket.fileno(), self._on_readable)
-        return self._socket.address
+        socket = self._trunk.open(trunk_address)
+        self._loop.add_reader(socket.fileno(), self._on_readable)
+        return socket.address
 
     def drain(self, deadline_s: float = 0) -> int:
         """Take no new calls; end what is left after `deadline_s` (0: never). Live calls now."""
@@ -166,13 +157,12 @@ class Engine:
         """
         self._token_keys = token_keys or self._token_keys
         if trunk_keys is not None:
-            self._trunk_keys = trunk_keys
-            self._tagger = trunk.Tagger(trunk_keys)
+            self._trunk.rotate(trunk_keys)
 
     @property
     def key_rings(self) -> tuple[KeyRing, KeyRing]:
         """The rings of route tokens and of the trunk, as they are now."""
-        return self._token_keys, self._trunk_keys
+        return self._token_keys, self._trunk.keys
 
     async def idle(self) -> None:
         """Return when no call is live."""
@@ -193,10 +183,9 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._socket is not None:
-            self._loop.remove_reader(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
+        if self._trunk.socket is not None:
+            self._loop.remove_reader(self._trunk.socket.fileno())
+            self._trunk.close()
 
     # Calls.
 
@@ -206,6 +195,7 @@ class Engine:
         call_id = new_call_id(self._process, self.route.node)
         session = Session(call_id, offer, surface, self._certificate, self, time.time())
         self._calls[call_id] = session
+        self.begun += 1
         self._idle.clear()
         try:
             session.open(self._backends.choose(session_json), session_json)
@@ -250,6 +240,7 @@ class Engine:
         unix_s = time.time()
         session = Session.resumed(state, self._certificate, self, unix_s, reserve)
         self._calls[state.call_id] = session
+        self.begun += 1
         self._idle.clear()
         for path in state.ice.paths:
             self._learn(session, path.address, path.relay)
@@ -322,14 +313,7 @@ class Engine:
         if not relay:
             self.counters["out_no_path"] += 1
             return
-        if len(packet) > self._max_payload:
-            self.counters["out_oversize"] += 1
-            return
-        frames = self._out.get(relay)
-        if frames is None:
-            frames = self._out[relay] = []
-        frames.append((address, packet))
-        if not self._flush_is_due:
+        if self._trunk.put(relay, address, packet) and not self._flush_is_due:
             self._flush_is_due = True
             self._loop.call_soon(self._flush)
 
@@ -399,25 +383,13 @@ class Engine:
     # A wake-up by the socket.
 
     def _on_readable(self) -> None:
-        if self._socket is None:
-            return
         self._flush_is_due = True
-        now, unix_s = self._loop.time(), int(time.time())
-        for datagram, source in self._socket.receive():
-            try:
-                frames = self._open(datagram, unix_s)
-            except WireError as error:
-                self.counters[error.reason] += 1
-                continue
+        now = self._loop.time()
+        for source, frames in self._trunk.receive():
             self._source = source
             self._dispatch(frames, now)
         self._source = b""
         self._flush()
-
-    def _open(self, datagram: bytes, unix_s: int) -> Frames:
-        read = trunk.read(self._tagger, datagram)
-        self._replay.accept(read.sender, read.time_s, read.count, unix_s)
-        return read.frames
 
     def _dispatch(self, frames: Frames, now: float) -> None:
         paths, source = self._paths, self._source
@@ -507,23 +479,4 @@ class Engine:
 
     def _flush(self) -> None:
         self._flush_is_due = False
-        if not self._out:
-            return
-        out, self._out = self._out, {}
-        unix_s = int(time.time())
-        datagrams = [
-            (self._pack(run, unix_s), relay)
-            for relay, frames in out.items()
-            for run in trunk.fill(frames, self._mtu)
-        ]
-        if self._socket is None:
-            return
-        self.counters["out_datagrams"] += len(datagrams)
-        lost = self._socket.send(datagrams)
-        if lost:
-            self.counters["out_lost"] += lost
-
-    def _pack(self, frames: Frames, unix_s: int) -> bytes:
-        self._sent_datagrams = (self._sent_datagrams + 1) & 0xFFFF_FFFF
-        sender = self.route.node << 16 | self.route.epoch
-        return trunk.pack(self._tagger, sender, unix_s, self._sent_datagrams, frames)
+        self._trunk.flush(self.route)

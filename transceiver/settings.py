@@ -94,6 +94,10 @@ class TransceiverSettings(FleetSettings):
         description="live calls of this process at most; more get 503, as do those beyond what it "
         "learns that it can hold, from the lateness of its loop and its CPU",
     )
+    transceiver_learn_capacity: bool = Field(
+        default=True,
+        description="learn that; false leaves TRUNKLINE_TRANSCEIVER_MAX_CALLS alone to bound it",
+    )
     transceiver_limits: Rules = Field(
         LimitRules(),
         description="what keys and models may use of the fleet, as in key/*: calls=100 rate=10 "

@@ -45,31 +45,36 @@ async def one_after_another(target: Target, count: int) -> Arrivals:
     return seen
 
 
-async def at_rate(target: Target, calls_per_s: float, seconds: float) -> Arrivals:
-    """Place calls at a rate from another process; returns when the last one is over."""
+async def at_rate(target: Target, calls_per_s: float, seconds: float, at_once: int = 1) -> Arrivals:
+    """Place calls at a rate from another process; returns when the last one is over.
+
+    `at_once` of them come at one moment, and then nobody until it is time for as many again.
+    """
     loop = asyncio.get_running_loop()
-    arguments = (target.url, target.api_key, calls_per_s, seconds)
+    arguments = (target.url, target.api_key, calls_per_s, seconds, at_once)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return await loop.run_in_executor(pool, _run, *arguments)
 
 
-def _run(url: str, api_key: str, calls_per_s: float, seconds: float) -> Arrivals:
+def _run(url: str, api_key: str, calls_per_s: float, seconds: float, at_once: int) -> Arrivals:
     # Its handshakes must not hold up the backend and the generator, which share its core: they
     # would make the live calls late, and the engine would be blamed.
     os.nice(NICE)
-    seen = asyncio.run(_arrive(Target(url, api_key), calls_per_s, seconds))
+    seen = asyncio.run(_arrive(Target(url, api_key), calls_per_s, seconds, at_once))
     seen.cpu_s = time.process_time()
     return seen
 
 
-async def _arrive(target: Target, calls_per_s: float, seconds: float) -> Arrivals:
+async def _arrive(target: Target, calls_per_s: float, seconds: float, at_once: int) -> Arrivals:
     seen, identity, packets = Arrivals(), Identity.make(), speech()[:PACKETS]
     loop = asyncio.get_running_loop()
     started_s = loop.time()
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as calls:
         for number in range(round(calls_per_s * seconds)):
-            await asyncio.sleep(started_s + number / calls_per_s - loop.time())
+            due_s = started_s + number // at_once * at_once / calls_per_s
+            if due_s > loop.time():
+                await asyncio.sleep(due_s - loop.time())
             calls.create_task(_place(session, target, identity, packets, seen))
     return seen
 

@@ -35,12 +35,12 @@ WIDEBAND = "pcm16_16000"
 MIN_RATIO = 20.0
 MIN_PCM_RATIO = 5.0
 FIRST_LOAD = 350
-GROWTH = 1.25
-"""Of our loads; the first ones are near the answer."""
+GROWTH = 1.4
+"""Of our loads: the answer is 350 on a slow core and some 1,000 on a fast one."""
 FIRST_PCM_LOAD = 64
 FIRST_AIORTC_LOAD = 8
-WITHIN_S = 50.0
-"""For each of the four searches: all of them end within four minutes."""
+WITHIN_S = 60.0
+"""For each of the four searches: all of them end within five minutes."""
 
 
 async def run(target: Target, limits: Limits, progress: Progress) -> Result:

@@ -56,7 +56,7 @@ class Street:
         self.link = FakeLink()
         self.engine = Engine(TOKEN_KEYS, TRUNK_KEYS, ROUTE, OUR_CERTIFICATE, self.link.as_link())
         self.wire = Wire()
-        self.engine._socket = self.wire  # type: ignore[assignment]
+        self.engine._trunk.socket = self.wire  # type: ignore[assignment]
         self.tagger = trunk.Tagger(TRUNK_KEYS)
         self.counted = 0
         self.callers: dict[bytes, Caller] = {}

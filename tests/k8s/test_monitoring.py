@@ -78,8 +78,9 @@ def label_values() -> dict[str, set[str]]:
     events = {f"call_ended_{reason}" for reason in END_REASONS}
     events |= {f"limit_refused_{reason.value}" for reason in Reason}
     events |= set(asdict(LinkCounters()))
-    source = (ROOT / "transceiver/engine.py").read_text()
-    events |= set(re.findall(r'counters\["(\w+)"\]', source))
+    for name in ("engine", "trunk_port"):
+        source = (ROOT / f"transceiver/{name}.py").read_text()
+        events |= set(re.findall(r'counters\["(\w+)"\]', source))
     # A trunk datagram is refused for the reasons of `wire`, on both sides alike.
     events |= reasons
     return {

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transceiver.__main__ import _watch_load
 from transceiver.capacity import BUSY, LATE_S, Capacity, LoadSample
+from transceiver.engine import Engine
 from transceiver.load_probe import LoadProbe
+from transceiver.settings import TransceiverSettings
 
 SAMPLES = st.builds(
-    LoadSample, st.integers(0, 5000), st.floats(0, 5), st.floats(0, 1, allow_nan=False)
+    LoadSample,
+    st.integers(0, 5000),
+    st.floats(0, 5),
+    st.floats(0, 1, allow_nan=False),
+    st.integers(0, 5000),
 )
 
 
@@ -66,6 +74,16 @@ def test_a_calls_share_of_the_core_is_learned() -> None:
     assert 395 <= capacity.calls <= 400
 
 
+def test_calls_that_begin_say_little_of_their_share() -> None:
+    """A fresh process is given 60 calls a sample and has half a core to do: it takes more."""
+    capacity = Capacity(1000)
+    for calls in range(60, 400, 60):
+        assert capacity.learn(LoadSample(calls, 0.002, 0.5, begun=60)) == 1000
+    for _ in range(50):  # then they talk
+        capacity.learn(LoadSample(400, 0.002, 0.4, begun=10))
+    assert capacity.calls == 800
+
+
 @given(st.lists(SAMPLES, max_size=200), st.integers(1, 3000))
 def test_the_bound_stays_within_floor_and_ceiling(samples: list[LoadSample], ceiling: int) -> None:
     """Whatever is measured."""
@@ -93,10 +111,25 @@ def test_a_simulated_overload_settles_near_what_fits() -> None:
     assert max(held) < 1.1 * 300
 
 
+@pytest.mark.parametrize(("learns", "bound"), [(True, 270), (False, 500)])
+async def test_a_process_learns_only_if_it_is_to(learns: bool, bound: int) -> None:
+    """Strain lowers the engine's bound, or leaves it where the operator put it."""
+    engine = Mock(spec=Engine, max_calls=500, begun=0)
+    engine.calls.return_value = []
+    settings = TransceiverSettings.model_construct(
+        transceiver_max_calls=500, transceiver_learn_capacity=learns
+    )
+    probe = _watch_load(engine, settings)
+    probe.stop()
+    for _ in range(2):
+        probe._on_sample(LoadSample(300, 1.0, 0.1))
+    assert engine.max_calls == bound
+
+
 async def test_the_probe_sees_a_blocked_loop() -> None:
     """A loop that computes for a while is late and busy; one that waits is neither."""
     samples: asyncio.Queue[LoadSample] = asyncio.Queue()
-    probe = LoadProbe(lambda: 7, samples.put_nowait)
+    probe = LoadProbe(lambda: 7, iter(range(100)).__next__, samples.put_nowait)
     probe.start()
     idle = await samples.get()
     ends_s = time.thread_time() + 1.2
@@ -108,13 +141,14 @@ async def test_the_probe_sees_a_blocked_loop() -> None:
     busy = samples.get_nowait()
     probe.stop()
     assert idle.calls == busy.calls == 7
+    assert idle.begun == busy.begun == 1
     assert busy.lateness_s > LATE_S
     assert busy.busy > idle.busy
 
 
 async def test_a_stopped_probe_says_nothing() -> None:
     """No timer is left, also when it is stopped twice."""
-    probe = LoadProbe(lambda: 0, lambda _sample: None)
+    probe = LoadProbe(lambda: 0, lambda: 0, lambda _sample: None)
     probe.stop()
     probe.start()
     probe.stop()

@@ -84,8 +84,8 @@ def make_relay(engine: Engine) -> Iterator[Callable[[], Relay]]:
     relays: list[Relay] = []
 
     def make() -> Relay:
-        assert engine._socket is not None
-        relays.append(Relay(engine._socket.address))
+        assert engine._trunk.socket is not None
+        relays.append(Relay(engine._trunk.socket.address))
         return relays[-1]
 
     yield make
@@ -209,7 +209,7 @@ async def test_a_forged_ufrag_and_a_wrong_password_are_not_answered(
     relay.up(*((HOME, packet) for packet in caller.out))
     await until(lambda: engine.counters["unknown_ufrag"] == 1)
     assert engine.counters["ice_integrity"] == 1
-    assert not engine._paths and not engine._out
+    assert not engine._paths and not engine._trunk.out
 
 
 async def test_forged_cut_and_replayed_trunk_datagrams_are_dropped(
@@ -288,7 +288,7 @@ async def test_an_oversize_packet_is_counted_not_sent(engine: Engine, relay: Rel
     engine.transmit(HOME, bytes(1400))
     assert engine.counters["out_oversize"] == 1
     engine.transmit(AWAY, b"x")
-    assert engine.counters["out_no_path"] == 1 and not engine._out
+    assert engine.counters["out_no_path"] == 1 and not engine._trunk.out
 
 
 async def test_calls_are_bounded_and_in_order(make_engine: Callable[..., Engine]) -> None:

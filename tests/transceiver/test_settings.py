@@ -50,6 +50,7 @@ def test_defaults() -> None:
     assert settings.transceiver_admin == Address("127.0.0.1", 9201)
     assert [str(backend) for backend in settings.backends] == ["default=127.0.0.1:9301*1"]
     assert settings.transceiver_max_calls == 1000
+    assert settings.transceiver_learn_capacity is True
     assert settings.transceiver_trunk_mtu == 1400
     assert settings.transceiver_cors_origins == ("*",)
     assert settings.transceiver_console is False

@@ -4,7 +4,9 @@
                                                         └─ does not answer, or says no: once more,
                                                            while there are retries to spend
 
-The cheapest refusal comes first, because in a storm refusing is most of the work.
+The cheapest refusal comes first, because in a storm refusing is most of the work. Reading an
+offer, making a call and writing an answer each have a turn of the event loop to themselves
+(`loop_turns`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from transceiver.offer import Offer
 from transceiver.retry_budget import RetryBudget
 from transceiver.sidebands import Sidebands
 from transceiver.signaling.answer import LocalIdentity, write_answer
+from transceiver.signaling.loop_turns import LoopTurns
 from transceiver.signaling.offer_policy import CheckedOffer, OfferRefused, read_offer
 from transceiver.signaling.problem import Problem
 
@@ -111,6 +114,7 @@ class Intake:
         self.relays = tuple(relays)
         self._tickets = tickets
         self._retries = RetryBudget()
+        self._turns = LoopTurns()
         self._fingerprint = fingerprint
         self._accept_timeout_s = accept_timeout_s
 
@@ -119,6 +123,7 @@ class Intake:
     ) -> PlacedCall:
         """Open a call for an offer. Raises Problem; a call that was not taken is ended."""
         self._check_room()
+        await self._turns.mine()
         try:
             checked = read_offer(sdp)
         except OfferRefused as refused:
@@ -162,6 +167,7 @@ class Intake:
         return await self._try(offer, surface, session_json)
 
     async def _try(self, offer: Offer, surface: str, session_json: str) -> CallSession:
+        await self._turns.mine()
         self._check_room()  # again: the ledger took time
         session = self._create(offer, surface, session_json)
         await self._until_accepted(session)
@@ -181,6 +187,7 @@ class Intake:
         reason = "client_closed"  # if this request is cancelled
         try:
             await session.accepted(self._accept_timeout_s)
+            await self._turns.mine()  # many may be accepted at once
             if self.engine.find(session.call_id) is None:  # taken, and hung up at once
                 raise BackendRefused("hung up")
             reason = ""

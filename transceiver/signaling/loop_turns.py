@@ -1,0 +1,43 @@
+"""One piece of signaling in a turn of the event loop, so that many calls at once hold no media up.
+
+The loop runs all that is ready before it looks at its sockets again. Fifty offers that come at once
+would be fifty pieces of work in a row, and the sound of all live calls would wait behind them:
+
+    without   offer offer offer … offer │ sockets, wheel │
+    with      offer │ sockets, wheel │ offer │ sockets, wheel │ …
+
+A turn that nobody else wants costs nothing but a callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+
+class LoopTurns:
+    """Deals out turns, first come first served; those who wait are as many as requests are open."""
+
+    def __init__(self) -> None:
+        self._taken = False  # the turn that runs, or the next one
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def mine(self) -> None:
+        """Return in a turn that nobody else has been given."""
+        loop = asyncio.get_running_loop()
+        if not self._taken:
+            self._taken = True
+            loop.call_soon(self._next)
+            return
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def _next(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():  # else its request was cancelled
+                turn.set_result(None)
+                asyncio.get_running_loop().call_soon(self._next)
+                return
+        self._taken = False
