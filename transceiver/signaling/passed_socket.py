@@ -51,12 +51,13 @@ async def _converse(near: web.WebSocketResponse, far: ClientWebSocketResponse) -
     up, down = asyncio.ensure_future(_copy(near, far)), asyncio.ensure_future(_copy(far, near))
     try:
         await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
-        if down.done():
-            await near.close(code=_sendable(far.close_code))
-        else:
-            await far.close(code=_sendable(near.close_code))
+        far_ended = down.done()
     finally:
-        await end([up, down])
+        await end([up, down])  # nobody may read an end that closes (see `sideband`)
+    if far_ended:
+        await near.close(code=_sendable(far.close_code))
+    else:
+        await far.close(code=_sendable(near.close_code))
 
 
 async def _copy(source: Socket, sink: Socket) -> None:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from fleet.ending import end
 from transceiver.signaling.intake import CallSession, Intake
 from transceiver.signaling.problem import Problem
 
@@ -121,29 +123,46 @@ def sideband_socket() -> web.WebSocketResponse:
 
 
 async def _converse(socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox) -> None:
+    reading = asyncio.ensure_future(_read(socket, session, mailbox))
     writing = asyncio.ensure_future(_write(socket, mailbox))
+    try:
+        await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
+        # Whoever left first: the last events may leave, for a moment.
+        await asyncio.wait((writing,), timeout=2 * CLOSE_TIMEOUT_S)
+    finally:
+        # Nobody may read while it closes, or aiohttp hangs up before the peer's close has come
+        # (RFC 6455 §7.1.1), and the peer takes a good end for a broken one.
+        await end([reading, writing])
+    await _close(socket, mailbox.close_code or WSCloseCode.OK)
+    for task in (reading, writing):
+        _raise_unless_gone(task)
+
+
+async def _read(socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox) -> None:
     try:
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
                 mailbox.close(WSCloseCode.UNSUPPORTED_DATA)
-                break
+                return
             session.hear_sideband(message.data)
     finally:
         mailbox.close(WSCloseCode.OK)  # unless there was another reason
-        await _ended(writing)
 
 
 async def _write(socket: web.WebSocketResponse, mailbox: _Mailbox) -> None:
     while (text := await mailbox.next()) is not None:
         await socket.send_str(text)
-    await socket.close(code=mailbox.close_code or WSCloseCode.OK)
 
 
-async def _ended(writing: asyncio.Future[None]) -> None:
-    """Let the last events and the close leave, for a moment; a peer that is gone is no error."""
-    _, late = await asyncio.wait([writing], timeout=2 * CLOSE_TIMEOUT_S)
-    if late:
-        writing.cancel()
-        await asyncio.wait([writing])
-    elif (error := writing.exception()) and not isinstance(error, ConnectionError):
+async def _close(socket: web.WebSocketResponse, code: int) -> None:
+    """Close; a peer that takes nothing more is given up."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(2 * CLOSE_TIMEOUT_S):
+            await socket.close(code=code)
+
+
+def _raise_unless_gone(task: asyncio.Future[None]) -> None:
+    """What went wrong in it; a peer that is gone is no error."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, ConnectionError):
         raise error
