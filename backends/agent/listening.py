@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from backends.agent.turns import Patience, TurnDetector
+from backends.agent.ear import PREFIX_S
+from backends.agent.turns import START_S, Patience, TurnDetector
 from backends.realtime import SemanticVad, ServerVad, TurnDetection
 
 # The longest pause in a turn that does not sound finished; OpenAI's own caps are 2 to 8 s.
@@ -20,6 +21,13 @@ def detector(detection: TurnDetection | None) -> TurnDetector | None:
         shortest_s = SHORTEST_S[detection.eagerness]
         return TurnDetector(0.5, Patience(shortest_s, longest_s))
     return None
+
+
+def prefix_s(detection: TurnDetection | None) -> float:
+    """How much sound from before a voice was noticed belongs to its turn."""
+    if isinstance(detection, ServerVad):  # it counts from the beginning of the voice
+        return START_S + detection.prefix_padding_ms / 1000
+    return PREFIX_S
 
 
 class StablePrefix:
