@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from backends.agent.ear import Ear
-from backends.agent.listening import detector
+from backends.agent.listening import detector, prefix_s
 from backends.agent.models import VoiceActivity
 from backends.agent.turns import TurnEvent
 from backends.realtime import TurnDetection
@@ -28,7 +28,7 @@ class Listener:
         detection: TurnDetection | None,
         on_turn: Callable[[TurnEvent], None],
     ) -> None:
-        self.ear = Ear()
+        self.ear = Ear(prefix_s(detection))
         self.detection = detection
         self._meter = voice.meter()
         self._turns = detector(detection)
@@ -58,7 +58,9 @@ class Listener:
 
     def detect(self, detection: TurnDetection | None) -> None:
         """Make turns in another way, from now on."""
-        self.detection, self._turns = detection, detector(detection)
+        self.detection = detection
+        self.ear.prefix_s = prefix_s(detection)
+        self._turns = detector(detection)
         self._set_timer()
 
     def reset(self) -> None:

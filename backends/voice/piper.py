@@ -21,7 +21,7 @@ from backends.voice.silero import one_thread
 Samples = NDArray[np.int16]
 
 AUDIBLE = 300  # −41 dBFS: what lies before is silence that the caller would wait for
-LEAD_S = 0.01  # kept before the first audible sample
+LEAD_S = 0.002  # kept before the first audible sample
 PAUSE_S = 0.15  # kept after the last of a sentence or clause
 JOIN_S = 0.03  # and of a piece that goes on
 _PAUSES = (".", "!", "?", ",", ";", ":", "…")

@@ -112,11 +112,13 @@ class TalkingCaller:
 
     async def say(self, sound: Samples) -> Said:
         """Speak from the next packet on; return when the last one has left."""
-        packets = encode(sound)
+        lead = mid_packet_lead(len(sound))
+        packets = encode(np.concatenate([np.zeros(lead, np.int16), sound]))
         first = self._sent + len(self._queue)
         self._queue.extend(packets)
-        began_s = self._began_s + (first - 1) * FRAME_S
-        left_s = began_s + len(packets) * FRAME_S
+        starts_s = self._began_s + (first - 1) * FRAME_S
+        began_s = starts_s + lead / SAMPLE_RATE_HZ
+        left_s = starts_s + len(packets) * FRAME_S
         said = Said(began_s, began_s + len(sound) / SAMPLE_RATE_HZ, left_s)
         while self._queue:  # noqa: ASYNC110 - it goes by the clock
             await asyncio.sleep(FRAME_S)
@@ -226,6 +228,15 @@ async def talking(
             yield talker
     finally:
         await hang_up(http, target, answer)
+
+
+def mid_packet_lead(samples: int) -> int:
+    """How much silence before a sound makes its last packet half full.
+
+    A codec moves sound by 6.5 ms: near the edge of a packet nobody could say which was the last
+    voiced one, and stamps of packets would be off by 20 ms.
+    """
+    return (FRAME_SAMPLES // 2 - samples) % FRAME_SAMPLES
 
 
 def _as_int16(samples: NDArray[Any]) -> NDArray[np.int32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from launcher import StartupError
 from loadtest.percentiles import percentile
-from loadtest.relay_bench.cores import choose_cores, pin
+from loadtest.relay_bench.cores import Cores, choose_cores, pin, pinned
 from loadtest.scenario import Check, Result
 from loadtest.target import Target
 from loadtest.voice_bench.conversation import TurnHeard
@@ -21,9 +21,15 @@ async def carried(target: Target, turns: int, callers: int) -> Result:
 
     Each asks again as soon as it has heard its answer, which no crowd of people does. `turns` are
     those of each caller, `callers` the most that are tried. The agent is pinned to one core, all
-    else (callers too) to another.
+    else (callers too) to another, but for relay workers, which choose theirs.
     """
-    _give_the_agent_a_core(target)
+    cores = choose_cores()
+    _give_the_agent_a_core(target, cores)
+    with pinned(cores.load):
+        return await _more_and_more(target, turns, callers)
+
+
+async def _more_and_more(target: Target, turns: int, callers: int) -> Result:
     speaker = Speaker()
     questions = [speaker.say(question) for question in QUESTIONS]
     held, steps = 0, {}
@@ -41,8 +47,7 @@ async def carried(target: Target, turns: int, callers: int) -> Result:
     )
 
 
-def _give_the_agent_a_core(target: Target) -> None:
-    cores = choose_cores()
+def _give_the_agent_a_core(target: Target, cores: Cores) -> None:
     if target.stack is None:
         raise StartupError("only an agent of our own can be given a core")
     for name, keeper in target.stack.parts.items():

@@ -13,6 +13,7 @@ from launcher.backend_choice import BACKENDS
 from loadtest.sound import SAMPLE_RATE_HZ, silence, tone
 from loadtest.target import Target
 from loadtest.voice_bench import measure
+from loadtest.voice_bench.caller import mid_packet_lead
 from loadtest.voice_bench.command import ModelChoice, agent
 from loadtest.voice_bench.conversation import TurnHeard
 from loadtest.voice_bench.model_servers import (
@@ -22,7 +23,12 @@ from loadtest.voice_bench.model_servers import (
     TRANSCRIPT,
     model_servers,
 )
-from loadtest.voice_bench.script import QUESTIONS, Speaker, audible, with_pause
+from loadtest.voice_bench.script import (
+    QUESTIONS,
+    Speaker,
+    audible,
+    with_pause,
+)
 from loadtest.voice_bench.wer import errors, words
 
 absent = BACKENDS["voice"].missing()
@@ -53,6 +59,13 @@ def test_a_pause_goes_where_it_is_quiet() -> None:
     assert grown_s == pytest.approx(0.4, abs=0.01)
     middle = int(1.4 * SAMPLE_RATE_HZ)
     assert not paused[middle : middle + SAMPLE_RATE_HZ // 8].any()
+
+
+@pytest.mark.parametrize("samples", [1, 479, 480, 481, 960, 48_000])
+def test_an_utterance_ends_in_the_middle_of_a_packet(samples: int) -> None:
+    """So that which packet is the last voiced one is beyond doubt."""
+    assert 0 <= mid_packet_lead(samples) < 960
+    assert (mid_packet_lead(samples) + samples) % 960 == 480
 
 
 def test_what_the_stages_leave_unexplained() -> None:

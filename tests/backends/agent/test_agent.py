@@ -239,6 +239,29 @@ async def test_sound_that_comes_as_an_event() -> None:
     assert writer.fed_bytes == len(LOUD) * 30 * 2 // 3
 
 
+@pytest.mark.parametrize("by_update", [False, True])
+@pytest.mark.parametrize("padding_ms", [0, 300, 1000])
+async def test_sound_from_before_the_voice(padding_ms: int, by_update: bool) -> None:
+    """server_vad's prefix_padding_ms of it belong to the turn, and are written down with it."""
+    detection = {"type": "server_vad", "prefix_padding_ms": padding_ms}
+    wanted = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
+    writer = Writer("Hello.")
+    first = SEMANTIC if by_update else wanted
+    async with talking_to(models(hear=writer), session=first) as phone:
+        if by_update:
+            phone.send("session.update", session=wanted)
+            await phone.heard("session.updated")
+        phone.say(SILENT, 100)
+        phone.say(LOUD, 30)
+        phone.say(SILENT, 40)
+        started = await phone.heard("input_audio_buffer.speech_started")
+        stopped = await phone.heard("input_audio_buffer.speech_stopped")
+        await phone.heard("response.done")
+    assert 2000 - padding_ms - 40 <= started["audio_start_ms"] <= 2000 - padding_ms + 40
+    heard_ms = stopped["audio_end_ms"] - started["audio_start_ms"]
+    assert writer.fed_bytes >= 32 * heard_ms
+
+
 async def test_a_caller_who_says_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """After idle_timeout_ms of silence the client is told, and the agent speaks again."""
     detection = {"type": "server_vad", "silence_duration_ms": 100, "idle_timeout_ms": 5000}
