@@ -21,7 +21,7 @@ def test_no_port_is_taken_twice() -> None:
     """Every process of a fleet gets ports of its own, all from one draw."""
     redis, ports = take_ports(Shape(relays=3, transceivers=3))
     flat = [*redis, *(value for one in ports for value in vars(one).values())]
-    assert len(flat) == len(set(flat)) == 6 + 3 * 6
+    assert len(flat) == len(set(flat)) == 6 + 3 * 7
 
 
 async def test_a_fleet_of_several() -> None:
