@@ -20,8 +20,10 @@ from backends.voice.silero import one_thread
 
 Samples = NDArray[np.int16]
 
-AUDIBLE = 300  # −41 dBFS: what lies before is silence that the caller would wait for
-LEAD_S = 0.002  # kept before the first audible sample
+AUDIBLE = 500  # −36 dBFS: what lies before is next to silence, which the caller would wait for
+# Kept before the first audible sample. With the 6.5 ms by which Opus moves sound it stays below the
+# 20 ms of a packet, so the first packet that leaves is the first that is heard.
+LEAD_S = 0.010
 PAUSE_S = 0.15  # kept after the last of a sentence or clause
 JOIN_S = 0.03  # and of a piece that goes on
 _PAUSES = (".", "!", "?", ",", ";", ":", "…")
