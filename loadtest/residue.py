@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
@@ -16,12 +16,19 @@ from loadtest.target import Target
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 ADMIN_TIMEOUT_S = 5.0
+ALL = frozenset({"Pss:"})
+WRITTEN = frozenset({"Pss_Anon:", "Pss_Shmem:"})
 TASKS = "trunkline_transceiver_loop_tasks"
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What one part and all its child processes hold."""
+    """What one part and all its child processes hold.
+
+    `memory_bytes` is what they wrote, to memory of their own or that they share: what can leak.
+    Pages of files (code) are not in it: a process's share of those changes with whoever else maps
+    them, by several MiB when a test suite starts out of the same environment.
+    """
 
     fds: int
     threads: int
@@ -34,7 +41,7 @@ def usage_of(pid: int) -> Usage:
     return Usage(
         fds=sum(len(list((process / "fd").iterdir())) for process in processes),
         threads=sum(len(list((process / "task").iterdir())) for process in processes),
-        memory_bytes=memory_of(pid),
+        memory_bytes=sum(_resident_bytes(process, WRITTEN) for process in processes),
     )
 
 
@@ -44,7 +51,7 @@ def memory_of(pid: int) -> int:
     A page that several share counts once among them (Pss of proc_pid_smaps(5)). The kernel walks
     every page for it: 27 ms of a core for a fleet of seventeen processes.
     """
-    return sum(_resident_bytes(Path("/proc", str(member))) for member in family(pid))
+    return sum(_resident_bytes(Path("/proc", str(member)), ALL) for member in family(pid))
 
 
 def family(pid: int) -> list[int]:
@@ -57,9 +64,10 @@ def family(pid: int) -> list[int]:
     return [pid, *(member for child in children for member in family(child))]
 
 
-def _resident_bytes(process: Path) -> int:
-    lines = (process / "smaps_rollup").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+def _resident_bytes(process: Path, fields: Set[str]) -> int:
+    lines = (process / "smaps_rollup").read_text().splitlines()[1:]
+    sizes = (line.split() for line in lines)
+    return 1024 * sum(int(size) for name, size, _ in sizes if name in fields)
 
 
 def usage_of_parts(stack: Stack) -> dict[str, Usage]:

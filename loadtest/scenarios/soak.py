@@ -2,9 +2,10 @@
 
 Round after round, a tenth of the calls hang up, as many new ones come, and all talk; the first
 `STAYING` stay to the end, so that what grows within a call is seen too. After every round memory
-(Pss), descriptors and threads of every part are read, always at the same number of live calls. The
-first tenth of the rounds is warm-up: caches and heaps fill. Then the medians of the second tenth
-and of the last are compared. At the end everyone hangs up, and no call, flow or task may be left.
+(what was written), descriptors and threads of every part are read, always at the same number of
+live calls. The first tenth of the rounds is warm-up: caches and heaps fill. Then the medians of the
+second tenth and of the last are compared. At the end everyone hangs up, and no call, flow or task
+may be left.
 The short form for CI is `--seconds 120`.
 """
 

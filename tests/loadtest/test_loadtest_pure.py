@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import math
+import mmap
+import os
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,13 +214,25 @@ def test_flights_are_cut_between_records(sizes: list[int]) -> None:
 
 def test_usage_counts_this_process() -> None:
     """A live process has descriptors, threads and memory; growth is in MiB by part."""
-    import os
-
     here = usage_of(os.getpid())
     assert here.fds > 0
     assert here.threads > 0
     more = Usage(here.fds, here.threads, here.memory_bytes + (1 << 20))
     assert growth({"part": here, "gone": here}, {"part": more}) == {"part": 1.0}
+
+
+def test_memory_is_what_was_written(tmp_path: Path) -> None:
+    """What a process writes counts; the pages of a file that it only reads do not."""
+    size = 16 << 20
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(size))
+    before = usage_of(os.getpid()).memory_bytes
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        assert sum(pages[:: mmap.PAGESIZE]) > 0
+        assert usage_of(os.getpid()).memory_bytes - before < size / 2
+    written = bytearray(os.urandom(size))
+    assert usage_of(os.getpid()).memory_bytes - before > size / 2
+    assert len(written) == size
 
 
 def test_a_result_without_checks_has_not_passed() -> None:
