@@ -1,9 +1,4 @@
-"""`relay-latency`: what the relay adds to a packet's way, beside a direct loopback path.
-
-Each direction's figure is the median of its runs, and the headline is the worse direction's. What
-stops the whole machine for some milliseconds hits runs by chance; the ends over all runs of both
-directions stand beside it.
-"""
+"""`relay-latency`: what the relay adds to a packet's way, beside a direct loopback path."""
 
 from __future__ import annotations
 
@@ -28,8 +23,7 @@ RATES_PPS = (1_000, 20_000, 100_000)
 HEADLINE_PPS = 20_000
 MAX_ADDED_US = {"p50": 80, "p99": 300}
 _Path = Callable[[], tuple[Stream, Sink]]
-WAYS = ("up", "down")
-PATHS = (*WAYS, "c_up", "c_down")
+PATHS = ("up", "down", "c_up", "c_down")
 
 
 @dataclass
@@ -111,11 +105,13 @@ async def _measure(course: _Course, runs: _Runs, rate_pps: int, seconds: float) 
 
 def _result(runs: _Runs) -> Result:
     rates = {str(rate): _at_rate(runs, rate) for rate in RATES_PPS}
-    headline = {f"added_us_{name}": _worse(runs, HEADLINE_PPS, name) for name in QUANTILES}
+    headline = {f"added_us_{name}": middle(_worse(runs, HEADLINE_PPS, name)) for name in QUANTILES}
     result = Result()
     result.figures = {
         **headline,
-        "spread": {f"added_us_{name}": ends(_both(runs, HEADLINE_PPS, name)) for name in QUANTILES},
+        "spread": {
+            f"added_us_{name}": ends(_worse(runs, HEADLINE_PPS, name)) for name in QUANTILES
+        },
         "rates": rates,
     }
     result.checks = [
@@ -128,20 +124,16 @@ def _result(runs: _Runs) -> Result:
 def _at_rate(runs: _Runs, rate_pps: int) -> dict[str, object]:
     """The worse direction on top, then every path, then the path that all is compared with."""
     return {
-        **{f"added_us_{name}": _worse(runs, rate_pps, name) for name in QUANTILES},
+        **{f"added_us_{name}": middle(_worse(runs, rate_pps, name)) for name in QUANTILES},
         **{path: _medians(runs.added[rate_pps, path]) for path in PATHS},
         "direct": _medians(runs.direct[rate_pps]),
     }
 
 
-def _worse(runs: _Runs, rate_pps: int, name: str) -> float:
-    """The median of one quantile, of the direction to which the relay adds more."""
-    return max(_medians(runs.added[rate_pps, way])[name] for way in WAYS)
-
-
-def _both(runs: _Runs, rate_pps: int, name: str) -> list[float]:
-    """One quantile of every run of either direction."""
-    return [latency[name] for way in WAYS for latency in runs.added[rate_pps, way]]
+def _worse(runs: _Runs, rate_pps: int, name: str) -> list[float]:
+    """One quantile of each run, of the direction to which the relay adds more."""
+    pairs = zip(runs.added[rate_pps, "up"], runs.added[rate_pps, "down"], strict=True)
+    return [max(up[name], down[name]) for up, down in pairs]
 
 
 def _medians(latencies: Sequence[Latency]) -> dict[str, float]:
