@@ -15,7 +15,7 @@ from backends.call import Call
 from backends.settings import BackendSettings
 from fleet import admin, process_admin
 from fleet.call_pages import BadPage, page_of
-from fleet.operator import BadWhy, who, why
+from fleet.operator import BadDeadline, BadWhy, deadline, who, why
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 SERVICE_NAME = admin_pb2.DESCRIPTOR.services_by_name["BackendAdmin"].full_name
@@ -32,6 +32,12 @@ class AdminBackend(Protocol):
     @property
     def calls(self) -> Sequence[Call]:
         """Live calls of all streams."""
+
+    async def drain(self, deadline_s: float = 0) -> int:
+        """Ask for no new calls, hang up after `deadline_s` (0: never); says how many are live."""
+
+    async def undrain(self) -> None:
+        """Take calls again."""
 
 
 class BackendAdmin(admin_pb2_grpc.BackendAdminServicer):
@@ -72,6 +78,28 @@ class BackendAdmin(admin_pb2_grpc.BackendAdminServicer):
             why=reason,
         )
         return admin_pb2.EndCallResponse()
+
+    async def Drain(  # noqa: N802
+        self, request: admin_pb2.DrainRequest, context: Context
+    ) -> admin_pb2.DrainResponse:
+        """Ask for no new calls from now on, or take that back; says how many are live."""
+        try:
+            deadline_s, reason = deadline(request.deadline_s), why(request.why)
+        except (BadDeadline, BadWhy) as error:
+            await _refuse(context, str(error))
+        calls = len(self._backend.calls)
+        log.info(
+            "drain_undone" if request.undo else "drain_asked",
+            who=who(context.peer()),
+            why=reason,
+            calls=calls,
+            deadline_s=request.deadline_s,
+        )
+        if request.undo:
+            await self._backend.undrain()
+        else:
+            await self._backend.drain(deadline_s)
+        return admin_pb2.DrainResponse(calls=calls)
 
 
 @asynccontextmanager

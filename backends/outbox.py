@@ -12,6 +12,7 @@ import asyncio
 from trunkline.v1 import model_pb2
 
 BATCH_BYTES = 256 * 1024  # a message is closed beyond this; gRPC's limit is 4 MiB
+LEAVING_BYTES = 2
 EVENT_BYTES = 32  # what an event costs on the wire beyond its payload, rounded up
 
 
@@ -36,6 +37,12 @@ class Outbox:
         event = self._append()
         event.call = call
         return event
+
+    def say_leaving(self) -> None:
+        """Tell the transceiver, in the batch that fills now, that the backend is about to go."""
+        self._batch.leaving = True
+        self._batch_bytes += LEAVING_BYTES
+        self._wake()
 
     async def wait(self) -> None:
         """Return in the tick after something was added; one wake-up for all of a tick."""

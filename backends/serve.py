@@ -17,7 +17,7 @@ and server reflection. A process serves operators on another one (`backends.admi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import NoReturn
 
@@ -31,6 +31,7 @@ from backends.admin import serving as admin_port
 from backends.call import Call, CallOver
 from backends.encoder import NO_WISHES, OpusEncoder
 from backends.events import Audio, AudioFormat, Binary, Event, Network, Playout, Text
+from backends.leaving import leave
 from backends.settings import BackendSettings
 from backends.stream import Context, Handler, Offer, Stream
 from fleet import logs, process
@@ -92,6 +93,9 @@ class BackendServer:
         self._listen = listen
         self._offer = Offer(name, tuple(accepts), max_calls, encoder)
         self._streams: dict[asyncio.Task[None], Stream] = {}
+        self._draining = False
+        self._drain_timer: asyncio.TimerHandle | None = None
+        self._fewer = asyncio.Event()  # a call or a stream has ended
 
     @property
     def calls(self) -> list[Call]:
@@ -109,12 +113,49 @@ class BackendServer:
         reflection.enable_server_reflection(names, self._server)
         self.port = _bind(self._server, self._listen)
         await self._server.start()
-        for service in ("", SERVICE, LIVE):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
+        await self._show_readiness()
         log.info("backend_ready", name=self._offer.name, port=self.port)
+
+    async def drain(self, deadline_s: float = 0) -> int:
+        """Ask transceivers to take their next calls elsewhere; says how many calls are live.
+
+        Live calls go on, and are hung up after `deadline_s` (0: never). New streams are refused.
+        """
+        self._draining = True
+        self._cancel_timer()
+        for stream in self._streams.values():
+            stream.leave()
+        if deadline_s:
+            loop = asyncio.get_running_loop()
+            self._drain_timer = loop.call_later(deadline_s, self.dismiss_all, "drained")
+        await self._show_readiness()
+        return len(self.calls)
+
+    async def undrain(self) -> None:
+        """Take calls again; transceivers that turned away come back when they next connect."""
+        self._draining = False
+        self._cancel_timer()
+        await self._show_readiness()
+
+    def dismiss_all(self, reason: str) -> int:
+        """Hang up every call with `reason`, one of CallEnded's; says how many there were."""
+        calls = self.calls
+        for call in calls:
+            call.hang_up(reason)
+        return len(calls)
+
+    async def idle(self) -> None:
+        """Return when no call is live and every handler has cleaned up."""
+        await self._until(lambda: not any(stream.busy for stream in self._streams.values()))
+
+    async def deserted(self) -> None:
+        """Return when no transceiver is connected."""
+        await self._until(lambda: not self._streams)
 
     async def stop(self) -> None:
         """End every call and stop listening; handlers have been cancelled when this returns."""
+        self._cancel_timer()
         await self._health.enter_graceful_shutdown()
         streams = set(self._streams)
         await self._server.stop(None)
@@ -132,13 +173,33 @@ class BackendServer:
         self, _requests: AsyncIterator[model_pb2.ToBackend], context: Context
     ) -> None:
         """ModelBackend.Connect of model.proto."""
+        if self._draining:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "this backend is leaving")
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
-        stream = self._streams[task] = Stream(self._handler, self._offer, context)
+        stream = Stream(self._handler, self._offer, context, on_call_over=self._fewer.set)
+        self._streams[task] = stream
         try:
             await stream.run()
         finally:
             del self._streams[task]
+            self._fewer.set()
+
+    async def _show_readiness(self) -> None:
+        states = health_pb2.HealthCheckResponse
+        state = states.NOT_SERVING if self._draining else states.SERVING
+        for service in ("", SERVICE):
+            await self._health.set(service, state)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._fewer.clear()
+            await self._fewer.wait()
+
+    def _cancel_timer(self) -> None:
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+            self._drain_timer = None
 
 
 def serve(
@@ -151,6 +212,8 @@ def serve(
     encoder: OpusEncoder = NO_WISHES,
 ) -> NoReturn:
     """Serve `handler` until SIGTERM or SIGINT: the whole main program of a backend.
+
+    Then live calls have `TRUNKLINE_BACKEND_DRAIN_S` to end, or until a second signal.
 
     `around` is entered before the first call and left after the last. Raises SystemExit: 0 at the
     end, 1 after one line on stderr when an address cannot be had, a certificate cannot serve, or
@@ -168,6 +231,7 @@ def serve(
         )
         async with around or nullcontext(), server, admin_port(settings, server):
             await stop.wait()
+            await leave(server, settings.backend_drain_s, stop)
 
     raise SystemExit(process.run(main))
 

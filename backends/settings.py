@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, PlainValidator
 from backends.encoder import LARGEST_BPS, MAX_COMPLEXITY, SMALLEST_BPS, OpusEncoder
 from backends.events import AudioFormat
 from fleet.address import Address, shown
+from fleet.fields import within
 from fleet.settings import AdminSettings
 
 
@@ -40,6 +41,11 @@ class BackendSettings(AdminSettings):
     backend_admin: Address = Field(
         Address("127.0.0.1", 9401),
         description="address of the gRPC admin service, health and reflection",
+    )
+    backend_drain_s: Annotated[int, within("a number of seconds", 0, 86_400)] = Field(
+        30,
+        description="how long live calls may go on after SIGTERM; then they end, with a message "
+        "to the caller. The process exits a few seconds later at most",
     )
 
 

@@ -53,8 +53,11 @@ class Offer:
 class Stream:
     """The calls of one transceiver process, from its Hello to the end of its stream."""
 
-    def __init__(self, handler: Handler, offer: Offer, context: Context) -> None:
+    def __init__(
+        self, handler: Handler, offer: Offer, context: Context, on_call_over: Callable[[], None]
+    ) -> None:
         self._handler = handler
+        self._on_call_over = on_call_over
         self._offer = offer
         self._context = context
         self._outbox = Outbox()
@@ -67,6 +70,15 @@ class Stream:
     def calls(self) -> Collection[Call]:
         """Live calls."""
         return self._calls.values()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is live, or its handler still cleans up."""
+        return bool(self._handlers)
+
+    def leave(self) -> None:
+        """Ask the transceiver for no more calls; those that are there, or on their way, go on."""
+        self._outbox.say_leaving()
 
     async def run(self) -> None:
         """Serve until the transceiver or the server ends the stream."""
@@ -128,7 +140,7 @@ class Stream:
         handler = asyncio.create_task(self._host(call), name=f"call {call.id}")
         self._handlers[call] = handler
         # Not left to `_host`: a task cancelled before its first step never enters its `finally`.
-        handler.add_done_callback(lambda _: self._handlers.pop(call, None))
+        handler.add_done_callback(lambda _: self._handler_done(call))
 
     def _objection(self, number: int, started: model_pb2.CallStarted) -> str:
         limit = self._offer.max_calls
@@ -152,6 +164,10 @@ class Stream:
         finally:
             self._handlers.pop(call, None)
             call.hang_up(reason)
+
+    def _handler_done(self, call: Call) -> None:
+        self._handlers.pop(call, None)
+        self._on_call_over()
 
     def _end(self, call: Call) -> None:
         self._calls.pop(call.number, None)

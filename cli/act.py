@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from cli import tables
-from cli.fleet_view import ask_nodes, find_node
+from cli.fleet_view import ask_nodes, find_process
 from cli.options import Why, options, reason, run
 from cli.processes import Kind, ask
 from cli.reach import CliError
-from fleet.address import Address
 
 WAIT_INTERVAL_S = 1.0
 
@@ -45,7 +44,12 @@ def call(
 
 def drain(
     context: typer.Context,
-    node: Annotated[str, typer.Argument(metavar="NODE", help="Name or index.")],
+    node: Annotated[
+        str,
+        typer.Argument(
+            metavar="NODE", help="A transceiver's name or index, or a backend's admin HOST:PORT."
+        ),
+    ],
     wait: Annotated[bool, typer.Option("--wait", help="Return when no call is left.")] = False,
     deadline_s: Annotated[
         int, typer.Option(min=0, max=86_400, help="End what is left then; 0: never.")
@@ -53,16 +57,16 @@ def drain(
     undo: Annotated[bool, typer.Option("--undo", help="Take new calls again.")] = False,
     why: Why = "",
 ) -> None:
-    """No new calls for a transceiver; those that are there go on."""
+    """No new calls for a transceiver or a backend; those that are there go on."""
 
     async def work() -> None:
         reach = options(context).reach
-        place = Address.parse((await find_node(reach, node)).admin)
+        place = await find_process(reach, node)
         async with reach.process(place) as process:
             left = await process.drain(deadline_s=deadline_s, undo=undo, why=reason(why))
             while wait and not undo and left:
                 await asyncio.sleep(WAIT_INTERVAL_S)
-                left = len(await process.calls())
+                left = await process.live_calls()
         state = "takes calls again" if undo else "takes no new calls"
         options(context).show(f"{node} {state}; live calls: {left}", {"node": node, "calls": left})
 

@@ -43,6 +43,14 @@ async def find_node(reach: Reach, wanted: str) -> admin_pb2.Node:
     return found[0]
 
 
+async def find_process(reach: Reach, wanted: str) -> Address:
+    """Where the admin port of a transceiver or of a named backend is. Raises CliError."""
+    for backend in reach.backends:
+        if wanted == str(backend):
+            return backend
+    return Address.parse((await find_node(reach, wanted)).admin)
+
+
 async def ask_nodes(
     reach: Reach, question: Callable[[Process], Awaitable[Found]]
 ) -> list[Heard[Found]]:

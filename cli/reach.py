@@ -142,10 +142,18 @@ class Process:
         return await self._find(self._transceiver.EndCall, request) is not None
 
     async def drain(self, *, deadline_s: int, undo: bool, why: str) -> int:
-        """Drain a transceiver, or take that back; its live calls."""
+        """Drain a transceiver or a backend, or take that back; its live calls."""
+        stub = await self._bearer_of_calls()
         request = admin_pb2.DrainRequest(deadline_s=deadline_s, undo=undo, why=why)
-        answer: admin_pb2.DrainResponse = await self._ask(self._transceiver.Drain, request)
+        answer: admin_pb2.DrainResponse = await self._ask(stub.Drain, request)
         return answer.calls
+
+    async def live_calls(self) -> int:
+        """How many calls a transceiver or a backend has now."""
+        stub = await self._bearer_of_calls()
+        answer = await self._ask(stub.ListCalls, admin_pb2.ListCallsRequest(page_size=1))
+        total: int = answer.total
+        return total
 
     async def limits(self) -> admin_pb2.ListLimitsResponse:
         """Limits of the fleet and what is used of them."""
@@ -186,6 +194,10 @@ class Process:
         stub = self._relay if info.process == "relay" else self._transceiver
         answer: admin_pb2.RotateKeysResponse = await self._ask(stub.RotateKeys, request)
         return answer
+
+    async def _bearer_of_calls(self) -> Any:
+        info = await self.info()
+        return self._backend if info.process == "backend" else self._transceiver
 
     async def _find(
         self, method: Callable[..., Awaitable[Answer]], request: object

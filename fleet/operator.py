@@ -1,8 +1,9 @@
-"""Who asked for something over the admin API, and why: for one line in the log.
+"""What operators say over the admin API: who asks and why, for a line in the log; keys; deadlines.
 
 ValueError
-├── BadWhy     a reason that is too long for a log line
-└── BadKeys    text that is no key ring; never quotes any of it
+├── BadWhy       a reason that is too long for a log line
+├── BadDeadline  more than a day
+└── BadKeys      text that is no key ring; never quotes any of it
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from fleet.redact import redact_text
 from wire.keys import KeyRing
 
 MAX_WHY_CHARS = 200
+LONGEST_DEADLINE_S = 24 * 3600
 
 # Set by `fleet.admin_guard` for the length of a call.
 operator_now: ContextVar[Operator | None] = ContextVar("operator_now", default=None)
@@ -29,6 +31,10 @@ _KEYS: TypeAdapter[KeyRing] = TypeAdapter(Keys)
 
 class BadWhy(ValueError):  # noqa: N818 - as fleet.errors names them
     """A reason longer than MAX_WHY_CHARS."""
+
+
+class BadDeadline(ValueError):  # noqa: N818
+    """A deadline later than LONGEST_DEADLINE_S from now."""
 
 
 class BadKeys(ValueError):  # noqa: N818
@@ -53,6 +59,13 @@ def why(text: str) -> str:
     if len(text) > MAX_WHY_CHARS:
         raise BadWhy(f"why may have at most {MAX_WHY_CHARS} characters")
     return redact_text(" ".join(text.split()))
+
+
+def deadline(seconds: int) -> float:
+    """The seconds of a request's `deadline_s`; 0 is none. Raises BadDeadline."""
+    if seconds > LONGEST_DEADLINE_S:
+        raise BadDeadline(f"deadline_s may be at most {LONGEST_DEADLINE_S}")
+    return float(seconds)
 
 
 def key_ring(text: str, name: str) -> KeyRing:

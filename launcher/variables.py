@@ -64,6 +64,7 @@ def fill(given: Mapping[str, str], ports: Ports, *, loopback_only: bool) -> dict
         "TRUNKLINE_TRANSCEIVER_API_KEYS": f"tl-{secrets.token_urlsafe(24)}",
         "TRUNKLINE_TRANSCEIVER_CONSOLE": "true",
         "TRUNKLINE_TRANSCEIVER_DRAIN_S": "0",  # Ctrl-C means now
+        "TRUNKLINE_BACKEND_DRAIN_S": "0",
         **given,
     }
     chosen.setdefault("TRUNKLINE_TRANSCEIVER_BACKEND", _client_side(chosen))

@@ -15,13 +15,12 @@ from fleet.call_pages import BadPage, page_of
 from fleet.errors import StoreUnavailable
 from fleet.ledger import Usage
 from fleet.limits import Limits, check_subject
-from fleet.operator import BadKeys, BadWhy, key_ids, key_ring, who, why
+from fleet.operator import BadDeadline, BadKeys, BadWhy, deadline, key_ids, key_ring, who, why
 from transceiver.snapshot import CallSnapshot
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 from wire.keys import KeyRing
 
 SERVICE_NAME = "trunkline.v1.TransceiverAdmin"
-LONGEST_DEADLINE_S = 24 * 3600
 
 log = structlog.get_logger()
 
@@ -115,8 +114,10 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
         self, request: admin_pb2.DrainRequest, context: Context
     ) -> admin_pb2.DrainResponse:
         """Take no new calls from now on, or take that back; says how many are live."""
-        if request.deadline_s > LONGEST_DEADLINE_S:
-            await _refuse(context, f"deadline_s may be at most {LONGEST_DEADLINE_S}")
+        try:
+            deadline_s = deadline(request.deadline_s)
+        except BadDeadline as error:
+            await _refuse(context, str(error))
         reason = await _why(request.why, context)
         calls = len(self._engine.calls())
         event = "drain_undone" if request.undo else "drain_asked"
@@ -130,7 +131,7 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
         if request.undo:
             await self._node.undrain()
         else:
-            await self._node.drain(float(request.deadline_s) or None)
+            await self._node.drain(deadline_s or None)
         return admin_pb2.DrainResponse(calls=calls)
 
     async def RotateKeys(  # noqa: N802

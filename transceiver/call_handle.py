@@ -57,14 +57,24 @@ class CallSink(Protocol):
 
 
 class Link(Protocol):
-    """What a handle needs of the link it is on."""
+    """Who counts what happens to calls, and hears how they were answered and what they used."""
 
     counters: LinkCounters
     on_answer: Callable[[LinkError | None], None]
     on_usage: Callable[[str, model_pb2.Usage], None]
 
+
+class Carrier(Protocol):
+    """What a handle needs of the stream it is on."""
+
+    outbox: Outbox
+
+    @property
+    def link(self) -> Link:
+        """The link that the stream is one of."""
+
     def forget(self, number: int) -> None:
-        """The call's handle is done with the link."""
+        """The call's handle is done with the stream."""
 
 
 class CallHandle:
@@ -78,6 +88,7 @@ class CallHandle:
         "__weakref__",
         "_answer",
         "_audio_frames",
+        "_carrier",
         "_clears",
         "_counted_round",
         "_credit",
@@ -93,12 +104,11 @@ class CallHandle:
         "number",
     )
 
-    def __init__(
-        self, link: Link, outbox: Outbox, number: int, call_id: str, sink: CallSink
-    ) -> None:
+    def __init__(self, carrier: Carrier, number: int, call_id: str, sink: CallSink) -> None:
         self.call_id = call_id
-        self._link = link
-        self._outbox: Outbox | None = outbox  # None: the call is over
+        self._carrier = carrier
+        self._link = carrier.link
+        self._outbox: Outbox | None = carrier.outbox  # None: the call is over
         self.number = number
         self._sink: CallSink | None = sink  # None: the sink must hear nothing more
         self._answer: asyncio.Future[LinkError | None] = asyncio.get_running_loop().create_future()
@@ -335,7 +345,7 @@ class CallHandle:
     def _leave(self) -> None:
         self._outbox = None
         self._settle(BackendAbsent("the call has ended"))
-        self._link.forget(self.number)
+        self._carrier.forget(self.number)
 
     def _settle(
         self, error: LinkError | None, tell: Callable[[LinkError | None], None] | None = None

@@ -9,12 +9,10 @@ and `draining` in the directory; calls that are there can still be ended or move
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 import structlog
 
-from fleet.ending import end
+from fleet.ending import first_of
 from transceiver.engine import Engine
 from transceiver.node import NodeKeeper
 
@@ -29,21 +27,13 @@ async def leave(node: NodeKeeper, engine: Engine, deadline_s: float, stop: async
     log.info("drain_began", calls=len(engine.calls()), deadline_s=deadline_s)
     engine.drain()
     # Told to the directory at the same time: a store that does not answer takes none of the time.
-    await _first_of(deadline_s, _drained(node, engine), stop.wait())
+    await first_of(deadline_s, _drained(node, engine), stop.wait())
     left = engine.dismiss_all("drained")
     if left:
-        await _first_of(GOODBYE_S, engine.idle())
+        await first_of(GOODBYE_S, engine.idle())
     log.info("drain_ended", calls_dismissed=left)
 
 
 async def _drained(node: NodeKeeper, engine: Engine) -> None:
     await node.drain(None)
     await engine.idle()
-
-
-async def _first_of(longest_s: float, *waits: Coroutine[Any, Any, Any]) -> None:
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await end(tasks)

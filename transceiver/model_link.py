@@ -1,21 +1,23 @@
 """The transceiver's end of the model link: one gRPC stream to one backend, carrying every call.
 
     session ── CallHandle.send_audio ─▶ Outbox ── one write each ms ────▶ backend
-    session ◀─ CallSink.on_audio ────── ModelLink ◀─ one read a batch ──── backend
+    session ◀─ CallSink.on_audio ────── LinkStream ◀─ one read a batch ── backend
 
 What the sessions say during one tick of the event loop leaves as one message; while that message is
 being written, and until MESSAGE_INTERVAL_S is over, the next one fills (`outbox`, and for each call
 `call_handle`).
+
+A backend that is about to go says so (`leaving` in model.proto). Then the link dials once more, and
+turns to whoever greets it: behind a Service another Pod. The calls that are there stay on their
+stream until they end, so a backend is upgraded without ending one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import grpc
 import grpc.aio
@@ -23,18 +25,12 @@ import structlog
 
 from transceiver.call_handle import CallHandle, CallSink
 from transceiver.link_counters import LinkCounters
-from transceiver.link_errors import BackendAbsent, CallLimit, LinkError
-from transceiver.outbox import Outbox
+from transceiver.link_errors import BackendAbsent, LinkError
+from transceiver.link_stream import LinkDown, LinkStream, Rpc, greet
 from trunkline.v1 import model_pb2
 
-PROTOCOL = 1
-CONNECT_TIMEOUT_S = 5.0  # from dialling to the backend's Welcome
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LONGEST_S = 5.0
-# Between two messages. Under load this makes messages fewer and larger, at 0.5 ms of delay in the
-# mean; what is said after a pause goes at once. A backend answers batch by batch, so its messages
-# become fewer as well.
-MESSAGE_INTERVAL_S = 0.001
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_NAME_CHARS = 64  # of the backend's own name, which goes to logs and ListCalls
 
@@ -50,12 +46,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
 
-Stream = grpc.aio.StreamStreamCall[model_pb2.ToBackend, model_pb2.ToTransceiver]
 log = structlog.get_logger()
-
-
-class LinkDown(Exception):  # noqa: N818
-    """Why a connection ended; stays within this module, its text is fit for a log."""
 
 
 def backoff_s(failures: int, jitter: float) -> float:
@@ -69,10 +60,11 @@ def backoff_s(failures: int, jitter: float) -> float:
 
 
 class ModelLink:
-    """One transceiver process's stream to the backend at `target` ("host:port").
+    """One transceiver process's link to the backend at `target` ("host:port").
 
     Run it once: `task = asyncio.create_task(link.run())`; it connects, and connects again when the
-    stream is lost, until `close` or until the task is cancelled.
+    stream is lost or its backend is leaving, until `close` or until the task is cancelled. Streams
+    of backends that are leaving stay beside the newest one, each for as long as it has calls.
     """
 
     def __init__(self, target: str, transceiver_name: str) -> None:
@@ -86,11 +78,10 @@ class ModelLink:
         # Hears what a call used of the model, by the call's public id.
         self.on_usage: Callable[[str, model_pb2.Usage], None] = _ignore_usage
         self._target = target
-        self._hello = model_pb2.Hello(protocol=PROTOCOL, transceiver=transceiver_name)
+        self._name = transceiver_name
         # Numbers go on across streams, so a handle can never be mistaken for a later call's.
         self._numbers = itertools.count(1)
-        self._calls: dict[int, CallHandle] = {}
-        self._outbox: Outbox | None = None
+        self._stream: LinkStream | None = None  # the one that new calls get
         self._ready = asyncio.Event()
         self._failures = 0
         self._logged_reason = ""
@@ -100,12 +91,12 @@ class ModelLink:
     @property
     def ready(self) -> bool:
         """Whether a call can be opened now, as far as the stream goes."""
-        return self._outbox is not None
+        return self._stream is not None
 
     @property
     def calls(self) -> int:
-        """Calls open on the link."""
-        return len(self._calls)
+        """Calls open on the stream that new calls get."""
+        return 0 if self._stream is None else self._stream.calls
 
     async def until_ready(self) -> None:
         """Return once the backend has greeted back."""
@@ -124,7 +115,7 @@ class ModelLink:
                 raise
 
     async def close(self) -> None:
-        """End the stream, for good; calls still open hear on_backend_lost."""
+        """End all streams, for good; calls still open hear on_backend_lost."""
         self._closed.set()
         if self._connecting is not None:
             self._connecting.cancel()
@@ -148,83 +139,64 @@ class ModelLink:
         Raises BackendAbsent when there is no backend or it has stopped reading, CallLimit when it
         holds all the calls it wants. Await `accepted()` of the handle next.
         """
-        outbox = self._outbox
-        if outbox is None:
+        if self._stream is None:
             raise BackendAbsent(f"no backend: {self.down_reason}")
-        if outbox.full:
-            raise BackendAbsent("no backend: it has stopped reading")
-        if self.max_calls and len(self._calls) >= self.max_calls:
-            raise CallLimit(f"the backend holds {self.max_calls} calls, its limit")
-        handle = CallHandle(self, outbox, next(self._numbers), call_id, sink)
+        handle = self._stream.add_call(next(self._numbers), call_id, sink)
         handle.start(session_json, audio_format, send_credit, started_unix_ms)
-        self._calls[handle.number] = handle
         return handle
 
-    def forget(self, number: int) -> None:
-        """The call's handle is done with the link."""
-        self._calls.pop(number, None)
-
     async def _stay_connected(self) -> None:
-        while True:
-            try:
-                await self._connect()
-            except grpc.aio.AioRpcError as error:
-                self._note_down(_status(error))
-            except LinkDown as down:
-                self._note_down(str(down))
-            await asyncio.sleep(backoff_s(self._failures, random.random()))  # noqa: S311 - jitter
-            self._failures += 1
+        async with asyncio.TaskGroup() as streams:
+            while True:
+                moving = asyncio.Event()  # the stream has ended, or its backend is leaving
+                streams.create_task(self._connect(moving), name="model-link-stream")
+                await moving.wait()
+                await asyncio.sleep(backoff_s(self._failures, random.random()))  # noqa: S311 - jitter
+                self._failures += 1
 
-    async def _connect(self) -> None:
-        async with grpc.aio.insecure_channel(self._target, options=_OPTIONS) as channel:
-            stream = channel.stream_stream(
-                _METHOD,
-                request_serializer=model_pb2.ToBackend.SerializeToString,
-                response_deserializer=model_pb2.ToTransceiver.FromString,
-            )(None)
-            try:
-                welcome = await self._greet(stream)
-                await self._carry(stream, welcome)
-            finally:
-                stream.cancel()
-
-    async def _greet(self, stream: Stream) -> model_pb2.Welcome:
+    async def _connect(self, moving: asyncio.Event) -> None:
+        """One stream, from dialling to its end."""
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await stream.write(model_pb2.ToBackend(hello=self._hello))
-                first = await stream.read()
-        except TimeoutError:
-            raise LinkDown("the backend did not greet back in time") from None
-        if not isinstance(first, model_pb2.ToTransceiver) or not first.HasField("welcome"):
-            raise LinkDown("the backend did not begin with a Welcome")
-        if first.welcome.protocol != PROTOCOL:
-            theirs = first.welcome.protocol
-            raise LinkDown(f"the backend speaks protocol {theirs}, this process {PROTOCOL}")
-        return first.welcome
-
-    async def _carry(self, stream: Stream, welcome: model_pb2.Welcome) -> None:
-        outbox = Outbox()
-        self._note_up(welcome, outbox)
-        writer = asyncio.create_task(_write(stream, outbox), name="model-link-writer")
-        try:
-            while isinstance(batch := await stream.read(), model_pb2.ToTransceiver):
-                self._deliver(batch.events)
-            raise LinkDown("the backend ended the stream")
+            async with grpc.aio.insecure_channel(self._target, options=_OPTIONS) as channel:
+                rpc = channel.stream_stream(
+                    _METHOD,
+                    request_serializer=model_pb2.ToBackend.SerializeToString,
+                    response_deserializer=model_pb2.ToTransceiver.FromString,
+                )(None)
+                try:
+                    await self._greet_and_carry(rpc, moving)
+                finally:
+                    rpc.cancel()
         finally:
-            writer.cancel()
-            self._lose_all()
-            await asyncio.wait([writer])
+            moving.set()
 
-    def _deliver(self, events: Iterable[model_pb2.BackendEvent]) -> None:
-        calls = self._calls
-        for event in events:
-            handle = calls.get(event.call)
-            if handle is None:
-                self.counters.link_late_events += 1
-            else:
-                handle.deliver(event)
+    async def _greet_and_carry(self, rpc: Rpc, moving: asyncio.Event) -> None:
+        try:
+            welcome = await greet(rpc, self._name)
+        except (grpc.aio.AioRpcError, LinkDown) as error:
+            self._turn_away()
+            self._note_absence(_reason(error))
+            return
+        stream = LinkStream(self, rpc, welcome, on_leaving=moving.set)
+        self._turn_to(stream, welcome)
+        ending = ""
+        try:
+            await stream.carry()
+        except (grpc.aio.AioRpcError, LinkDown) as error:
+            ending = _reason(error)
+        finally:
+            was_current = self._stream is stream
+            if was_current:
+                self._turn_away()
+            stream.lose()
+        if was_current:
+            self._note_absence(ending)
 
-    def _note_up(self, welcome: model_pb2.Welcome, outbox: Outbox) -> None:
+    def _turn_to(self, stream: LinkStream, welcome: model_pb2.Welcome) -> None:
+        """New calls get this stream."""
+        if self._stream is not None:
+            self._stream.retire()
+        self._stream = stream
         self.backend = welcome.backend[:MAX_NAME_CHARS]
         self.accepts = tuple(welcome.accepts)
         self.max_calls = welcome.max_calls
@@ -232,25 +204,23 @@ class ModelLink:
         self.counters.link_connects += 1
         self._failures = 0
         self._logged_reason = ""
-        self._outbox = outbox
         self._ready.set()
         log.info("backend_connected", backend=self.backend)
 
-    def _lose_all(self) -> None:
-        self._outbox = None
+    def _turn_away(self) -> None:
+        """There is no stream for new calls."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.retire()
         self._ready.clear()
         self.down_reason = "connection lost"
-        self.counters.link_losses += 1
-        lost, self._calls = self._calls, {}
-        for handle in lost.values():
-            handle.lose()
 
-    def _note_down(self, reason: str) -> None:
+    def _note_absence(self, reason: str) -> None:
+        self.down_reason = reason
         # Once an outage and reason, not once an attempt: a backend may be away for hours.
         if reason != self._logged_reason:
             self._logged_reason = reason
             log.warning("backend_absent", reason=reason)
-        self.down_reason = reason
 
 
 def _ignore_answer(_error: LinkError | None) -> None:
@@ -261,21 +231,10 @@ def _ignore_usage(_call_id: str, _usage: model_pb2.Usage) -> None:
     pass
 
 
-def _status(error: grpc.aio.AioRpcError) -> str:
+def _reason(error: grpc.aio.AioRpcError | LinkDown) -> str:
+    if isinstance(error, LinkDown):
+        return str(error)
     # The details of other codes quote network addresses.
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return f"the backend does not speak this protocol: {error.details()}"
     return f"connection failed ({error.code().name})"
-
-
-async def _write(stream: Stream, outbox: Outbox) -> None:
-    # A failed write ends the stream, and the reader says why.
-    loop, taken_s = asyncio.get_running_loop(), -math.inf
-    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-        while True:
-            await outbox.wait()
-            await asyncio.sleep(MESSAGE_INTERVAL_S - (loop.time() - taken_s))
-            taken_s = loop.time()
-            for batch, size_bytes in outbox.take():
-                await stream.write(batch)
-                outbox.written(size_bytes)

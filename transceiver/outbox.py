@@ -36,6 +36,7 @@ class Outbox:
         self._reporters: dict[Reporter, None] = {}
         self._waker: asyncio.Future[None] | None = None
         self._closed: list[tuple[model_pb2.ToBackend, int]] = []
+        self._finished = False
         self._start_batch()
 
     def __bool__(self) -> bool:
@@ -78,11 +79,20 @@ class Outbox:
         """A message of this size has left the process."""
         self.waiting_bytes -= size_bytes
 
-    async def wait(self) -> None:
-        """Return in the tick after something was added; one wake-up for all of a tick."""
-        while not self:
+    def finish(self) -> None:
+        """Nothing more will be added."""
+        self._finished = True
+        self._wake()
+
+    async def wait(self) -> bool:
+        """Return in the tick after something was added; one wake-up for all of a tick.
+
+        False when there is nothing, and nothing will be.
+        """
+        while not self and not self._finished:
             self._waker = asyncio.get_running_loop().create_future()
             await self._waker
+        return bool(self)
 
     def _wake(self) -> None:
         waker, self._waker = self._waker, None

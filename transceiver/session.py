@@ -408,8 +408,12 @@ class Session:
         self._voice.clear()
 
     def on_hang_up(self, reason: str) -> None:
-        """The backend ended the call."""
-        self.end(reason if reason in END_REASONS else "hangup")
+        """The backend ended the call; the caller reads why when nobody on the line wanted it."""
+        self._voice.handle = None
+        if reason in FAREWELLS:
+            self.dismiss(reason)
+        else:
+            self.end(reason if reason in END_REASONS else "hangup")
 
     def on_backend_lost(self) -> None:
         """Tell the caller that there is nobody to talk to, then end the call."""

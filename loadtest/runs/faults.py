@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from typing import Any
 
 import grpc.aio
 
@@ -71,8 +72,11 @@ async def _drain(stand: Stand, part: str, deadline_s: int) -> str:
             relay = admin_pb2_grpc.RelayAdminStub(channel)  # type: ignore[no-untyped-call]
             flows = await relay.Drain(admin_pb2.RelayDrainRequest(why=WHY), timeout=ADMIN_TIMEOUT_S)
             return f"{flows.flows} flows"
-        transceiver = admin_pb2_grpc.TransceiverAdminStub(channel)  # type: ignore[no-untyped-call]
-        calls = await transceiver.Drain(
+        kinds: dict[str, Any] = {
+            "transceiver": admin_pb2_grpc.TransceiverAdminStub,
+            "backend": admin_pb2_grpc.BackendAdminStub,
+        }
+        calls = await kinds[part.rpartition("-")[0]](channel).Drain(
             admin_pb2.DrainRequest(deadline_s=deadline_s), timeout=ADMIN_TIMEOUT_S
         )
         return f"{calls.calls} calls"

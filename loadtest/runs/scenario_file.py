@@ -205,8 +205,8 @@ def _possible(fault: Fault) -> bool:
     kind = fault.part.rpartition("-")[0]
     if fault.do == "kill_worker":
         return kind == "relay"
-    return fault.do != "drain" or kind in ("relay", "transceiver")
+    return fault.do != "drain" or kind in ("relay", "transceiver", "backend")
 
 
 def _impossible(fault: Fault) -> str:
-    return f"fault: {fault.name}: only relays have workers; only relays and transceivers drain"
+    return f"fault: {fault.name}: only relays have workers; Redis does not drain"

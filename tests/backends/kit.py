@@ -121,6 +121,7 @@ class ScriptedBackend:
         self.port = 0
         self.heard: list[model_pb2.CallEvent] = []
         self.batches: list[int] = []  # events in each
+        self.streams = 0  # open now
         self._protocol = protocol
         self._mute = mute
         self._heard = asyncio.Event()
@@ -133,10 +134,17 @@ class ScriptedBackend:
             await asyncio.Event().wait()
         welcome = model_pb2.Welcome(protocol=self._protocol, backend="scripted", accepts=[1])
         await context.write(model_pb2.ToTransceiver(welcome=welcome))
-        while (batch := await context.read()) is not grpc.aio.EOF:
-            self.heard.extend(batch.events)
-            self.batches.append(len(batch.events))
-            self._heard.set()
+        self.streams += 1
+        try:
+            while (batch := await context.read()) is not grpc.aio.EOF:
+                self.heard.extend(batch.events)
+                self.batches.append(len(batch.events))
+                self._heard.set()
+        finally:
+            self.streams -= 1
+
+    async def say_leaving(self) -> None:
+        await self._context.write(model_pb2.ToTransceiver(leaving=True))
 
     async def say(self, *events: model_pb2.BackendEvent) -> None:
         await self._context.write(model_pb2.ToTransceiver(events=events))
@@ -218,3 +226,38 @@ def audio(call: int, payload: bytes = b"opus", rtp_time: int = 0) -> model_pb2.C
 def text(call: int, content: str) -> model_pb2.CallEvent:
     """One text message from the caller."""
     return model_pb2.CallEvent(call=call, data=model_pb2.Data(label="chat", text=content))
+
+
+class Service:
+    """An address in front of backends, as a Kubernetes Service is: who connects gets `to`."""
+
+    def __init__(self, to: int) -> None:
+        self.to = to  # a port, for connections from now on
+        self.port = 0
+
+    async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one connection both ways until either side ends it."""
+        there = await asyncio.open_connection("127.0.0.1", self.to)
+        ways = [_copy(reader, there[1]), _copy(there[0], writer)]
+        await asyncio.gather(*ways)
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    try:
+        while content := await source.read(65_536):
+            sink.write(content)
+            await sink.drain()
+    except ConnectionError:
+        pass  # the other end is gone, and so is this
+    finally:
+        sink.close()
+
+
+@asynccontextmanager
+async def service(to: int) -> AsyncIterator[Service]:
+    """A Service on a free port."""
+    behind = Service(to)
+    server = await asyncio.start_server(behind.forward, "127.0.0.1", 0)
+    behind.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield behind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -19,7 +20,7 @@ from backends.echo import echo
 from backends.settings import BackendSettings
 from fleet.admin import AdminSecurity
 from fleet.admin_tls import BadCertificate
-from tests.backends.kit import linked, open_call, serving
+from tests.backends.kit import TIMEOUT_S, linked, open_call, serving, soon
 from tests.fleet.certificates import Authority
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
@@ -92,11 +93,31 @@ async def test_an_operator_ends_a_call() -> None:
         assert left.call_id == "call_2"
 
 
-async def test_a_reason_has_a_length() -> None:
+async def test_an_operator_drains_it_and_takes_that_back() -> None:
+    """No new streams meanwhile; the call that is there goes on, or ends at the deadline."""
+    async with operated() as (port, admin), linked(port) as link:
+        _, sink = await open_call(link)
+        answer = await admin.Drain(admin_pb2.DrainRequest(why="upgrade"))
+        assert answer.calls == 1
+        async with asyncio.timeout(TIMEOUT_S):
+            while link.ready:
+                await asyncio.sleep(0.01)
+        await admin.Drain(admin_pb2.DrainRequest(undo=True))
+        await soon(link.until_ready())
+        assert sink.hang_ups == []
+        await admin.Drain(admin_pb2.DrainRequest(deadline_s=1))
+        await sink.until(lambda: sink.hang_ups)
+        assert sink.hang_ups == ["drained"]
+
+
+async def test_a_reason_has_a_length_and_a_deadline_too() -> None:
     """As on every admin port."""
     async with operated() as (_, admin):
         request = admin_pb2.EndCallRequest(call_id="x", why="w" * 201)
         assert await code_of(admin.EndCall(request)) is Code.INVALID_ARGUMENT
+        for wrong in ({"why": "w" * 201}, {"deadline_s": 86_401}):
+            drain = admin.Drain(admin_pb2.DrainRequest(**wrong))
+            assert await code_of(drain) is Code.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(

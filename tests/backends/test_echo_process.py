@@ -31,6 +31,7 @@ def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 def _listening(port: int) -> dict[str, str]:
     listen = f"127.0.0.1:{port}"
     own = {"TRUNKLINE_BACKEND_LISTEN": listen, "TRUNKLINE_BACKEND_ADMIN": "127.0.0.1:0"}
+    own["TRUNKLINE_BACKEND_DRAIN_S"] = "0"
     return {**os.environ, **own}
 
 
@@ -102,7 +103,8 @@ async def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
             handle.send_audio(b"x", 0, 960)
             await sink.until(lambda: sink.audio)
             process.send_signal(number)
-            await sink.until(lambda: sink.losses)
+            await sink.until(lambda: sink.hang_ups)
+            assert sink.hang_ups == ["drained"]
             _, stderr = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
     finally:
         if process.returncode is None:

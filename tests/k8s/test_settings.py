@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from backends import leaving
 from backends.serve import SERVICE
-from backends.settings import EchoSettings
+from backends.settings import BackendSettings, EchoSettings
+from backends.stream import CANCEL_PATIENCE_S
 from fleet.admin import LIVE
 from fleet.settings import ProcessSettings
 from fleet.usage import variable
@@ -222,6 +224,8 @@ def waiting_s(settings: ProcessSettings) -> float:
     """How long a process may take from SIGTERM until its calls are over."""
     if isinstance(settings, TransceiverSettings):
         return settings.transceiver_drain_s + GOODBYE_S + RELEASE_TIMEOUT_S
+    if isinstance(settings, BackendSettings):
+        return settings.backend_drain_s + leaving.GOODBYE_S + CANCEL_PATIENCE_S
     return 0
 
 

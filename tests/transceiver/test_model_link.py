@@ -27,7 +27,7 @@ from tests.backends.kit import (
     tasks_left,
 )
 from tests.conftest import free_port
-from transceiver import call_handle, model_link
+from transceiver import call_handle, link_stream, model_link
 from transceiver.link_errors import BackendAbsent, BackendRefused, CallLimit
 from transceiver.model_link import ModelLink, backoff_s
 from transceiver.outbox import BATCH_BYTES, Outbox
@@ -119,7 +119,7 @@ async def test_messages_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> 
         handle = link.open_call("c", "", Sink(), 50, 0)
         await backend.until(lambda: len(backend.heard) == 1)
         backend.batches.clear()
-        monkeypatch.setattr(model_link, "MESSAGE_INTERVAL_S", 0.25)
+        monkeypatch.setattr(link_stream, "MESSAGE_INTERVAL_S", 0.25)
         for frame in range(20):
             handle.send_audio(b"x", frame * 960, 960)
             await asyncio.sleep(0)
@@ -532,7 +532,7 @@ async def test_a_backend_that_greets_wrongly(
     options: dict[str, object], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another protocol version, or no greeting at all, keeps the link from being ready."""
-    monkeypatch.setattr(model_link, "CONNECT_TIMEOUT_S", 0.3 if "mute" in options else 5.0)
+    monkeypatch.setattr(link_stream, "GREETING_TIMEOUT_S", 0.3 if "mute" in options else 5.0)
     failed = asyncio.Event()
     monkeypatch.setattr(model_link, "backoff_s", lambda *_: failed.set() or 30.0)
     async with scripted(**options) as backend, running_link(backend.port) as link:
@@ -545,8 +545,8 @@ async def test_a_backend_that_rejects_our_version(monkeypatch: pytest.MonkeyPatc
     """UNIMPLEMENTED from the backend is told in its own words."""
     failed = asyncio.Event()
     monkeypatch.setattr(model_link, "backoff_s", lambda *_: failed.set() or 30.0)
+    monkeypatch.setattr(link_stream, "PROTOCOL", 9)
     async with serving(echo) as server, running_link(server.port) as link:
-        link._hello.protocol = 9
         await soon(failed.wait())
         assert "speaks protocol 1, not 9" in link.down_reason
 

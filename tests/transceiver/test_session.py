@@ -436,6 +436,19 @@ async def test_the_backend_can_hang_up(world: World, said: str, told: str) -> No
     assert world.handle.closed == told
 
 
+async def test_a_backend_that_is_replaced_tells_the_caller(world: World) -> None:
+    """Of a hang-up that nobody on the line wanted the caller reads why, before the end."""
+    world.session.on_hang_up("drained")
+    await world.settle()
+    await world.advance(FAREWELL_S / 2)
+    ((label, text),) = world.caller.messages
+    assert label == "oai-events" and isinstance(text, str)
+    assert json.loads(text)["error"]["code"] == "drained"
+    await world.advance(FAREWELL_S)
+    await world.session.released()
+    assert world.session.end_reason == "drained"
+
+
 async def test_a_lost_backend_is_told_to_the_caller_before_the_end(world: World) -> None:
     """An error event on oai-events, a moment for it to leave, then the end."""
     world.session.on_backend_lost()

@@ -932,6 +932,11 @@ class BackendAdminStub:
                 request_serializer=trunkline_dot_v1_dot_admin__pb2.EndCallRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_admin__pb2.EndCallResponse.FromString,
                 _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/trunkline.v1.BackendAdmin/Drain',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.DrainResponse.FromString,
+                _registered_method=True)
 
 
 class BackendAdminServicer:
@@ -951,6 +956,14 @@ class BackendAdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Drain(self, request, context):
+        """Take no new streams, and ask transceivers to open their next calls elsewhere: within seconds none comes. Live calls go
+        on until they end or the deadline passes. `undo` takes it back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BackendAdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -963,6 +976,11 @@ def add_BackendAdminServicer_to_server(servicer, server):
                     servicer.EndCall,
                     request_deserializer=trunkline_dot_v1_dot_admin__pb2.EndCallRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_admin__pb2.EndCallResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.DrainRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.DrainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1019,6 +1037,33 @@ class BackendAdmin:
             '/trunkline.v1.BackendAdmin/EndCall',
             trunkline_dot_v1_dot_admin__pb2.EndCallRequest.SerializeToString,
             trunkline_dot_v1_dot_admin__pb2.EndCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.BackendAdmin/Drain',
+            trunkline_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.DrainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -99,6 +99,13 @@ class ToTransceiver(_message.Message):
 
     WELCOME_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
+    leaving: _builtins.bool
+    """True once, when the backend is about to go: it wants no more calls on this stream. Those that are there go on, as
+    does a call whose CallStarted crossed this message. The transceiver opens another stream for its next calls, on which
+    another backend may answer, and ends this one after its last call. A backend refuses new streams with UNAVAILABLE
+    for as long as it is leaving.
+    """
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -110,10 +117,11 @@ class ToTransceiver(_message.Message):
         *,
         welcome: Global___Welcome | None = ...,
         events: _abc.Iterable[Global___BackendEvent] | None = ...,
+        leaving: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "leaving", b"leaving", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

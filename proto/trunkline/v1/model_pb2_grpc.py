@@ -45,8 +45,9 @@ class ModelBackendServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Connect(self, request_iterator, context):
-        """Opened by a transceiver process, once per backend, and kept for the life of the process. The first message
-        each way is the greeting; the stream ends with UNIMPLEMENTED when the protocol versions do not meet.
+        """Opened by a transceiver process, once per backend, and kept for the life of the process, or until the backend is
+        leaving. The first message each way is the greeting; the stream ends with UNIMPLEMENTED when the protocol versions do
+        not meet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
