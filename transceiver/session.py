@@ -409,7 +409,6 @@ class Session:
 
     def on_hang_up(self, reason: str) -> None:
         """The backend ended the call; the caller reads why when nobody on the line wanted it."""
-        self._voice.handle = None
         if reason in FAREWELLS:
             self.dismiss(reason)
         else:

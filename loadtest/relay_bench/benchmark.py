@@ -1,4 +1,4 @@
-"""What a relay benchmark is, is given and gives back; and its command."""
+"""What a benchmark that needs no stack is, is given and gives back; and its command."""
 
 from __future__ import annotations
 

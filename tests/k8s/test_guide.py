@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from backends.settings import BackendSettings
 from fleet.usage import variable
 from relay.settings import RelaySettings
 from tests.k8s.manifests import ROOT
@@ -32,7 +33,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_variables_exist(page: Path) -> None:
     """Advice to set something names a setting; `…_*` stands for several."""
-    known = {variable(s, n) for s in (RelaySettings, TransceiverSettings) for n in s.model_fields}
+    kinds = (RelaySettings, TransceiverSettings, BackendSettings)
+    known = {variable(kind, name) for kind in kinds for name in kind.model_fields}
     known |= _options_of_the_command_line()
     for name, family in re.findall(r"(TRUNKLINE_[A-Z0-9_]*[A-Z0-9])(_\*)?", page.read_text()):
         found = {k for k in known if k == name or (family and k.startswith(name + "_"))}

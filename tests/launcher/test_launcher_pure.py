@@ -171,7 +171,8 @@ def test_each_part_gets_its_own_settings_only() -> None:
     variables = fill({"TRUNKLINE_REDIS_URL": "redis://x"}, Ports(), loopback_only=True)
     backend, relay, transceiver = plan(variables, {"HOME": "/"}, after=("redis",))
     assert set(backend.environment) == {
-        *("HOME", "TRUNKLINE_BACKEND_LISTEN", "TRUNKLINE_BACKEND_ADMIN")
+        *("HOME", "TRUNKLINE_BACKEND_LISTEN", "TRUNKLINE_BACKEND_ADMIN"),
+        "TRUNKLINE_BACKEND_DRAIN_S",
     }
     assert "TRUNKLINE_TRANSCEIVER_API_KEYS" not in relay.environment
     assert "TRUNKLINE_TOKEN_KEYS" in relay.environment

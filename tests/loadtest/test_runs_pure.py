@@ -85,7 +85,7 @@ def test_what_is_wrong_is_told_with_its_path(change: tuple[str, str], line: str)
     [
         ('at_s = 1\ndo = "kill"\npart = "relay-2"', "no part is called relay-2"),
         ('at_s = 10\ndo = "kill"\npart = "relay-1"', "at_s 10 is not within the run"),
-        ('at_s = 1\ndo = "drain"\npart = "backend-1"', "only relays and transceivers drain"),
+        ('at_s = 1\ndo = "drain"\npart = "redis-1"', "Redis does not drain"),
         ('at_s = 1\ndo = "kill_worker"\npart = "redis-1"', "only relays have workers"),
     ],
 )

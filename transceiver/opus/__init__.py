@@ -9,9 +9,10 @@ Measured on one core, a 20 ms frame of speech at 16 kHz: libopus by ctypes 15–
 150–217 µs to encode where libopus itself took 130–190. PyAV also has no concealment and no in-band
 FEC. cffi instead of ctypes gains 0.5 to 1.5 µs of 15, which is not worth a dependency.
 
-The work stays on the event loop. A process has one core, so a thread would add its hand-over (49 µs
-there and back) to work it cannot do in parallel; inline, the frames of a call stay in order by
-themselves, and another call's frame waits for a tenth of a millisecond at a time.
+The work stays on the event loop: a thread for it carries 1.02 times the frames on the same core and
+1.10 times with a second one, which as a process carries 1.98 (docs/decisions/0012). Inline, the
+frames of a call stay in order by themselves, and another call's frame waits for a tenth of a
+millisecond at a time.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Libopus:
     Raises AttributeError when the library lacks a function.
     """
 
-    def __init__(self, loaded: ctypes.PyDLL) -> None:
+    def __init__(self, loaded: ctypes.CDLL) -> None:
         for name, (result, arguments) in _PROTOTYPES.items():
             function = getattr(loaded, name)
             function.restype, function.argtypes = result, arguments
