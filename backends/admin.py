@@ -29,6 +29,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class AdminBackend(Protocol):
     """What the admin API needs of a backend."""
 
+    draining: bool
+
     @property
     def calls(self) -> Sequence[Call]:
         """Live calls of all streams."""
@@ -55,7 +57,10 @@ class BackendAdmin(admin_pb2_grpc.BackendAdminServicer):
         except BadPage as error:
             await _refuse(context, str(error))
         return admin_pb2.ListBackendCallsResponse(
-            calls=map(_call, page.calls), next_page_token=page.next_token, total=page.total
+            calls=map(_call, page.calls),
+            next_page_token=page.next_token,
+            total=page.total,
+            draining=self._backend.draining,
         )
 
     async def EndCall(  # noqa: N802

@@ -93,7 +93,7 @@ class BackendServer:
         self._listen = listen
         self._offer = Offer(name, tuple(accepts), max_calls, encoder)
         self._streams: dict[asyncio.Task[None], Stream] = {}
-        self._draining = False
+        self.draining = False
         self._drain_timer: asyncio.TimerHandle | None = None
         self._fewer = asyncio.Event()  # a call or a stream has ended
 
@@ -122,7 +122,7 @@ class BackendServer:
 
         Live calls go on, and are hung up after `deadline_s` (0: never). New streams are refused.
         """
-        self._draining = True
+        self.draining = True
         self._cancel_timer()
         for stream in self._streams.values():
             stream.leave()
@@ -134,7 +134,7 @@ class BackendServer:
 
     async def undrain(self) -> None:
         """Take calls again; transceivers that turned away come back when they next connect."""
-        self._draining = False
+        self.draining = False
         self._cancel_timer()
         await self._show_readiness()
 
@@ -173,7 +173,7 @@ class BackendServer:
         self, _requests: AsyncIterator[model_pb2.ToBackend], context: Context
     ) -> None:
         """ModelBackend.Connect of model.proto."""
-        if self._draining:
+        if self.draining:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this backend is leaving")
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
@@ -187,7 +187,7 @@ class BackendServer:
 
     async def _show_readiness(self) -> None:
         states = health_pb2.HealthCheckResponse
-        state = states.NOT_SERVING if self._draining else states.SERVING
+        state = states.NOT_SERVING if self.draining else states.SERVING
         for service in ("", SERVICE):
             await self._health.set(service, state)
 

@@ -61,6 +61,7 @@ class BackendView:
 
     info: admin_pb2.Info
     calls: list[admin_pb2.BackendCall]
+    draining: bool
 
 
 class Process:
@@ -117,18 +118,15 @@ class Process:
             request.page_token = page.next_page_token
 
     async def backend(self) -> BackendView:
-        """A backend and its calls."""
-        return BackendView(await self.info(), await self.backend_calls())
-
-    async def backend_calls(self) -> list[admin_pb2.BackendCall]:
-        """Every live call of a backend, oldest first."""
+        """A backend and every live call of it, oldest first."""
+        info = await self.info()
         calls: list[admin_pb2.BackendCall] = []
         request = admin_pb2.ListCallsRequest(page_size=PAGE)
         while True:
             page = await self._ask(self._backend.ListCalls, request)
             calls += page.calls
             if not page.next_page_token:
-                return calls
+                return BackendView(info, calls, page.draining)
             request.page_token = page.next_page_token
 
     async def call(self, call_id: str) -> admin_pb2.Call | None:

@@ -57,8 +57,9 @@ def backends_table(heard: Sequence[Heard[BackendView]]) -> Table:
             made.add_row(backend.name, "unreachable")
             continue
         calls = backend.answer.calls
+        state = "draining" if backend.answer.draining else "serving"
         made.add_row(
-            backend.name, "serving", age(backend.answer.info.started_unix_ms), str(len(calls)),
+            backend.name, state, age(backend.answer.info.started_unix_ms), str(len(calls)),
             escape(", ".join(sorted({call.transceiver for call in calls}))),
             str(sum(call.dropped_frames for call in calls)),
         )  # fmt: skip

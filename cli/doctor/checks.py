@@ -17,7 +17,7 @@ from cli.doctor.finding import Finding, bad, fine, skipped
 from cli.doctor.surroundings import Surroundings
 from cli.fleet_view import Heard, ask_backends, ask_nodes, ask_relays
 from cli.fleet_view import nodes as directory
-from cli.reach import CliError
+from cli.reach import BackendView, CliError
 from fleet.admin_tls import CERTIFICATE, BadCertificate, check_certificate
 from fleet.errors import StoreUnavailable
 from fleet.redis_link import RedisLink
@@ -181,18 +181,22 @@ def _knows(relay: Heard[list[admin_pb2.Node]], wanted: set[tuple[int, int]]) -> 
 
 
 async def backends(here: Surroundings) -> list[Finding]:
-    """Whether the backends that were named are up."""
-    heard = await ask_backends(here.reach, lambda process: process.backend_calls())
+    """Whether the backends that were named are up, and one of them takes calls."""
+    heard = await ask_backends(here.reach, lambda process: process.backend())
     if not heard:
         return [skipped("backends", "none is named")]
+    if all(one.answer is not None and one.answer.draining for one in heard):
+        cure = f"take it back: trunkline drain {heard[0].name} --undo"
+        return [bad("backends", "every backend drains, so nobody takes new calls", cure)]
     return [_backend(one) for one in heard]
 
 
-def _backend(heard: Heard[list[admin_pb2.BackendCall]]) -> Finding:
+def _backend(heard: Heard[BackendView]) -> Finding:
     if heard.answer is None:
         cure = 'start it, or correct --backends ("" if they serve no BackendAdmin)'
         return bad("backends", heard.problem, cure)
-    return fine("backends", f"{heard.name} answers; live calls: {len(heard.answer)}")
+    does = "drains" if heard.answer.draining else "answers"
+    return fine("backends", f"{heard.name} {does}; live calls: {len(heard.answer.calls)}")
 
 
 async def clocks(here: Surroundings) -> list[Finding]:

@@ -49,6 +49,8 @@ async def test_the_command_line(patient: Patient, tmp_path: Path) -> None:
     backend_at = patient.here.reach.backends[0]
     drained = await trunkline(patient, "drain", str(backend_at), "--wait")
     assert drained == (0, f"{backend_at} takes no new calls; live calls: 0\n", "")
+    assert "draining" in (await trunkline(patient, "backends"))[1]
+    assert "every backend drains" in (await trunkline(patient, "doctor"))[1]
     assert (await trunkline(patient, "drain", str(backend_at), "--undo"))[0] == 0
     louder = await trunkline(patient, "log-level", "debug", "--of", "backend")
     assert louder[1] == f"debug on {backend_at}\n"
