@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, NoReturn, Protocol
+from typing import Protocol
 
-import grpc
-import grpc.aio
 import structlog
 
 from backends.call import Call
 from backends.settings import BackendSettings
 from fleet import admin, process_admin
-from fleet.call_pages import BadPage, page_of
-from fleet.operator import BadDeadline, BadWhy, deadline, who, why
+from fleet.admin_answers import Context, calls_page, deadline_of, no_such_call, why_of
+from fleet.operator import who
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 SERVICE_NAME = admin_pb2.DESCRIPTOR.services_by_name["BackendAdmin"].full_name
 
 log = structlog.get_logger()
-
-# The context's type has the request and the response as parameters, which nothing here depends on.
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class AdminBackend(Protocol):
@@ -52,10 +47,7 @@ class BackendAdmin(admin_pb2_grpc.BackendAdminServicer):
         self, request: admin_pb2.ListCallsRequest, context: Context
     ) -> admin_pb2.ListBackendCallsResponse:
         """Live calls, oldest first. INVALID_ARGUMENT for a bad page size or token."""
-        try:
-            page = page_of(self._backend.calls, request.page_token, request.page_size)
-        except BadPage as error:
-            await _refuse(context, str(error))
+        page = await calls_page(self._backend.calls, request, context)
         return admin_pb2.ListBackendCallsResponse(
             calls=map(_call, page.calls),
             next_page_token=page.next_token,
@@ -67,13 +59,10 @@ class BackendAdmin(admin_pb2_grpc.BackendAdminServicer):
         self, request: admin_pb2.EndCallRequest, context: Context
     ) -> admin_pb2.EndCallResponse:
         """Hang up and log why. NOT_FOUND when it is not live."""
-        try:
-            reason = why(request.why)
-        except BadWhy as error:
-            await _refuse(context, str(error))
+        reason = await why_of(request.why, context)
         found = [call for call in self._backend.calls if call.id == request.call_id]
         if not found:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no live call has that id")
+            await no_such_call(context)
         for call in found:
             call.hang_up("operator")
         log.info(
@@ -88,10 +77,8 @@ class BackendAdmin(admin_pb2_grpc.BackendAdminServicer):
         self, request: admin_pb2.DrainRequest, context: Context
     ) -> admin_pb2.DrainResponse:
         """Ask for no new calls from now on, or take that back; says how many are live."""
-        try:
-            deadline_s, reason = deadline(request.deadline_s), why(request.why)
-        except (BadDeadline, BadWhy) as error:
-            await _refuse(context, str(error))
+        deadline_s = await deadline_of(request.deadline_s, context)
+        reason = await why_of(request.why, context)
         calls = len(self._backend.calls)
         log.info(
             "drain_undone" if request.undo else "drain_asked",
@@ -138,8 +125,3 @@ def _call(call: Call) -> admin_pb2.BackendCall:
         audio_format=call.audio_format.name.lower(),
         dropped_frames=call.dropped_frames,
     )
-
-
-async def _refuse(context: Context, rule: str) -> NoReturn:
-    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, rule)
-    raise AssertionError("abort raises")

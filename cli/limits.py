@@ -9,6 +9,11 @@ import typer
 from cli import tables
 from cli.options import Options, Why, options, reason, run, warn
 
+Subject = Annotated[
+    str,
+    typer.Argument(help="key/ID, key/* or model/NAME: the calls that the backend NAME is given."),
+]
+
 app = typer.Typer(help="What keys and models may use.", invoke_without_command=True)
 
 
@@ -31,7 +36,7 @@ def limits(context: typer.Context) -> None:
 @app.command("set")
 def limits_set(
     context: typer.Context,
-    subject: Annotated[str, typer.Argument(help="key/ID, key/* or model/NAME")],
+    subject: Subject,
     amounts: Annotated[str, typer.Argument(help='As in "calls=100 rate=10 tokens=500000".')],
     why: Why = "",
 ) -> None:
@@ -42,7 +47,7 @@ def limits_set(
 @app.command("reset")
 def limits_reset(
     context: typer.Context,
-    subject: Annotated[str, typer.Argument(help="key/ID, key/* or model/NAME")],
+    subject: Subject,
     why: Why = "",
 ) -> None:
     """What the settings say holds again."""

@@ -18,6 +18,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from grpc_health.v1 import health
 
 from fleet.admin_access import AdminAccess, Caller, Denied, Operator, Role, bearer
+from fleet.admin_answers import Context, refuse
 from fleet.admin_tls import read_operator
 from fleet.operator import MAX_WHY_CHARS, host_of, operator_now, who, why
 from fleet.redact import redact_text
@@ -25,7 +26,6 @@ from fleet.redact import redact_text
 _OPEN_TO_ALL = f"/{health.SERVICE_NAME}/"
 _REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/"
 
-Context = grpc.aio.ServicerContext[Any, Any]
 log = structlog.get_logger()
 
 if TYPE_CHECKING:  # generic for type checkers alone
@@ -67,8 +67,7 @@ class AdminGuard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not a
     ) -> NoReturn:
         self.denied += 1
         log.warning("admin_denied", method=_short(method), who=who(context.peer()), reason=rule)
-        await context.abort(status, rule)
-        raise AssertionError("abort raises")
+        await refuse(context, status, rule)
 
 
 def may(role: Role, method: str) -> bool:

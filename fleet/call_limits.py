@@ -1,7 +1,7 @@
 """One process's side of the ledger: who may place a call, and what live calls use.
 
-    admit ─▶ ledger ─▶ Ticket … ended(ticket)         places are given back at once
-               └─ does not answer: counted here alone, until it does again
+    Ticket ─ admit ─▶ ledger … ended(ticket)          places are given back at once
+                        └─ does not answer: counted here alone, until it does again
 
 The worker (`run`) does everything that nobody waits for, one thing after another, so that a place
 which was given back is never renewed by a command that overtook it: releases, charges, renewals,
@@ -16,9 +16,9 @@ import contextlib
 import secrets
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -33,12 +33,13 @@ CHARGE_INTERVAL_S = 0.5  # usage of all calls goes to the ledger in lots
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Ticket:
-    """The place of one call under each of its subjects."""
+    """One call of a key, and the subjects under which it has a place: none until it is admitted."""
 
-    id: str
-    subjects: tuple[str, ...]
+    key_id: str
+    subjects: tuple[str, ...] = ()
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
 
 def _ignore(_exhausted: frozenset[str]) -> None:
@@ -50,7 +51,8 @@ class CallLimits:
 
         limits = CallLimits(ledger, rules, on_exhausted=...)
         worker = tasks.create_task(limits.run())
-        ticket = await limits.admit(key_id, model)      # raises LimitReached
+        ticket = Ticket(key_id)
+        number = await limits.admit(ticket, choices)    # raises LimitReached
         limits.spent(ticket, tokens)
         limits.ended(ticket)
         ...
@@ -97,23 +99,30 @@ class CallLimits:
         """How many tickets are out."""
         return len(self._live)
 
-    async def admit(self, key_id: str, model: str = "") -> Ticket:
-        """A ticket for a new call with this key. Raises LimitReached."""
-        demands = self.rules.demands(key_id, model)
-        ticket = Ticket(secrets.token_urlsafe(12), tuple(demand.subject for demand in demands))
-        refusal = await self._ask(ticket.id, demands)
-        if refusal:
-            self.counters[f"limit_refused_{refusal.reason.value}"] += 1
-            raise LimitReached(refusal)
-        self.counters["limit_admitted"] += 1
-        self._live[ticket.id] = ticket
-        return ticket
+    async def admit(self, ticket: Ticket, choices: Sequence[Collection[str]]) -> int:
+        """Places for the call under its key and the models of the first choice that has room.
+
+        Each choice has the models by name; returns the number of the one the call was given, from
+        0. A call that is admitted again, because its choice came to nothing, keeps the places it
+        needs and gives the others back. Raises LimitReached, and leaves the ticket as it was.
+        """
+        options = [self.rules.demands(ticket.key_id, *models) for models in choices]
+        answer = await self._ask(ticket.id, options)
+        if isinstance(answer, Refusal):
+            self.counters[f"limit_refused_{answer.reason.value}"] += 1
+            raise LimitReached(answer)
+        if ticket.id not in self._live:
+            self.counters["limit_admitted"] += 1
+            self._live[ticket.id] = ticket
+        given = tuple(demand.subject for demand in options[answer])
+        self._leave(ticket, tuple(s for s in ticket.subjects if s not in given))
+        ticket.subjects = given
+        return answer
 
     def ended(self, ticket: Ticket) -> None:
         """The call is over, or never began; a second time does nothing."""
         if self._live.pop(ticket.id, None):
-            self._leaving.append(ticket)
-            self._news.set()
+            self._leave(ticket, ticket.subjects)
 
     def spent(self, ticket: Ticket, tokens: int) -> None:
         """The model used `tokens` for this call."""
@@ -150,19 +159,24 @@ class CallLimits:
             await self._ledger.release(_places(self._leaving))
         await self._ledger.close()
 
-    async def _ask(self, call: str, demands: tuple[Demand, ...]) -> Refusal | None:
+    def _leave(self, ticket: Ticket, subjects: tuple[str, ...]) -> None:
+        if subjects:
+            self._leaving.append(replace(ticket, subjects=subjects))
+            self._news.set()
+
+    async def _ask(self, call: str, options: Sequence[tuple[Demand, ...]]) -> int | Refusal:
         if self._now() < self._ask_again_at_s:
-            return await self._alone.admit(call, demands)
+            return await self._alone.admit(call, options)
         try:
-            refusal = await self._ledger.admit(call, demands)
+            answer = await self._ledger.admit(call, options)
         except StoreUnavailable as error:
             self._failed(error)
-            return await self._alone.admit(call, demands)
+            return await self._alone.admit(call, options)
         self._outages.answered()
-        if refusal is None:
+        if not isinstance(answer, Refusal):
             # So that this process knows its own calls when it has to count alone.
-            await self._alone.hold({demand.subject: (call,) for demand in demands})
-        return refusal
+            await self._alone.hold({demand.subject: (call,) for demand in options[answer]})
+        return answer
 
     async def _settle(self, *, renew: bool) -> None:
         leaving, self._leaving = self._leaving, []

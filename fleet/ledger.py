@@ -31,11 +31,12 @@ class Usage:
 class Ledger(Protocol):
     """The accounts of one cluster. Every method may raise StoreUnavailable."""
 
-    async def admit(self, call: str, demands: Sequence[Demand]) -> Refusal | None:
-        """Take a place for `call` under every subject, or, as one step, under none.
+    async def admit(self, call: str, options: Sequence[Sequence[Demand]]) -> int | Refusal:
+        """Take a place for `call` under every subject of the first option that has room in all.
 
-        A refused call costs nothing: it uses up neither places nor rate. Asking twice for the same
-        call is asking once.
+        Returns the number of that option, from 0, or the refusal that may be over soonest. It is
+        one step for all processes. What is not taken costs nothing, neither places nor rate; nor
+        does a place that the call has already, so asking twice is asking once.
         """
 
     async def hold(self, places: Mapping[str, Collection[str]]) -> None:

@@ -18,21 +18,25 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
 # KEYS: seen, then calls, rate, spent of each subject.
-# ARGV: call, lease_ms, window_ms, then subject, calls, rate, depth, tokens of each subject.
-# Returns {} when the call is admitted, else {subject number from 0, reason, ms to wait}.
+# ARGV: call, lease_ms, window_ms, then subject, calls, rate, depth, tokens of each subject, then of
+# each option the numbers of its subjects from 0, as in "0 2".
+# Returns the number from 0 of the first option that has room under all its subjects, where the call
+# has its places now, else {subject number, reason, ms to wait} of the shortest wait.
 ADMIT = (
     _NOW
     + """
 local call, lease_ms, window_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local window = math.floor(now_ms / window_ms)
 local subjects = (#KEYS - 1) / 3
+local first_option = 4 + 5 * subjects
 local levels = {}
-if redis.call('ZSCORE', KEYS[2], call) then return {} end
-for i = 0, subjects - 1 do
+
+local function refusal(i)
   local calls_key, rate_key, spent_key = KEYS[3 * i + 2], KEYS[3 * i + 3], KEYS[3 * i + 4]
   local max_calls, rate = tonumber(ARGV[5 * i + 5]), tonumber(ARGV[5 * i + 6])
   local depth, max_tokens = tonumber(ARGV[5 * i + 7]), tonumber(ARGV[5 * i + 8])
   redis.call('ZREMRANGEBYSCORE', calls_key, '-inf', now_ms)
+  if redis.call('ZSCORE', calls_key, call) then return nil end
   if max_tokens > 0 then
     local spent = redis.call('HMGET', spent_key, 'window', 'tokens')
     if tonumber(spent[1] or -1) == window and tonumber(spent[2]) >= max_tokens then
@@ -52,8 +56,10 @@ for i = 0, subjects - 1 do
     if level < 1 then return {i, 'rate', math.ceil((1 - level) * 1000 / rate)} end
     levels[i] = level - 1
   end
+  return nil
 end
-for i = 0, subjects - 1 do
+
+local function take(i)
   local calls_key, rate_key = KEYS[3 * i + 2], KEYS[3 * i + 3]
   redis.call('ZADD', calls_key, now_ms + lease_ms, call)
   redis.call('PEXPIRE', calls_key, 2 * lease_ms)
@@ -65,9 +71,26 @@ for i = 0, subjects - 1 do
   end
   redis.call('ZADD', KEYS[1], now_ms, ARGV[5 * i + 4])
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms - 2 * window_ms)
-redis.call('PEXPIRE', KEYS[1], 2 * window_ms)
-return {}
+
+local refused = {}
+for i = 0, subjects - 1 do refused[i] = refusal(i) end
+local soonest
+for option = first_option, #ARGV do
+  local wanted, why = {}, nil
+  for digits in string.gmatch(ARGV[option], '%d+') do
+    local i = tonumber(digits)
+    table.insert(wanted, i)
+    why = why or refused[i]
+  end
+  if not why then
+    for _, i in ipairs(wanted) do take(i) end
+    redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms - 2 * window_ms)
+    redis.call('PEXPIRE', KEYS[1], 2 * window_ms)
+    return option - first_option
+  end
+  if not soonest or why[3] < soonest[3] then soonest = why end
+end
+return soonest
 """
 )
 

@@ -3,8 +3,10 @@
     key/*: calls=100 rate=10 tokens=500000; key/k_0123456789: calls=5; model/voice: calls=40
 
 `calls` at once, `rate` new calls per second, `tokens` of the model in one window of time; what is
-left out, or 0, is not limited. `key/*` is for every key without a rule of its own. A model has to
-be named: its name comes from callers, who must not choose how many accounts there are.
+left out, or 0, is not limited. `key/*` is for every key without a rule of its own. `model/NAME`
+is for the calls that the backend NAME is given, or, if no backend has it, whose session names that
+model. It has to be named here: names come from callers, who must not choose how many accounts there
+are.
 
     Exception
     └── LimitReached     a call would use more than it may; `refusal` says of what, and until when
@@ -118,13 +120,12 @@ class LimitRules:
         """These rules with `others` in place of those for the same subjects."""
         return LimitRules({**self.rules, **others})
 
-    def demands(self, key_id: str, model: str = "") -> tuple[Demand, ...]:
-        """What a call with this key and model has to ask: always its key, a model if named here."""
-        key, wanted = f"key/{key_id}", f"model/{model}"
-        found = [Demand(key, self.rules.get(key) or self.rules.get(ANY_KEY) or Limits())]
-        if wanted in self.rules:
-            found.append(Demand(wanted, self.rules[wanted]))
-        return tuple(found)
+    def demands(self, key_id: str, *models: str) -> tuple[Demand, ...]:
+        """What a call of this key and these models has to ask: its key, and models named here."""
+        key, wanted = f"key/{key_id}", [f"model/{model}" for model in models]
+        limits = self.rules.get(key) or self.rules.get(ANY_KEY) or Limits()
+        named = [Demand(model, self.rules[model]) for model in wanted if model in self.rules]
+        return (Demand(key, limits), *named)
 
     def limits_of(self, subject: str) -> Limits:
         """What holds for one subject."""

@@ -45,20 +45,17 @@ class MemoryLedger:
         self._accounts: dict[str, _Account] = {}
         self._changes: dict[str, Limits] = {}
 
-    async def admit(self, call: str, demands: Sequence[Demand]) -> Refusal | None:
+    async def admit(self, call: str, options: Sequence[Sequence[Demand]]) -> int | Refusal:
         """As `Ledger.admit`."""
-        accounts = [self._account(demand.subject) for demand in demands]
-        if accounts and call in accounts[0].places:
-            return None
-        for demand, account in zip(demands, accounts, strict=True):
-            refusal = self._refusal(demand, account)
-            if refusal:
-                return refusal
-        for demand, account in zip(demands, accounts, strict=True):
-            account.places[call] = self._now() + self._lease_s
-            account.level = self._level(demand.limits, account) - 1
-            account.level_at_s = self._now()
-        return None
+        refusals: list[Refusal] = []
+        for number, demands in enumerate(options):
+            missing = [d for d in demands if call not in self._account(d.subject).places]
+            refusal = next(filter(None, map(self._refusal, missing)), None)
+            if refusal is None:
+                self._take(call, missing)
+                return number
+            refusals.append(refusal)
+        return min(refusals, key=lambda refusal: refusal.retry_after_s)
 
     async def hold(self, places: Mapping[str, Collection[str]]) -> None:
         """As `Ledger.hold`."""
@@ -120,8 +117,16 @@ class MemoryLedger:
             account.window, account.tokens = window, 0
         return account
 
-    def _refusal(self, demand: Demand, account: _Account) -> Refusal | None:
+    def _take(self, call: str, demands: Sequence[Demand]) -> None:
+        for demand in demands:
+            account = self._account(demand.subject)
+            account.places[call] = self._now() + self._lease_s
+            account.level = self._level(demand.limits, account) - 1
+            account.level_at_s = self._now()
+
+    def _refusal(self, demand: Demand) -> Refusal | None:
         limits, subject, now = demand.limits, demand.subject, self._now()
+        account = self._account(subject)
         if limits.tokens and account.tokens >= limits.tokens:
             return Refusal(subject, Reason.TOKENS, self._window_s - now % self._window_s)
         if limits.calls and len(account.places) >= limits.calls:

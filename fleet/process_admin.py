@@ -9,25 +9,23 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import grpc
-import grpc.aio
 import structlog
 from pydantic_settings import BaseSettings
 
 from fleet import logs
+from fleet.admin_answers import Context, refuse, why_of
 from fleet.directory import Node
 from fleet.errors import StoreUnavailable
 from fleet.event_tap import TooManyWatchers
-from fleet.operator import BadWhy, who, why
+from fleet.operator import who
 from fleet.settings_shown import shown_settings
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 SERVICE_NAME = admin_pb2.DESCRIPTOR.services_by_name["ProcessAdmin"].full_name
 LEVELS = ("debug", "info", "warning", "error")
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Nodes = Callable[[], Awaitable[Iterable[Node]]]
 log = structlog.get_logger()
 
@@ -64,12 +62,11 @@ class ProcessAdmin(admin_pb2_grpc.ProcessAdminServicer):
         """The directory. UNAVAILABLE when the store does not answer, UNIMPLEMENTED without one."""
         if self._nodes is None:
             rule = f"a {self._process} knows no directory"
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, rule)
-            raise AssertionError("abort raises")
+            await refuse(context, grpc.StatusCode.UNIMPLEMENTED, rule)
         try:
             nodes = await self._nodes()
         except StoreUnavailable as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            await refuse(context, grpc.StatusCode.UNAVAILABLE, str(error))
         return admin_pb2.ListNodesResponse(nodes=map(_node, nodes))
 
     async def WatchEvents(  # noqa: N802
@@ -81,7 +78,7 @@ class ProcessAdmin(admin_pb2_grpc.ProcessAdminServicer):
                 async for event in events:
                     yield admin_pb2.Event(**vars(event))
         except TooManyWatchers as error:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+            await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
 
     async def SetLogLevel(  # noqa: N802
         self, request: admin_pb2.SetLogLevelRequest, context: Context
@@ -89,11 +86,8 @@ class ProcessAdmin(admin_pb2_grpc.ProcessAdminServicer):
         """Log more or less. INVALID_ARGUMENT for an unknown level."""
         if request.level not in LEVELS:
             rule = f"level is one of {', '.join(LEVELS)}"
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, rule)
-        try:
-            reason = why(request.why)
-        except BadWhy as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, rule)
+        reason = await why_of(request.why, context)
         before = logs.level()
         logs.set_level(request.level)
         # At warning, so that it is said at every level but error.

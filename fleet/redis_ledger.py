@@ -43,18 +43,20 @@ class RedisLedger:
         self._change = self._redis.register_script(ledger_scripts.CHANGE)
         self.unreadable = 0
 
-    async def admit(self, call: str, demands: Sequence[Demand]) -> Refusal | None:
+    async def admit(self, call: str, options: Sequence[Sequence[Demand]]) -> int | Refusal:
         """As `Ledger.admit`."""
+        demands = list(dict.fromkeys(itertools.chain.from_iterable(options)))
         keys = [self._key("seen")]
         arguments: list[str | int | float] = [call, self._lease_ms, self._window_ms]
         for subject, limits in ((demand.subject, demand.limits) for demand in demands):
             keys += (self._key(name, subject) for name in ("calls", "rate", "spent"))
             arguments += [subject, limits.calls, limits.rate, limits.depth, limits.tokens]
+        arguments += (" ".join(str(demands.index(d)) for d in option) for option in options)
         with self._link.failures_named():
-            refused = await self._admit(keys=keys, args=arguments)
-        if not refused:
-            return None
-        number, reason, wait_ms = refused
+            answer = await self._admit(keys=keys, args=arguments)
+        if isinstance(answer, int):
+            return answer
+        number, reason, wait_ms = answer
         return Refusal(demands[number].subject, Reason(reason), wait_ms / 1000)
 
     async def hold(self, places: Mapping[str, Collection[str]]) -> None:

@@ -11,13 +11,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any, NoReturn
 
 import grpc.aio
 import structlog
 
+from fleet.admin_answers import Context, refuse, why_of
 from fleet.directory import Directory
-from fleet.operator import BadKeys, BadWhy, key_ids, key_ring, who, why
+from fleet.operator import BadKeys, key_ids, key_ring, who
 from fleet.redact import redact_network
 from relay.counters import named
 from relay.crew import Crew, Post
@@ -41,8 +41,6 @@ ORDER_CHECKS = 600  # three seconds; a worker that hangs is replaced after two
 _ORDER_CHECK_INTERVAL_S = 0.005
 SERVICE_NAME = admin_pb2.DESCRIPTOR.services_by_name["RelayAdmin"].full_name
 
-# The context's type has the request and the response as parameters, which nothing here depends on.
-Context = grpc.aio.ServicerContext[Any, Any]
 log = structlog.get_logger()
 
 
@@ -59,7 +57,7 @@ class RelayAdmin(admin_pb2_grpc.RelayAdminServicer):
     async def Stats(  # noqa: N802  (gRPC's name)
         self,
         request: admin_pb2.StatsRequest,
-        context: grpc.aio.ServicerContext[admin_pb2.StatsRequest, admin_pb2.StatsResponse],
+        context: Context,
     ) -> admin_pb2.StatsResponse:
         """Counters per worker and in sum."""
         workers = [_worker_stats(post) for post in self._crew.posts]
@@ -79,20 +77,17 @@ class RelayAdmin(admin_pb2_grpc.RelayAdminServicer):
     async def ListFlows(  # noqa: N802
         self,
         request: admin_pb2.ListFlowsRequest,
-        context: grpc.aio.ServicerContext[admin_pb2.ListFlowsRequest, admin_pb2.ListFlowsResponse],
+        context: Context,
     ) -> admin_pb2.ListFlowsResponse:
         """One page of flows; INVALID_ARGUMENT for a page size or token that is not ours."""
         size = request.page_size or DEFAULT_PAGE
         if size > MAX_PAGE:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, f"page_size is at most {MAX_PAGE}"
-            )
+            rule = f"page_size is at most {MAX_PAGE}"
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, rule)
         place = _place(request.page_token, len(self._crew.posts))
         if place is None:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, "page_token is not one this relay gave out"
-            )
-            raise AssertionError("abort raises")
+            rule = "page_token is not one this relay gave out"
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, rule)
         return self._page(*place, size)
 
     def _page(self, worker: int, slot: int, size: int) -> admin_pb2.ListFlowsResponse:
@@ -121,7 +116,7 @@ class RelayAdmin(admin_pb2_grpc.RelayAdminServicer):
         self, request: admin_pb2.RelayDrainRequest, context: Context
     ) -> admin_pb2.RelayDrainResponse:
         """Say NOT_SERVING from now on, or take that back; touches no packet."""
-        reason = await self._why(request.why, context)
+        reason = await why_of(request.why, context)
         self.draining = not request.undo
         flows = sum(len(post.memory.flows) for post in self._crew.posts)
         event = "relay_drain_undone" if request.undo else "relay_drain_asked"
@@ -132,11 +127,11 @@ class RelayAdmin(admin_pb2_grpc.RelayAdminServicer):
         self, request: admin_pb2.SetLimitsRequest, context: Context
     ) -> admin_pb2.Limits:
         """Other limits in every worker; INVALID_ARGUMENT for a rate out of range."""
-        reason = await self._why(request.why, context)
+        reason = await why_of(request.why, context)
         try:
             rates = _changed(self._crew.orders.rates, request)
         except ValueError as error:
-            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         log.info("limits_set", who=who(context.peer()), why=reason, **vars(rates))
         await self._order(replace(self._crew.orders, rates=rates), context)
         return _limits(rates)
@@ -145,13 +140,13 @@ class RelayAdmin(admin_pb2_grpc.RelayAdminServicer):
         self, request: admin_pb2.RotateKeysRequest, context: Context
     ) -> admin_pb2.RotateKeysResponse:
         """Other keys in every worker; INVALID_ARGUMENT for text that is no key ring."""
-        reason = await self._why(request.why, context)
+        reason = await why_of(request.why, context)
         orders = self._crew.orders
         try:
             tokens = key_ring(request.token_keys or orders.token_keys, "token_keys")
             trunks = key_ring(request.trunk_keys or orders.trunk_keys, "trunk_keys")
         except BadKeys as error:
-            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         ids = {"token_key_ids": key_ids(tokens), "trunk_key_ids": key_ids(trunks)}
         log.info("keys_rotated", who=who(context.peer()), why=reason, **ids)
         await self._order(_with_keys(orders, tokens, trunks), context)
@@ -164,10 +159,10 @@ class RelayAdmin(admin_pb2_grpc.RelayAdminServicer):
         interval_ms = request.interval_ms or DEFAULT_INTERVAL_MS
         if not MIN_INTERVAL_MS <= interval_ms <= MAX_INTERVAL_MS:
             rule = f"interval_ms is {MIN_INTERVAL_MS} to {MAX_INTERVAL_MS}"
-            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, rule)
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, rule)
         if self._watchers >= MAX_WATCHERS:
             rule = f"{MAX_WATCHERS} are watching already"
-            await _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, rule)
+            await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, rule)
         self._watchers += 1
         try:
             gains = Gains()
@@ -183,13 +178,13 @@ class RelayAdmin(admin_pb2_grpc.RelayAdminServicer):
         """Voice health of some flows, and watch them for another minute."""
         if not 1 <= len(request.flow_ids) <= MAX_WATCHED:
             rule = f"flow_ids has 1 to {MAX_WATCHED} ids"
-            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, rule)
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, rule)
         try:
             followed = self._watches.follow(request.flow_ids, _now_ms())
         except UnknownFlow as error:
-            await _refuse(context, grpc.StatusCode.NOT_FOUND, str(error))
+            await refuse(context, grpc.StatusCode.NOT_FOUND, str(error))
         except TooManyWatches as error:
-            await _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+            await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         log.info("flows_watched", who=who(context.peer()), flows=len(followed))
         await self._order(self._crew.orders, context)
         now_ms = _now_ms()
@@ -220,13 +215,7 @@ class RelayAdmin(admin_pb2_grpc.RelayAdminServicer):
                 return
             await asyncio.sleep(_ORDER_CHECK_INTERVAL_S)
         rule = "a worker has not followed yet; it will, or is replaced by one that does"
-        await _refuse(context, grpc.StatusCode.UNAVAILABLE, rule)
-
-    async def _why(self, text: str, context: Context) -> str:
-        try:
-            return why(text)
-        except BadWhy as error:
-            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        await refuse(context, grpc.StatusCode.UNAVAILABLE, rule)
 
 
 def _with_keys(orders: Orders, tokens: KeyRing, trunks: KeyRing) -> Orders:
@@ -291,8 +280,3 @@ def _health(flow_id: str, post: Post, order: WatchOrder, now_ms: int) -> admin_p
 
 def _now_ms() -> int:
     return int(time.monotonic() * 1000)
-
-
-async def _refuse(context: Context, status: grpc.StatusCode, rule: str) -> NoReturn:
-    await context.abort(status, rule)
-    raise AssertionError("abort raises")

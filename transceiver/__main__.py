@@ -1,9 +1,9 @@
 """`python -m transceiver`: one transceiver. Wiring only.
 
 store ─▶ NodeKeeper ─ route ─▶ Engine ◀─ Intake ◀─ HTTP application
-ledger ─▶ CallLimits ─ tickets ──────────┘
+ledger ─▶ CallLimits ─ tickets ──────────┤
+backend ◀─ ModelLink ◀─ Backends ────────┘
 LoadProbe ─▶ Capacity ─ calls ▶ Engine ◀─ TransceiverAdmin ◀─ gRPC
-backend ◀─ ModelLink ◀──────── Engine
 """
 
 from __future__ import annotations
@@ -148,14 +148,13 @@ def _media(
     links = [ModelLink(str(backend.address), name) for backend in settings.backends]
     for link in links:
         stack.push_async_callback(link.close)
-    backends = _backends(settings, links)
-    engine = _engine(settings, certificate, backends, place)
+    engine = _engine(settings, certificate, place)
     tickets = CallTickets(limits, engine)
     for link in links:
         link.on_usage = tickets.used
     probe = _watch_load(engine, settings)
     stack.callback(probe.stop)
-    return _Media(engine, tickets, links, backends, probe)
+    return _Media(engine, tickets, links, _backends(settings, links), probe)
 
 
 async def _node(
@@ -198,7 +197,6 @@ def _backends(settings: TransceiverSettings, links: list[ModelLink]) -> Backends
 def _engine(
     settings: TransceiverSettings,
     certificate: LocalCertificate,
-    backends: Backends,
     place: Place,
 ) -> Engine:
     return Engine(
@@ -206,7 +204,6 @@ def _engine(
         settings.trunk_keys,
         Route(settings.cluster, 0, 0),  # until there is a lease; no call is made before
         certificate,
-        backends,
         max_calls=settings.transceiver_max_calls,
         mtu=settings.transceiver_trunk_mtu,
         process=place.index,
@@ -296,7 +293,7 @@ def _app(
     )
     keys = [key.get_secret_value() for key in settings.transceiver_api_keys]
     return make_app(
-        Intake(engine, fingerprint, settings.transceiver_relays, media.tickets),
+        Intake(engine, fingerprint, settings.transceiver_relays, backends, media.tickets),
         ApiKeys(keys),
         lambda: engine.key_rings[0],
         status,

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NoReturn, Protocol
+from typing import Protocol
 
 import grpc
-import grpc.aio
 import structlog
 
+from fleet.admin_answers import Context, calls_page, deadline_of, no_such_call, refuse, why_of
 from fleet.call_limits import CallLimits
-from fleet.call_pages import BadPage, page_of
 from fleet.errors import StoreUnavailable
 from fleet.ledger import Usage
 from fleet.limits import Limits, check_subject
-from fleet.operator import BadDeadline, BadKeys, BadWhy, deadline, key_ids, key_ring, who, why
+from fleet.operator import BadKeys, key_ids, key_ring, who
 from transceiver.snapshot import CallSnapshot
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 from wire.keys import KeyRing
@@ -23,9 +22,6 @@ from wire.keys import KeyRing
 SERVICE_NAME = "trunkline.v1.TransceiverAdmin"
 
 log = structlog.get_logger()
-
-# The context's type has the request and the response as parameters, which nothing here depends on.
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class AdminSession(Protocol):
@@ -78,10 +74,7 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
     ) -> admin_pb2.ListCallsResponse:
         """Live calls, oldest first. INVALID_ARGUMENT for a bad page size or token."""
         snapshots = [session.snapshot() for session in self._engine.calls()]
-        try:
-            page = page_of(snapshots, request.page_token, request.page_size)
-        except BadPage as error:
-            await _refuse(context, str(error))
+        page = await calls_page(snapshots, request, context)
         return admin_pb2.ListCallsResponse(
             calls=map(_call, page.calls), next_page_token=page.next_token, total=page.total
         )
@@ -92,16 +85,16 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
         """One call. NOT_FOUND when it is not live."""
         session = self._engine.find(request.call_id)
         if session is None:
-            await _not_found(context)
+            await no_such_call(context)
         return _call(session.snapshot())
 
     async def EndCall(  # noqa: N802
         self, request: admin_pb2.EndCallRequest, context: Context
     ) -> admin_pb2.EndCallResponse:
         """Tell the caller, end the call and log why. NOT_FOUND when it is not live."""
-        reason = await _why(request.why, context)
+        reason = await why_of(request.why, context)
         if not self._engine.dismiss(request.call_id, "operator"):
-            await _not_found(context)
+            await no_such_call(context)
         log.info(
             "call_ended_by_operator",
             call_id=request.call_id,
@@ -114,11 +107,8 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
         self, request: admin_pb2.DrainRequest, context: Context
     ) -> admin_pb2.DrainResponse:
         """Take no new calls from now on, or take that back; says how many are live."""
-        try:
-            deadline_s = deadline(request.deadline_s)
-        except BadDeadline as error:
-            await _refuse(context, str(error))
-        reason = await _why(request.why, context)
+        deadline_s = await deadline_of(request.deadline_s, context)
+        reason = await why_of(request.why, context)
         calls = len(self._engine.calls())
         event = "drain_undone" if request.undo else "drain_asked"
         log.info(
@@ -138,12 +128,12 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
         self, request: admin_pb2.RotateKeysRequest, context: Context
     ) -> admin_pb2.RotateKeysResponse:
         """Other keys from now on; INVALID_ARGUMENT for text that is no key ring."""
-        reason = await _why(request.why, context)
+        reason = await why_of(request.why, context)
         try:
             tokens = _ring(request.token_keys, "token_keys")
             trunks = _ring(request.trunk_keys, "trunk_keys")
         except BadKeys as error:
-            await _refuse(context, str(error))
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         self._engine.rotate(tokens, trunks)
         token_ids, trunk_ids = map(key_ids, self._engine.key_rings)
         log.info(
@@ -162,7 +152,7 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
         try:
             usage = {used.subject: used for used in await self._limits.usage()}
         except StoreUnavailable as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            await refuse(context, grpc.StatusCode.UNAVAILABLE, str(error))
         subjects = sorted({*usage, *self._limits.rules.rules})
         return admin_pb2.ListLimitsResponse(
             subjects=[self._subject(subject, usage.get(subject)) for subject in subjects],
@@ -173,16 +163,16 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
         self, request: admin_pb2.ChangeLimitsRequest, context: Context
     ) -> admin_pb2.ChangeLimitsResponse:
         """Other limits for a key or a model, in the whole fleet."""
-        reason = await _why(request.why, context)
+        reason = await why_of(request.why, context)
         try:
             subject = check_subject(request.subject)
             limits = Limits.parse(request.limits) if request.limits else None
             before = self._limits.rules.limits_of(subject)
             await self._limits.change(subject, limits)
         except ValueError as error:
-            await _refuse(context, str(error))
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except StoreUnavailable as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            await refuse(context, grpc.StatusCode.UNAVAILABLE, str(error))
         log.info(
             "limits_set",
             who=who(context.peer()),
@@ -212,20 +202,3 @@ def _ring(text: str, name: str) -> KeyRing | None:
 
 def _call(snapshot: CallSnapshot) -> admin_pb2.Call:
     return admin_pb2.Call(**asdict(snapshot))
-
-
-async def _why(text: str, context: Context) -> str:
-    try:
-        return why(text)
-    except BadWhy as error:
-        await _refuse(context, str(error))
-
-
-async def _refuse(context: Context, rule: str) -> NoReturn:
-    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, rule)
-    raise AssertionError("abort raises")
-
-
-async def _not_found(context: Context) -> NoReturn:
-    await context.abort(grpc.StatusCode.NOT_FOUND, "no live call has that id")
-    raise AssertionError("abort raises")

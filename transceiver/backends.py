@@ -4,6 +4,9 @@
     session.model = NAME of a backend    that one; every other model is the backend's to judge
     neither                              one that is ready and has room, by weight
 
+The limits have a say after that (`transceiver.call_tickets`): they give a call the first of its
+choices that has room in them.
+
 Each backend has a link of its own, so one that is lost, slow or stuck keeps no other from its
 calls; a call whose backend is away is refused and not sent to another kind of model. A backend
 that is there and does not answer is left alone for a while (`transceiver.breaker`).
@@ -15,7 +18,8 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -41,25 +45,46 @@ class ShownBackend:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A backend that may take a call, and the models whose limits the call would count against.
+
+    Those are the backend itself and, if the session names a model that is no backend, that one.
+    """
+
+    backend: Backend
+    models: tuple[str, ...]
+
+
+@dataclass(eq=False)
 class Backend:
-    """One backend as calls are given to it."""
+    """One backend as calls are given to it. `coming` is how many it was given and not asked yet."""
 
     name: str
     link: ModelLink
     weight: int = 1
     breaker: Breaker = field(default_factory=Breaker)
+    coming: int = 0
 
     @property
     def has_room(self) -> bool:
         """Whether it would take a call now, as far as is known here."""
         link = self.link
-        return link.ready and not (link.max_calls and link.calls >= link.max_calls)
+        return link.ready and not (link.max_calls and link.calls + self.coming >= link.max_calls)
 
     @property
     def shown(self) -> ShownBackend:
         """What a person may know of it before a call."""
         state: Literal["ready", "full", "away"] = "ready" if self.has_room else "full"
         return ShownBackend(self.name, self.link.backend, state if self.link.ready else "away")
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """A call is on its way here: the room it needs is given to no other meanwhile."""
+        self.coming += 1
+        try:
+            yield
+        finally:
+            self.coming -= 1
 
     def answered(self, error: LinkError | None, now: float) -> None:
         """A call was answered by the backend, or, with BackendAbsent, was not."""
@@ -108,8 +133,8 @@ class Backends:
             total["backend_breakers_open"] += backend.breaker.open
         return total
 
-    def choose(self, session_json: str) -> ModelLink:
-        """The link for a call with this session.
+    def choices(self, session_json: str) -> list[Choice]:
+        """The backends that may take a call with this session, best first; one at least.
 
         Raises UnknownBackend, BackendAbsent (none of those that may take it is ready) or CallLimit
         (those that are ready are full).
@@ -117,42 +142,56 @@ class Backends:
         asked, model = wishes(session_json)
         if asked is not None and asked not in self._by_name:
             raise UnknownBackend("no backend has the name the session asks for")
-        chosen = self._by_name.get(asked if asked is not None else model or "")
-        if chosen is None:
-            chosen = self._by_weight()
-        elif not chosen.breaker.allows(self._now()):
-            raise BackendAbsent(f"no backend: {chosen.name} does not answer")
-        chosen.breaker.asked(self._now())
-        return chosen.link
+        named = self._by_name.get(asked if asked is not None else model or "")
+        wanted = [named] if named else [b for b in self._by_name.values() if b.weight]
+        now = self._now()
+        allowed = [b for b in wanted if b.has_room and b.breaker.allows(now)]
+        if not allowed:
+            raise _refusal(wanted, now)
+        other = (model,) if model and model not in self._by_name else ()
+        return [Choice(b, (b.name, *other)) for b in self._in_order(allowed, now)]
+
+    def ask(self, backend: Backend) -> ModelLink:
+        """The link to a backend that a call was given, and which it asks now.
+
+        Raises BackendAbsent when another call asks meanwhile whether the backend answers again.
+        """
+        now = self._now()
+        if not backend.breaker.allows(now):
+            raise BackendAbsent(f"no backend: {backend.name} does not answer")
+        backend.breaker.asked(now)
+        return backend.link
 
     def _reporter(self, backend: Backend) -> Callable[[LinkError | None], None]:
         return lambda error: backend.answered(error, self._now())
 
-    def _by_weight(self) -> Backend:
-        now = self._now()
-        allowed = [
-            backend
-            for backend in self._by_name.values()
-            if backend.weight and backend.has_room and backend.breaker.allows(now)
-        ]
-        if not allowed:
-            raise self._refusal()
-        # Who did not answer a moment ago comes after the others: so a second try goes elsewhere.
-        candidates = [b for b in allowed if not b.breaker.suspect(now)] or allowed
-        point = self._chance() * sum(backend.weight for backend in candidates)
-        for backend in candidates:
+    def _in_order(self, backends: Sequence[Backend], now: float) -> list[Backend]:
+        """Who did not answer a moment ago comes last: so a second try goes elsewhere."""
+        suspects = [backend for backend in backends if backend.breaker.suspect(now)]
+        others = [backend for backend in backends if backend not in suspects]
+        return self._drawn(others) + self._drawn(suspects)
+
+    def _drawn(self, backends: Sequence[Backend]) -> list[Backend]:
+        """All of them, drawn one after another by weight."""
+        left, drawn = list(backends), []
+        while len(left) > 1:
+            drawn.append(left.pop(self._draw(left)))
+        return drawn + left
+
+    def _draw(self, backends: Sequence[Backend]) -> int:
+        point = self._chance() * sum(backend.weight for backend in backends)
+        for number, backend in enumerate(backends):
             point -= backend.weight
             if point < 0:
-                return backend
-        return candidates[-1]  # the sum was rounded
+                return number
+        return len(backends) - 1  # the sum was rounded
 
-    def _refusal(self) -> LinkError:
-        weighted = [backend for backend in self._by_name.values() if backend.weight]
-        now = self._now()
-        if any(backend.link.ready and backend.breaker.allows(now) for backend in weighted):
-            return CallLimit("every backend that is there holds its limit of calls")
-        reasons = "; ".join(f"{b.name}: {b.link.down_reason or 'no answer'}" for b in weighted)
-        return BackendAbsent(f"no backend: {reasons}")
+
+def _refusal(backends: Sequence[Backend], now: float) -> LinkError:
+    if any(backend.link.ready and backend.breaker.allows(now) for backend in backends):
+        return CallLimit("every backend that is there holds its limit of calls")
+    reasons = "; ".join(f"{b.name}: {b.link.down_reason or 'no answer'}" for b in backends)
+    return BackendAbsent(f"no backend: {reasons}")
 
 
 def wishes(session_json: str) -> tuple[str | None, str | None]:

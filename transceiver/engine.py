@@ -22,7 +22,6 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
 
 import structlog
 
@@ -62,13 +61,6 @@ class Draining(EngineRefusal):
     """The process is about to leave."""
 
 
-class BackendChoice(Protocol):
-    """Which backend a call gets: `transceiver.backends.Backends`."""
-
-    def choose(self, session_json: str) -> ModelLink:
-        """The link for a call with this session; raises a LinkError when there is none."""
-
-
 class _Path:
     """An address of a caller: whose it is, and the relay worker that hears it."""
 
@@ -93,7 +85,6 @@ class Engine:
         trunk_keys: KeyRing,
         route: Route,
         certificate: LocalCertificate,
-        backends: BackendChoice,
         max_calls: int = MAX_CALLS,
         mtu: int = trunk.DEFAULT_MTU,
         process: int = 0,
@@ -105,7 +96,6 @@ class Engine:
         self._token_keys = token_keys
         self._trunk = TrunkPort(trunk_keys, mtu, self.counters)
         self._certificate = certificate
-        self._backends = backends
         self.max_calls = max_calls
         self._ended_listeners: list[Callable[[str], None]] = []
         self._process = process
@@ -189,8 +179,13 @@ class Engine:
 
     # Calls.
 
-    def create_call(self, offer: Offer, surface: str, session_json: str) -> Session:
-        """A new call. Raises TooManyCalls, Draining, UnknownBackend, BackendAbsent, CallLimit."""
+    def create_call(
+        self, offer: Offer, surface: str, session_json: str, link: ModelLink
+    ) -> Session:
+        """A new call to the backend of `link`.
+
+        Raises TooManyCalls, Draining, BackendAbsent, CallLimit.
+        """
         self.check_room()
         call_id = new_call_id(self._process, self.route.node)
         session = Session(call_id, offer, surface, self._certificate, self, time.time())
@@ -198,7 +193,7 @@ class Engine:
         self.begun += 1
         self._idle.clear()
         try:
-            session.open(self._backends.choose(session_json), session_json)
+            session.open(link, session_json)
         except BaseException:
             session.end("refused")
             raise
@@ -228,11 +223,13 @@ class Engine:
             return None
         return session.export(time.time(), self._relay_of)
 
-    def adopt(self, state: SessionState, reserve: Reserve = STOPPED_BEFORE) -> Session:
-        """Go on with a call of another process.
+    def adopt(
+        self, state: SessionState, link: ModelLink, reserve: Reserve = STOPPED_BEFORE
+    ) -> Session:
+        """Go on with a call of another process, with the backend of `link`.
 
-        Raises TooManyCalls, Draining, UnknownBackend, BackendAbsent, CallLimit, and ValueError for
-        a call that is here already or cannot be resumed by this version.
+        Raises TooManyCalls, Draining, BackendAbsent, CallLimit, and ValueError for a call that is
+        here already or cannot be resumed by this version.
         """
         self.check_room()
         if state.call_id in self._calls:
@@ -245,7 +242,7 @@ class Engine:
         for path in state.ice.paths:
             self._learn(session, path.address, path.relay)
         try:
-            session.open(self._backends.choose(state.link.session_json), state.link.session_json)
+            session.open(link, state.link.session_json)
             session.carry_on(state, unix_s, reserve)
         except BaseException:
             session.leave()

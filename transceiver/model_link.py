@@ -121,10 +121,6 @@ class ModelLink:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
 
-    def choose(self, _session_json: str) -> ModelLink:
-        """This one, whatever the session asks: an engine may have a single backend."""
-        return self
-
     def open_call(
         self,
         call_id: str,

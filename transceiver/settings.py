@@ -101,8 +101,8 @@ class TransceiverSettings(FleetSettings):
     transceiver_limits: Rules = Field(
         LimitRules(),
         description="what keys and models may use of the fleet, as in key/*: calls=100 rate=10 "
-        "tokens=500000; model/voice: calls=40 (at once, new ones a second, tokens an hour); "
-        "more gets 429",
+        "tokens=500000; model/voice: calls=40 (at once, new ones a second, tokens an hour; a model "
+        "is a backend by its name, or what sessions call one); more gets 429",
         json_schema_extra={"default": "no limit"},
     )
     transceiver_drain_s: Annotated[int, within("a number of seconds", 0, 86_400)] = Field(

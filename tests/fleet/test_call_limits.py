@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 import pytest
 
-from fleet.call_limits import CallLimits
+from fleet.call_limits import CallLimits, Ticket
 from fleet.ending import end
 from fleet.errors import StoreUnavailable
 from fleet.ledger import Usage
@@ -29,11 +29,11 @@ class Fragile(MemoryLedger):
         if self.away:
             raise StoreUnavailable("Redis at nowhere cannot be reached")
 
-    async def admit(self, call: str, demands: Sequence[Demand]) -> Refusal | None:
+    async def admit(self, call: str, options: Sequence[Sequence[Demand]]) -> int | Refusal:
         self.asked += 1
         if self.away:
             raise StoreUnavailable("Redis at nowhere cannot be reached")
-        return await super().admit(call, demands)
+        return await super().admit(call, options)
 
     async def hold(self, places: Mapping[str, Collection[str]]) -> None:
         await super().hold({} if self.away else places)
@@ -63,9 +63,14 @@ class Process:
             charge_interval_s=0,
         )
 
-    async def refused(self, key: str = "k", model: str = "") -> Refusal:
+    async def placed(self, key: str = "k", *models: str) -> Ticket:
+        ticket = Ticket(key)
+        assert await self.limits.admit(ticket, [models]) == 0
+        return ticket
+
+    async def refused(self, key: str = "k", *models: str) -> Refusal:
         with pytest.raises(LimitReached) as caught:
-            await self.limits.admit(key, model)
+            await self.limits.admit(Ticket(key), [models])
         return caught.value.refusal
 
 
@@ -95,36 +100,87 @@ async def settle(ledger: Fragile) -> None:
 async def test_calls_are_admitted_up_to_the_limit(process: Process) -> None:
     """The third call of a key is refused with the reason; another key has its own two."""
     for _ in range(2):
-        await process.limits.admit("k")
+        await process.placed("k")
     assert await process.refused() == Refusal("key/k", Reason.CALLS, 0.0)
-    await process.limits.admit("other")
+    await process.placed("other")
     assert process.limits.counters == {"limit_admitted": 3, "limit_refused_calls": 1}
 
 
 async def test_an_ended_call_gives_its_place_back(process: Process, ledger: Fragile) -> None:
     """The worker tells the ledger at once; ending twice gives back one place."""
-    first, _ = [await process.limits.admit("k") for _ in range(2)]
+    first, _ = [await process.placed("k") for _ in range(2)]
     process.limits.ended(first)
     process.limits.ended(first)
     await settle(ledger)
-    await process.limits.admit("k")
+    await process.placed("k")
     assert (await process.refused()).reason is Reason.CALLS
 
 
 async def test_a_named_model_has_limits_of_its_own(process: Process) -> None:
     """The second call for the model is refused though its key has room."""
-    await process.limits.admit("a", "voice")
+    await process.placed("a", "voice")
     assert (await process.refused("b", "voice")).subject == "model/voice"
+
+
+CHOICES = [("voice",), ("lab",)]
+
+
+async def test_a_call_uses_the_model_it_is_given(process: Process, ledger: Fragile) -> None:
+    """The first choice with room; its tokens are charged to that model and to the key."""
+    first, second = Ticket("a"), Ticket("b")
+    assert await process.limits.admit(first, CHOICES) == 0
+    assert await process.limits.admit(second, CHOICES) == 1
+    assert (first.subjects, second.subjects) == (("key/a", "model/voice"), ("key/b",))
+    process.limits.spent(first, 5)
+    process.limits.spent(second, 7)
+    await settle(ledger)
+    usage = {used.subject: used.tokens for used in await ledger.usage()}
+    assert usage == {"key/a": 5, "key/b": 7, "model/voice": 5}
+
+
+async def test_a_second_choice_gives_the_first_back(process: Process, ledger: Fragile) -> None:
+    """The place under the key stays, counted once; the model's is free for the next call."""
+    ticket = await process.placed("k", "voice")
+    assert await process.limits.admit(ticket, [("lab",)]) == 0
+    assert ticket.subjects == ("key/k",)
+    await settle(ledger)
+    assert (await calls_of(ledger, "key/k"), await calls_of(ledger, "model/voice")) == (1, 0)
+    await process.placed("k", "voice")
+    assert process.limits.counters == {"limit_admitted": 2}
+    process.limits.ended(ticket)
+    await settle(ledger)
+    assert await calls_of(ledger, "key/k") == 1
+
+
+async def test_a_refused_second_choice_leaves_the_first(process: Process, ledger: Fragile) -> None:
+    """What the call has is given back when it ends, and not before."""
+    await process.placed("a", "voice")
+    ticket = await process.placed("b")
+    with pytest.raises(LimitReached):
+        await process.limits.admit(ticket, [("voice",)])
+    assert ticket.subjects == ("key/b",)
+    process.limits.ended(ticket)
+    await settle(ledger)
+    assert await calls_of(ledger, "key/b") == 0
+
+
+async def test_choices_without_the_ledger(process: Process, ledger: Fragile) -> None:
+    """The process alone passes by what is full as well; its calls of before the outage count."""
+    await process.placed("a", "voice")
+    ledger.away = True
+    ticket = Ticket("b")
+    assert await process.limits.admit(ticket, CHOICES) == 1
+    assert (await process.refused("c", "voice")).subject == "model/voice"
 
 
 async def test_without_the_ledger_each_process_counts_alone(
     process: Process, ledger: Fragile
 ) -> None:
     """The calls it already has count; the ledger is asked again only after a pause."""
-    await process.limits.admit("k")
+    await process.placed("k")
     ledger.away = True
     asked = ledger.asked
-    await process.limits.admit("k")
+    await process.placed("k")
     assert (await process.refused()).reason is Reason.CALLS
     assert ledger.asked == asked + 1
     assert process.limits.alone
@@ -135,19 +191,19 @@ async def test_calls_of_an_outage_count_when_the_ledger_is_back(
 ) -> None:
     """The next renewal takes places for them; their ends give those back."""
     ledger.away = True
-    tickets = [await process.limits.admit("k") for _ in range(2)]
+    tickets = [await process.placed("k") for _ in range(2)]
     ledger.away = False
     process.now_s += 60
     process.limits.spent(tickets[0], 1)  # wakes the worker, whose renewal is due
     await settle(ledger)
-    await process.limits.admit("other")
+    await process.placed("other")
     assert await calls_of(ledger, "key/k") == 2
     assert not process.limits.alone
 
 
 async def test_a_spent_budget_is_told_and_refuses(process: Process) -> None:
     """Who ends the calls of a key hears its subject when the tokens are used up."""
-    ticket = await process.limits.admit("k")
+    ticket = await process.placed("k")
     process.limits.spent(ticket, 60)
     process.limits.spent(ticket, 40)
     assert await process.exhausted.get() == {"key/k"}
@@ -157,7 +213,7 @@ async def test_a_spent_budget_is_told_and_refuses(process: Process) -> None:
 async def test_a_budget_holds_without_the_ledger(process: Process, ledger: Fragile) -> None:
     """Tokens of an outage are counted in the process that sees them."""
     ledger.away = True
-    ticket = await process.limits.admit("k")
+    ticket = await process.placed("k")
     process.limits.spent(ticket, 100)
     assert await process.exhausted.get() == {"key/k"}
 
@@ -166,7 +222,7 @@ async def test_limits_of_an_operator_hold_at_once(process: Process, ledger: Frag
     """Here with the answer, elsewhere with the next renewal, and they can be taken back."""
     other = Process(ledger, "key/*: calls=2")
     await process.limits.change("key/k", Limits(calls=1))
-    await process.limits.admit("k")
+    await process.placed("k")
     assert (await process.refused()).reason is Reason.CALLS
     worker = asyncio.create_task(other.limits.run())
     while other.limits.rules.limits_of("key/k").calls != 1:
@@ -174,14 +230,14 @@ async def test_limits_of_an_operator_hold_at_once(process: Process, ledger: Frag
         other.now_s += 60
         other.limits._news.set()
     await process.limits.change("key/k", None)
-    await process.limits.admit("k")
+    await process.placed("k")
     await end([worker])
 
 
 async def test_closing_gives_everything_back(ledger: Fragile) -> None:
     """A process that ends in order leaves no place taken."""
     it = Process(ledger, "key/*: calls=2")
-    await it.limits.admit("k")
+    await it.placed("k")
     await it.limits.close()
     assert await ledger.usage() == [Usage("key/k", 0, 0)]
     assert it.limits.live == 0
@@ -190,6 +246,6 @@ async def test_closing_gives_everything_back(ledger: Fragile) -> None:
 async def test_closing_during_an_outage_raises_nothing(ledger: Fragile) -> None:
     """The places expire by themselves then."""
     it = Process(ledger, "key/*: calls=2")
-    await it.limits.admit("k")
+    await it.placed("k")
     ledger.away = True
     await it.limits.close()

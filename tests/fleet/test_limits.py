@@ -65,6 +65,7 @@ def test_a_model_counts_only_where_an_operator_named_it() -> None:
     rules = LimitRules.parse("model/voice: calls=4")
     assert [demand.subject for demand in rules.demands("k", "voice")] == ["key/k", "model/voice"]
     assert [demand.subject for demand in rules.demands("k", "x" * 500)] == ["key/k"]
+    assert rules.demands("k", "other", "voice") == rules.demands("k", "voice")
     assert rules.limits_of("model/other") == Limits()
 
 

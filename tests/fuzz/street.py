@@ -54,7 +54,7 @@ class Street:
 
     def __init__(self) -> None:
         self.link = FakeLink()
-        self.engine = Engine(TOKEN_KEYS, TRUNK_KEYS, ROUTE, OUR_CERTIFICATE, self.link.as_link())
+        self.engine = Engine(TOKEN_KEYS, TRUNK_KEYS, ROUTE, OUR_CERTIFICATE)
         self.wire = Wire()
         self.engine._trunk.socket = self.wire  # type: ignore[assignment]
         self.tagger = trunk.Tagger(TRUNK_KEYS)
@@ -71,7 +71,7 @@ class Street:
         """A new call from `address` to a backend of that format, until its data channel is open."""
         self.link.accepts = (audio_format,)
         offer = make_offer(role)
-        session = self.engine.create_call(offer, "whip", "")
+        session = self.engine.create_call(offer, "whip", "", self.link.as_link())
         caller = kind(offer, session.local_ufrag, session.local_password)
         self.callers[address] = caller
         caller.check()

@@ -127,7 +127,7 @@ def test_a_flood_of_client_hellos(run: Run) -> None:
         neighbour = await Neighbour.moves_in(street)
         for address in addresses(HOSTILE):
             offer = make_offer("server")
-            session = street.engine.create_call(offer, "whip", "")
+            session = street.engine.create_call(offer, "whip", "", street.link.as_link())
             caller = Knocker(offer, session.local_ufrag, session.local_password)
             caller.check()
             street.callers[address] = caller

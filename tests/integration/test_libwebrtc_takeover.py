@@ -15,7 +15,7 @@ from fleet.address import Address
 from loadtest.sound import silence
 from loadtest.target import Target
 from tests.integration.libwebrtc_caller import EVENTS, LibwebrtcCaller
-from tests.transceiver.caller import OUR_CERTIFICATE
+from tests.transceiver.caller import OUR_CERTIFICATE, FakeLink
 from tests.transceiver.test_engine import LOOPBACK, TRUNK_KEYS, make_engine  # noqa: F401 - a fixture
 from transceiver.engine import Engine
 from transceiver.session import Session
@@ -75,7 +75,7 @@ class Caller(LibwebrtcCaller):
 
     async def place(self, offer_sdp: str) -> str:
         checked = read_offer(offer_sdp)
-        self.session = self.engine.create_call(checked.offer, "whip", "")
+        self.session = self.engine.create_call(checked.offer, "whip", "", FakeLink().as_link())
         identity = LocalIdentity(
             self.session.local_ufrag,
             self.session.local_password,
@@ -123,7 +123,7 @@ async def test_a_call_by_libwebrtc_is_handed_over(
     there = await heir.start(LOOPBACK)
     state = caller.engine.hand_over(caller.session.call_id)
     assert state is not None
-    heir.adopt(read(write(state)), STOPPED_BEFORE)
+    heir.adopt(read(write(state)), FakeLink().as_link(), STOPPED_BEFORE)
     caller.relay.target = there
     await taken_over(caller, heir, sound)
     assert caller.messages == ["first", "third", "fourth"]
@@ -143,7 +143,7 @@ async def test_a_call_by_libwebrtc_outlives_a_crash(
     caller.relay.target = None  # dead
     heir = make_engine()
     there = await heir.start(LOOPBACK)
-    heir.adopt(read(write(state)), SECOND_OLD)
+    heir.adopt(read(write(state)), FakeLink().as_link(), SECOND_OLD)
     caller.relay.target = there
     await taken_over(caller, heir, sound)
     assert caller.messages == ["first", "second", "unasked", "second, again", "third", "fourth"]

@@ -242,9 +242,6 @@ class FakeLink:
         self.handles.append(FakeHandle(sink, self.echo))
         return cast(CallHandle, self.handles[-1])
 
-    def choose(self, session_json: str) -> ModelLink:
-        return self.as_link()
-
     def as_link(self) -> ModelLink:
         return cast(ModelLink, self)
 

@@ -16,8 +16,12 @@ from fleet.call_limits import CallLimits
 from fleet.ending import end
 from fleet.limits import LimitRules
 from fleet.memory_ledger import MemoryLedger
+from tests.transceiver.links import backend
+from transceiver.backends import Backends
 from transceiver.call_tickets import CallTickets
 from transceiver.engine import EngineRefusal
+from transceiver.link_errors import CallLimit
+from transceiver.model_link import ModelLink
 from transceiver.offer import Offer
 from transceiver.sidebands import Sidebands
 from transceiver.signaling.access import ApiKeys
@@ -41,10 +45,18 @@ RING = KeyRing(1, {1: bytes(range(32))})
 class FakeSession:
     """A call that holds its credentials and does nothing."""
 
-    def __init__(self, number: int, offer: Offer, surface: str, refusal: Exception | None) -> None:
+    def __init__(
+        self,
+        number: int,
+        offer: Offer,
+        surface: str,
+        link: ModelLink,
+        refusal: Exception | None = None,
+    ) -> None:
         self.call_id = f"rtc_{number}"
         self.offer = offer
         self.surface = surface
+        self.link: Any = link
         self.restarts = 0
         self.sidebands = Sidebands()
         self.from_sidebands: asyncio.Queue[str] = asyncio.Queue()
@@ -83,7 +95,10 @@ class FakeSession:
 
 
 class FakeEngine:
-    """The engine's interface over a dictionary. `full` and `refusal` make it say no."""
+    """The engine's interface over a dictionary. `full` and `refusal` make it say no.
+
+    Its calls count on their links, and one that is full takes no more.
+    """
 
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
@@ -106,13 +121,18 @@ class FakeEngine:
         """Tell `listener` of ended calls."""
         self._ended_listeners.append(listener)
 
-    def create_call(self, offer: Offer, surface: str, session_json: str) -> FakeSession:
-        """A new call, or the refusal of `full`."""
+    def create_call(
+        self, offer: Offer, surface: str, session_json: str, link: ModelLink
+    ) -> FakeSession:
+        """A new call, or the refusal of `full` or of the link."""
         if self.full:
             raise self.full
+        if link.max_calls and link.calls >= link.max_calls:
+            raise CallLimit("full")
         self._made += 1
         refusal = self.refusals.pop() if self.refusals else self.refusal
-        session = FakeSession(self._made, offer, surface, refusal)
+        session = FakeSession(self._made, offer, surface, link, refusal)
+        session.link.calls += 1
         session.call_id = self.new_id(self._made)
         self.session_jsons.append(session_json)
         self._live[session.call_id] = session
@@ -128,6 +148,7 @@ class FakeEngine:
         if session is None:
             return False
         session.sidebands.end()
+        session.link.calls -= 1
         self.ended.append((call_id, reason))
         for tell in self._ended_listeners:
             tell(call_id)
@@ -181,6 +202,7 @@ async def front_door(
     origins: Sequence[str] = ("*",),
     console: ConsolePage | None = None,
     limits: LimitRules | None = None,
+    backends: Backends | None = None,
     body_timeout_s: float = 10.0,
     idle_timeout_s: float = 20.0,
     max_connections: int = 100,
@@ -198,8 +220,9 @@ async def front_door(
     call_limits = CallLimits(MemoryLedger(), limits or LimitRules())
     worker = asyncio.create_task(call_limits.run())
     tickets = CallTickets(call_limits, engine)
+    choices = backends or Backends([backend("default")])
     app = make_app(
-        Intake(engine, FINGERPRINT, RELAYS, tickets),
+        Intake(engine, FINGERPRINT, RELAYS, choices, tickets),
         ApiKeys(keys),
         lambda: ring,
         status,

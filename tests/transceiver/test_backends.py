@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any, cast
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -13,32 +13,20 @@ from backends.echo import echo
 from backends.serve import BackendServer
 from fleet.address import Address
 from tests.backends.kit import linked, open_call, serving, soon
+from tests.transceiver.links import as_link, backend
 from transceiver.backend_list import BackendAddress
 from transceiver.backends import Backend, Backends, ShownBackend, UnknownBackend, wishes
-from transceiver.link_counters import LinkCounters
+from transceiver.breaker import ENOUGH_FAILURES, FIRST_PAUSE_S
 from transceiver.link_errors import BackendAbsent, CallLimit
-from transceiver.model_link import ModelLink
 from trunkline.v1 import model_pb2, model_pb2_grpc
 
 
-class Link:
-    """A link that is up or down as the test says."""
-
-    def __init__(
-        self, name: str, *, ready: bool = True, calls: int = 0, max_calls: int = 0
-    ) -> None:
-        self.backend = name
-        self.ready, self.calls, self.max_calls = ready, calls, max_calls
-        self.down_reason = "" if ready else "connection lost"
-        self.counters = LinkCounters(link_connects=1)
-
-
-def backend(name: str, weight: int = 1, **state: object) -> Backend:
-    return Backend(name, cast(ModelLink, Link(name, **state)), weight)  # type: ignore[arg-type]
-
-
 def spread(backends: Backends, calls: int = 100) -> Counter[str]:
-    return Counter(backends.choose("").backend for _ in range(calls))
+    return Counter(first(backends) for _ in range(calls))
+
+
+def first(backends: Backends, session: str = "") -> str:
+    return backends.choices(session)[0].backend.name
 
 
 def evenly(calls: int = 100) -> list[float]:
@@ -72,7 +60,7 @@ def test_what_a_person_may_choose_from() -> None:
         ("full", "full"),
         ("away", "away"),
     ]
-    named = Backend("lab", cast(ModelLink, Link("voice")))
+    named = Backend("lab", as_link("voice"))
     assert Backends([named]).shown == (ShownBackend("lab", "voice", "ready"),)
 
 
@@ -80,9 +68,9 @@ def test_why_there_is_none() -> None:
     """All away is BackendAbsent and says why of each; one there but full is CallLimit."""
     away, full = backend("a", ready=False), backend("b", calls=1, max_calls=1)
     with pytest.raises(BackendAbsent, match="a: connection lost"):
-        Backends([away]).choose("")
+        Backends([away]).choices("")
     with pytest.raises(CallLimit):
-        Backends([away, full]).choose("")
+        Backends([away, full]).choices("")
 
 
 @pytest.mark.parametrize(
@@ -101,20 +89,84 @@ def test_why_there_is_none() -> None:
 )
 def test_a_session_may_name_its_backend(session: str, chosen: str) -> None:
     """By our own member, or by a model that is a backend's name; other models change nothing."""
-    assert Backends([backend("echo"), backend("lab", 0)]).choose(session).backend == chosen
+    assert first(Backends([backend("echo"), backend("lab", 0)]), session) == chosen
 
 
 def test_an_unknown_backend_is_refused() -> None:
     """A name nobody has is told to the caller and not quoted."""
     with pytest.raises(UnknownBackend) as refusal:
-        Backends([backend("echo")]).choose('{"trunkline": {"backend": "secret"}}')
+        Backends([backend("echo")]).choices('{"trunkline": {"backend": "secret"}}')
     assert "secret" not in str(refusal.value)
 
 
-def test_a_named_backend_that_is_away_is_not_replaced() -> None:
-    """Who asked for a model does not get another one; opening on its link says that it is away."""
-    chosen = Backends([backend("echo"), backend("lab", ready=False)]).choose('{"model": "lab"}')
-    assert chosen.backend == "lab"
+@pytest.mark.parametrize(
+    ("lab", "refusal"),
+    [
+        (backend("lab", ready=False), BackendAbsent),
+        (backend("lab", calls=1, max_calls=1), CallLimit),
+    ],
+)
+def test_a_named_backend_is_not_replaced(lab: Backend, refusal: type[Exception]) -> None:
+    """Who asked for a model that is away or full does not get another one."""
+    with pytest.raises(refusal):
+        Backends([backend("echo"), lab]).choices('{"model": "lab"}')
+
+
+def test_all_who_may_take_a_call_are_in_order() -> None:
+    """Drawn by weight one after another; who did not answer a moment ago comes last."""
+    three = [backend("a", 1), backend("b", 2), backend("c", 1)]
+    draws = [0.0, 0.3]  # of b and c, then of all three
+    backends = Backends(three, draws.pop, lambda: 10.0)
+    assert [choice.backend.name for choice in backends.choices("")] == ["b", "a", "c"]
+    three[1].breaker.failed(10.0)
+    draws[:] = [0.6]
+    assert [choice.backend.name for choice in backends.choices("")] == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("session", "models"),
+    [
+        ("", [("echo",), ("voice",)]),
+        ('{"model": "gpt-realtime"}', [("echo", "gpt-realtime"), ("voice", "gpt-realtime")]),
+        ('{"model": "voice"}', [("voice",)]),
+        (
+            '{"model": "gpt-realtime", "trunkline": {"backend": "voice"}}',
+            [("voice", "gpt-realtime")],
+        ),
+        ('{"model": "echo", "trunkline": {"backend": "voice"}}', [("voice",)]),
+    ],
+)
+def test_a_call_counts_against_its_backend(session: str, models: list[tuple[str, ...]]) -> None:
+    """And against the model its session names, unless that is another backend's name."""
+    backends = Backends([backend("echo"), backend("voice")], lambda: 0.0)
+    assert [choice.models for choice in backends.choices(session)] == models
+
+
+def test_room_on_its_way_to_be_taken_is_given_to_nobody_else() -> None:
+    """A call that waits for the ledger keeps its place with the backend, and no longer."""
+    small, large = backend("small", max_calls=1), backend("large")
+    backends = Backends([small, large], lambda: 0.0)
+    assert first(backends) == "small"
+    with small.awaited():
+        assert first(backends) == "large"
+    assert first(backends) == "small"
+
+
+def test_one_call_asks_whether_a_backend_answers_again() -> None:
+    """Two were given it at the same time: the second is refused and not sent after the first."""
+    now_s = 0.0
+    lost = backend("lost")
+    backends = Backends([lost], now=lambda: now_s)
+    for _ in range(ENOUGH_FAILURES):
+        assert backends.ask(lost) is lost.link
+        lost.breaker.failed(now_s)
+    with pytest.raises(BackendAbsent):
+        backends.choices("")
+    now_s += FIRST_PAUSE_S
+    given = [backends.choices("")[0].backend for _ in range(2)]
+    assert backends.ask(given[0]) is lost.link
+    with pytest.raises(BackendAbsent):
+        backends.ask(given[1])
 
 
 def test_a_deep_session_does_no_harm() -> None:
@@ -149,16 +201,16 @@ async def test_a_lost_backend_takes_only_its_own_calls() -> None:
         port = leaves.port
         async with linked(port) as fragile:
             backends = Backends([Backend("steady", steady), Backend("fragile", fragile)])
-            kept, kept_sink = await open_call(backends.choose('{"model": "steady"}'), "kept")
-            _, lost_sink = await open_call(backends.choose('{"model": "fragile"}'), "lost")
+            kept, kept_sink = await open_call(steady, "kept")
+            _, lost_sink = await open_call(fragile, "lost")
             await leaves.stop()
             await lost_sink.until(lambda: lost_sink.losses == 1)
-            assert {backends.choose("") for _ in range(20)} == {steady}
+            assert {choice.backend.link for choice in backends.choices("")} == {steady}
             kept.send_audio(b"still here", 0, 960)
             await kept_sink.until(lambda: kept_sink.audio == [(b"still here", 960)])
             async with BackendServer(echo, Address("127.0.0.1", port)):
                 await soon(fragile.until_ready())
-                assert backends.choose('{"model": "fragile"}') is fragile
+                assert first(backends, '{"model": "fragile"}') == "fragile"
             assert kept.open
             assert kept_sink.losses == 0
 

@@ -62,9 +62,8 @@ class Relay:
 async def make_engine() -> AsyncIterator[Callable[..., Engine]]:
     engines: list[Engine] = []
 
-    def make(link: FakeLink | None = None, **options: int) -> Engine:
-        chosen = (link or FakeLink()).as_link()
-        engines.append(Engine(TOKEN_KEYS, TRUNK_KEYS, ROUTE, OUR_CERTIFICATE, chosen, **options))
+    def make(**options: int) -> Engine:
+        engines.append(Engine(TOKEN_KEYS, TRUNK_KEYS, ROUTE, OUR_CERTIFICATE, **options))
         return engines[-1]
 
     yield make
@@ -98,9 +97,9 @@ def relay(make_relay: Callable[[], Relay]) -> Relay:
     return make_relay()
 
 
-def make_call(engine: Engine) -> tuple[Session, Caller]:
+def make_call(engine: Engine, link: FakeLink | None = None) -> tuple[Session, Caller]:
     offer = make_offer()
-    session = engine.create_call(offer, "whip", "")
+    session = engine.create_call(offer, "whip", "", (link or FakeLink()).as_link())
     now = asyncio.get_running_loop().time()
     return session, Caller(offer, session.local_ufrag, session.local_password, now)
 
@@ -134,8 +133,10 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def connect(engine: Engine, relay: Relay, address: bytes = HOME) -> tuple[Session, Caller]:
-    session, caller = make_call(engine)
+async def connect(
+    engine: Engine, relay: Relay, address: bytes = HOME, link: FakeLink | None = None
+) -> tuple[Session, Caller]:
+    session, caller = make_call(engine, link)
     caller.check()
     await converse(relay, caller, lambda: "oai-events" in caller.opened, address)
     assert session.state is State.CONNECTED
@@ -307,9 +308,9 @@ async def test_calls_are_bounded_and_in_order(make_engine: Callable[..., Engine]
 
 async def test_an_absent_backend_leaves_no_call_behind(make_engine: Callable[..., Engine]) -> None:
     """The refusal of the link comes through, and every table is empty."""
-    engine = make_engine(FakeLink(ready=False))
+    engine = make_engine()
     with pytest.raises(BackendAbsent):
-        make_call(engine)
+        make_call(engine, FakeLink(ready=False))
     assert engine.calls() == [] and not engine._ufrags and len(engine._wheel) == 0
     await asyncio.wait_for(engine.idle(), 5)
 
@@ -317,8 +318,8 @@ async def test_an_absent_backend_leaves_no_call_behind(make_engine: Callable[...
 async def test_accepted_passes_the_backends_answer_on(make_engine: Callable[..., Engine]) -> None:
     """A refusal reaches signaling, which ends the call."""
     link = FakeLink()
-    engine = make_engine(link)
-    session, _ = make_call(engine)
+    engine = make_engine()
+    session, _ = make_call(engine, link)
     await session.accepted(1.0)
     link.handles[0].refusal = BackendAbsent("gone")
     with pytest.raises(BackendAbsent):
@@ -330,8 +331,8 @@ async def test_a_draining_engine_takes_no_calls_and_ends_them_in_time(
 ) -> None:
     """Without a deadline calls go on; with one they end `drained`."""
     link = FakeLink()
-    engine = make_engine(link)
-    make_call(engine)
+    engine = make_engine()
+    make_call(engine, link)
     assert engine.drain(0) == 1
     with pytest.raises(Draining):
         make_call(engine)
@@ -343,11 +344,11 @@ async def test_a_draining_engine_takes_no_calls_and_ends_them_in_time(
 async def test_a_drain_taken_back_ends_nobody(make_engine: Callable[..., Engine]) -> None:
     """Calls are taken again, and the deadline of the drain is off."""
     link = FakeLink()
-    engine = make_engine(link)
-    make_call(engine)
+    engine = make_engine()
+    make_call(engine, link)
     engine.drain(0.01)
     engine.undrain()
-    make_call(engine)
+    make_call(engine, link)
     assert engine._drain_timer is None
     assert [handle.closed for handle in link.handles] == ["", ""]
 
@@ -356,7 +357,7 @@ async def test_a_learned_bound_refuses_new_calls_and_ends_none(
     make_engine: Callable[..., Engine],
 ) -> None:
     """Below the live calls it keeps new ones out until enough have ended."""
-    engine = make_engine(FakeLink())
+    engine = make_engine()
     ended: list[str] = []
     engine.listen_ended(ended.append)
     (first, _), (second, _) = make_call(engine), make_call(engine)

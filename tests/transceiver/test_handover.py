@@ -19,7 +19,15 @@ from tests.transceiver.test_engine import (  # noqa: F401 - fixtures
 from transceiver.data_channels import DataChannels
 from transceiver.engine import Draining, Engine, TooManyCalls
 from transceiver.link_errors import BackendAbsent
-from transceiver.session_state import SECOND_OLD, STOPPED_BEFORE, Reserve, read, write
+from transceiver.session import Session
+from transceiver.session_state import (
+    SECOND_OLD,
+    STOPPED_BEFORE,
+    Reserve,
+    SessionState,
+    read,
+    write,
+)
 from transceiver.states import State
 
 EVENTS = "oai-events"
@@ -28,8 +36,8 @@ EVENTS = "oai-events"
 class Move:
     """Two engines, one relay, and a connected caller who is on the first."""
 
-    def __init__(self, first: Engine, second: Engine, second_link: FakeLink) -> None:
-        self.first, self.second, self.second_link = first, second, second_link
+    def __init__(self, first: Engine, second: Engine) -> None:
+        self.first, self.second, self.second_link = first, second, FakeLink()
 
     async def start(self) -> None:
         address = await self.first.start(LOOPBACK)
@@ -54,6 +62,10 @@ class Move:
     async def until(self, done: Callable[[], bool]) -> None:
         await converse(self.relay, self.caller, done)
 
+    def adopt(self, state: SessionState, reserve: Reserve = STOPPED_BEFORE) -> Session:
+        """Go on with the call on the second engine."""
+        return self.second.adopt(state, self.second_link.as_link(), reserve)
+
     def re_point(self) -> None:
         """What the relay does when it hears of the move."""
         self.relay.target = (self.there.host, self.there.port)
@@ -61,8 +73,7 @@ class Move:
 
 @pytest.fixture
 async def move(make_engine: Callable[..., Engine]) -> Move:  # noqa: F811
-    link = FakeLink()
-    made = Move(make_engine(), make_engine(link), link)
+    made = Move(make_engine(), make_engine())
     await made.start()
     return made
 
@@ -79,7 +90,7 @@ async def test_a_call_goes_on_elsewhere(move: Move) -> None:
     await move.talk()
     state = move.first.hand_over(move.session.call_id)
     assert state is not None
-    session = move.second.adopt(read(write(state)))
+    session = move.adopt(read(write(state)))
     move.re_point()
     await move.talk()
     sequences = [packet.sequence for packet in move.caller.heard]
@@ -100,7 +111,7 @@ async def test_the_old_owner_is_silent(move: Move) -> None:
     assert move.first.hand_over(move.session.call_id) is None
     assert move.session.state is State.ENDED
     assert (move.session.end_reason, move.session.addresses) == ("moved", (HOME,))
-    move.second.adopt(state)
+    move.adopt(state)
     move.re_point()
     await move.talk(1)
     assert not move.caller.closed
@@ -111,7 +122,7 @@ async def test_checks_and_restarts_reach_the_new_owner(move: Move) -> None:
     """The old ufrag still authenticates, and new credentials can be made."""
     state = move.first.hand_over(move.session.call_id)
     assert state is not None
-    session = move.second.adopt(state)
+    session = move.adopt(state)
     move.re_point()
     answered = len(move.caller.responses)
     move.caller.check()
@@ -128,7 +139,7 @@ async def test_the_caller_may_hang_up_there(move: Move) -> None:
     """A close_notify after the move ends the call at its new owner."""
     state = move.first.hand_over(move.session.call_id)
     assert state is not None
-    session = move.second.adopt(state)
+    session = move.adopt(state)
     move.re_point()
     await move.talk(1)
     await move.caller.hang_up()
@@ -149,7 +160,7 @@ async def test_a_message_under_way_arrives_once(move: Move) -> None:
     assert state.sctp is not None
     assert [chunk.data for chunk in state.sctp.unacknowledged] == [b"lost"]
     assert [message.data for message in state.sctp.unsent] == [b"not sent"]
-    move.second.adopt(state)
+    move.adopt(state)
     move.re_point()
     await move.until(lambda: len(move.caller.messages) == 2)
     await move.talk(1)
@@ -164,11 +175,11 @@ async def test_queued_sound_is_played_by_the_new_owner(move: Move) -> None:
     state = move.first.checkpoint(move.session.call_id)
     assert state is not None
     assert move.session.snapshot().queued_frames == len(state.audio.send.queue) == 9
-    moved = move.second.adopt(state)
+    moved = move.adopt(state)
     assert 8 <= moved.snapshot().queued_frames <= 9
     moved.end("hangup")
     other = replace(state, link=replace(state.link, audio_format=3))
-    assert move.second.adopt(other).snapshot().queued_frames == 0
+    assert move.adopt(other).snapshot().queued_frames == 0
 
 
 async def test_a_checkpoint_is_enough(move: Move) -> None:
@@ -182,7 +193,7 @@ async def test_a_checkpoint_is_enough(move: Move) -> None:
         await move.until(lambda n=number: len(move.caller.heard) == before + n + 1)  # type: ignore[misc]
     move.channels().send(EVENTS, "since")
     await move.until(lambda: move.caller.messages[-1][1] == "since")
-    session = move.second.adopt(read(write(state)), SECOND_OLD)
+    session = move.adopt(read(write(state)), SECOND_OLD)
     move.re_point()
     await move.talk(3)
     sequences = [packet.sequence for packet in move.caller.heard]
@@ -202,33 +213,29 @@ async def test_a_call_may_move_often(move: Move, reserve: Reserve) -> None:
     for number in range(10):
         state = engines[number % 2].hand_over(call_id)
         assert state is not None
-        engines[(number + 1) % 2].adopt(read(write(state)), reserve)
+        engines[(number + 1) % 2].adopt(read(write(state)), FakeLink().as_link(), reserve)
         move.relay.target = addresses[(number + 1) % 2]
         await move.talk(2)
 
 
 async def test_who_cannot_adopt(move: Move, make_engine: Callable[..., Engine]) -> None:  # noqa: F811
     """A full, draining or lonely engine, a call twice, an unknown cipher: refused, nothing kept."""
-    state = move.first.checkpoint(move.session.call_id)
+    state, link = move.first.checkpoint(move.session.call_id), FakeLink().as_link()
     assert state is not None
     with pytest.raises(ValueError, match="here already"):
-        move.first.adopt(state)
-    lonely, full, draining = (
-        make_engine(FakeLink(ready=False)),
-        make_engine(max_calls=0),
-        move.second,
-    )
+        move.first.adopt(state, link)
+    lonely, full, draining = make_engine(), make_engine(max_calls=0), move.second
     with pytest.raises(BackendAbsent):
-        lonely.adopt(state)
+        lonely.adopt(state, FakeLink(ready=False).as_link())
     assert not lonely.calls()
     with pytest.raises(TooManyCalls):
-        full.adopt(state)
+        full.adopt(state, link)
     bad = replace(state, dtls=replace(state.dtls, cipher="NULL"))
     with pytest.raises(ValueError, match="AES-GCM"):
-        draining.adopt(bad)
+        draining.adopt(bad, link)
     draining.drain()
     with pytest.raises(Draining):
-        draining.adopt(state)
+        draining.adopt(state, link)
     for engine in (lonely, full, draining):
         assert not engine.calls()
         assert not engine._ufrags

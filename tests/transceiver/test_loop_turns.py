@@ -9,6 +9,7 @@ from itertools import pairwise
 from fleet.ending import end
 from tests.transceiver.front_door import FakeSession, front_door
 from tests.transceiver.offers import real_offer
+from transceiver.model_link import ModelLink
 from transceiver.offer import Offer
 from transceiver.signaling.loop_turns import LoopTurns
 
@@ -82,9 +83,9 @@ async def test_offers_that_come_at_once_are_taken_one_a_turn() -> None:
     async with front_door() as door:
         create = door.engine.create_call
 
-        def noted(offer: Offer, surface: str, session_json: str) -> FakeSession:
+        def noted(offer: Offer, surface: str, session: str, link: ModelLink) -> FakeSession:
             made.append(media.count)
-            return create(offer, surface, session_json)
+            return create(offer, surface, session, link)
 
         door.engine.create_call = noted  # type: ignore[method-assign]
         with a_busy_socket() as media:

@@ -203,10 +203,10 @@ async def _open_unknown() -> None:
 async def test_a_pcm_call_over_the_trunk() -> None:
     """The whole engine: Opus up, PCM to the backend and back, Opus down, all in order."""
     link = FakeLink(accepts=(PCM16,))
-    engine = Engine(TOKEN_KEYS, TRUNK_KEYS, ROUTE, OUR_CERTIFICATE, link.as_link())
+    engine = Engine(TOKEN_KEYS, TRUNK_KEYS, ROUTE, OUR_CERTIFICATE)
     relay = Relay(await engine.start(LOOPBACK))
     try:
-        _, caller = await connect(engine, relay)
+        _, caller = await connect(engine, relay, link=link)
         for packet in speech(10):
             caller.say(packet)
         await converse(relay, caller, lambda: len(caller.heard) >= 10)

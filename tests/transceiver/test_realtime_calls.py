@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.transceiver.front_door import KEY, FrontDoor, front_door, problem
 from tests.transceiver.offers import real_offer
-from transceiver.backends import ShownBackend, UnknownBackend
+from transceiver.backends import ShownBackend
 from transceiver.link_errors import BackendAbsent
 from transceiver.signaling.console_page import ConsolePage, console_files
 from transceiver.signaling.form import FormError, read_form
@@ -206,8 +206,8 @@ async def test_errors_have_the_shape_openai_clients_read(door: FrontDoor) -> Non
 
 async def test_an_unknown_backend_is_the_callers_mistake(door: FrontDoor) -> None:
     """A session that names a backend nobody has gets 422, and no Retry-After."""
-    door.engine.full = UnknownBackend("nobody")
-    response = await door.post_sdp(CALLS, OFFER)
+    session = '{"trunkline": {"backend": "nobody"}}'
+    response = await post_form(door, SDP_FIELD, ("session", session, ""))
     refusal = await problem(response)
     assert (response.status, refusal["code"]) == (422, "unknown_backend")
     assert "Retry-After" not in response.headers

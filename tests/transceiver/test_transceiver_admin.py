@@ -13,12 +13,13 @@ from structlog.testing import capture_logs
 
 from fleet.address import Address
 from fleet.admin import serve
-from fleet.call_limits import CallLimits
+from fleet.call_limits import CallLimits, Ticket
 from fleet.errors import LeaseLost, StoreUnavailable
 from fleet.limits import LimitRules, Limits
 from fleet.memory_ledger import MemoryLedger
 from fleet.memory_store import MemoryStore
 from tests.transceiver.front_door import FakeEngine
+from tests.transceiver.links import as_link
 from tests.transceiver.offers import real_offer
 from transceiver.admin import SERVICE_NAME, TransceiverAdmin
 from transceiver.node import NodeKeeper
@@ -49,7 +50,7 @@ class Operator:
     def call_up(self, count: int) -> None:
         """Make live calls."""
         for _ in range(count):
-            self.engine.create_call(OFFER, "whip", "")
+            self.engine.create_call(OFFER, "whip", "", as_link())
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ async def test_undrain_is_a_drain_undone(operator: Operator) -> None:
 
 async def test_limits_are_shown_with_what_is_used(operator: Operator) -> None:
     """Every subject with a rule or with calls, its limits, and whether an operator set them."""
-    await operator.limits.admit("k_1")
+    await operator.limits.admit(Ticket("k_1"), [()])
     await operator.limits.change("model/voice", Limits(calls=3))
     shown = await operator.stub.ListLimits(admin_pb2.ListLimitsRequest())
     rows = [(s.subject, s.calls, s.live_calls, s.changed) for s in shown.subjects]

@@ -14,8 +14,11 @@ from aiohttp import ClientSession
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from backends.echo import echo
+from backends.serve import Call
 from fleet.admin_tls import BadCertificate
 from fleet.errors import AddressInUse
+from fleet.ledger import Usage
+from fleet.redis_ledger import RedisLedger
 from fleet.redis_store import RedisStore
 from tests.backends.kit import serving
 from tests.conftest import RedisServer, free_port
@@ -144,6 +147,63 @@ async def test_calls_hold_places_that_all_processes_see(redis_server: RedisServe
         await client.delete(other + await placed(client, other))
         stop.set()
         await asyncio.gather(*processes)
+
+
+async def test_a_backends_limit_holds_however_calls_came(redis_server: RedisServer) -> None:
+    """Two processes, two backends of one call each: nobody names one, and the third is refused."""
+    headers = {"Authorization": "Bearer key-one", "Content-Type": "application/sdp"}
+    cluster, stop = CLUSTER + 2, asyncio.Event()
+    async with (
+        serving(reporting) as voice,
+        serving(reporting) as lab,
+        ClientSession(headers=headers) as client,
+    ):
+        pair = [
+            settings_for(
+                redis_server,
+                cluster=cluster,
+                transceiver_backends=f"voice=127.0.0.1:{voice.port},lab=127.0.0.1:{lab.port}",
+                transceiver_limits="model/voice: calls=1; model/lab: calls=1",
+            )
+            for _ in range(2)
+        ]
+        processes = [asyncio.create_task(run(settings, stop)) for settings in pair]
+        one, other = (f"http://{settings.transceiver_http}" for settings in pair)
+        for settings in pair:
+            await until_serving(settings)
+        locations = [await placed(client, one), await placed(client, other)]
+        for url in (one, other):
+            async with client.post(f"{url}/whip", data=real_offer()) as refused:
+                assert refused.status == 429
+                assert refused.headers["Retry-After"]
+                assert (await refused.json(content_type=None))["code"] == "limit_calls"
+        assert await charged(redis_server, cluster) == {
+            "model/voice": Usage("model/voice", 1, 42),
+            "model/lab": Usage("model/lab", 1, 42),
+        }
+        await client.delete(one + locations[0])
+        locations[0] = await placed(client, other)
+        for location in locations:
+            await client.delete(other + location)
+        stop.set()
+        await asyncio.gather(*processes)
+
+
+async def reporting(call: Call) -> None:
+    """An echo that has used 42 tokens."""
+    call.report_usage(input_tokens=42)
+    await echo(call)
+
+
+async def charged(redis: RedisServer, cluster: int) -> dict[str, Usage]:
+    """What models use, once tokens were charged to two of them: that is done in lots."""
+    ledger = RedisLedger(redis.url, cluster)
+    while True:
+        found = {used.subject: used for used in await ledger.usage()}
+        models = {subject: used for subject, used in found.items() if subject.startswith("model/")}
+        if sum(used.tokens > 0 for used in models.values()) == 2:
+            await ledger.close()
+            return models
 
 
 async def placed(client: ClientSession, url: str) -> str:

@@ -1,8 +1,8 @@
 """From an offer to a call: what both HTTP surfaces have in common.
 
-    room here? ─▶ offer ─▶ limits of key and model ─▶ backend says yes ─▶ answer
-                                                        └─ does not answer, or says no: once more,
-                                                           while there are retries to spend
+    room here? ─▶ offer ─▶ backends ─▶ limits choose one ─▶ it says yes ─▶ answer
+                              ▲                              └─ no, or nothing: once more,
+                              └──────────────────────────────── while there are retries to spend
 
 The cheapest refusal comes first, because in a storm refusing is most of the work. Reading an
 offer, making a call and writing an answer each have a turn of the event loop to themselves
@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fleet.address import Address
+from fleet.call_limits import Ticket
 from fleet.limits import LimitReached
-from transceiver.backends import UnknownBackend
+from transceiver.backends import Backend, Backends, Choice, UnknownBackend
 from transceiver.call_tickets import CallTickets
 from transceiver.engine import Draining, TooManyCalls
-from transceiver.link_errors import BackendAbsent, BackendRefused, CallLimit
+from transceiver.link_errors import BackendAbsent, BackendRefused, CallLimit, LinkError
+from transceiver.model_link import ModelLink
 from transceiver.offer import Offer
 from transceiver.retry_budget import RetryBudget
 from transceiver.sidebands import Sidebands
@@ -31,7 +33,8 @@ from transceiver.signaling.offer_policy import CheckedOffer, OfferRefused, read_
 from transceiver.signaling.problem import Problem
 
 ACCEPT_TIMEOUT_S = 5.0  # for the backend to say yes or no to one call
-_RETRIED = frozenset({"backend_refused", "backend_absent"})
+# Full: others were faster, between the choice and the call.
+_RETRIED = frozenset({"backend_refused", "backend_absent", "backend_full"})
 
 
 class CallSession(Protocol):
@@ -81,8 +84,10 @@ class CallEngine(Protocol):
     def check_room(self) -> None:
         """Whether a call can be taken now. Raises TooManyCalls or Draining."""
 
-    def create_call(self, offer: Offer, surface: str, session_json: str) -> CallSession:
-        """A new call. Raises TooManyCalls, Draining, UnknownBackend, BackendAbsent, CallLimit."""
+    def create_call(
+        self, offer: Offer, surface: str, session_json: str, link: ModelLink
+    ) -> CallSession:
+        """A new call on that link. Raises TooManyCalls, Draining, BackendAbsent, CallLimit."""
 
     def find(self, call_id: str) -> CallSession | None:
         """The live call of that id."""
@@ -99,6 +104,16 @@ class PlacedCall:
     answer: str
 
 
+@dataclass(frozen=True)
+class _NewCall:
+    """A call that is asked for, and its ticket."""
+
+    ticket: Ticket
+    offer: Offer
+    surface: str
+    session_json: str
+
+
 class Intake:
     """Turns offers into calls. `fingerprint` is our certificate's SHA-256 in colon hex."""
 
@@ -107,11 +122,13 @@ class Intake:
         engine: CallEngine,
         fingerprint: str,
         relays: Sequence[Address],
+        backends: Backends,
         tickets: CallTickets,
         accept_timeout_s: float = ACCEPT_TIMEOUT_S,
     ) -> None:
         self.engine = engine
         self.relays = tuple(relays)
+        self._backends = backends
         self._tickets = tickets
         self._retries = RetryBudget()
         self._turns = LoopTurns()
@@ -129,8 +146,9 @@ class Intake:
         except OfferRefused as refused:
             raise Problem(refused.code, refused.detail) from None
         try:
-            async with self._tickets.ticket(key_id, session_json) as ticket:
-                session = await self._taken(checked.offer, surface, session_json)
+            with self._tickets.ticket(key_id) as ticket:
+                call = _NewCall(ticket, checked.offer, surface, session_json)
+                session = await self._taken(call)
                 self._tickets.bind(ticket, session.call_id)
         except LimitReached as reached:
             raise _over_limit(reached) from None
@@ -156,32 +174,44 @@ class Intake:
         except Draining:
             raise Problem("draining", "Try again; another server will answer.") from None
 
-    async def _taken(self, offer: Offer, surface: str, session_json: str) -> CallSession:
-        """A call that a backend has taken, at the first try or the second."""
+    async def _taken(self, call: _NewCall) -> CallSession:
+        """The call once a backend has taken it, at the first try or the second."""
         self._retries.earn()
+        choices = self._choices(call)
         try:
-            return await self._try(offer, surface, session_json)
+            return await self._try(call, choices)
         except Problem as problem:
             if problem.code not in _RETRIED or not self._retries.spend():
                 raise
-        return await self._try(offer, surface, session_json)
+        return await self._try(call, self._choices(call))
 
-    async def _try(self, offer: Offer, surface: str, session_json: str) -> CallSession:
-        await self._turns.mine()
-        self._check_room()  # again: the ledger took time
-        session = self._create(offer, surface, session_json)
+    async def _try(self, call: _NewCall, choices: Sequence[Choice]) -> CallSession:
+        session = await self._opened(call, choices)
         await self._until_accepted(session)
         return session
 
-    def _create(self, offer: Offer, surface: str, session_json: str) -> CallSession:
+    async def _opened(self, call: _NewCall, choices: Sequence[Choice]) -> CallSession:
+        with choices[0].backend.awaited():  # the one it gets, unless a limit is reached
+            backend = await self._tickets.admit(call.ticket, choices)
+        with backend.awaited():
+            await self._turns.mine()
+            self._check_room()  # again: the ledger took time
+            return self._open(call, backend)
+
+    def _choices(self, call: _NewCall) -> Sequence[Choice]:
         try:
-            return self.engine.create_call(offer, surface, session_json)
-        except UnknownBackend:
-            raise Problem("unknown_backend", "Leave it out, or name one that is there.") from None
-        except BackendAbsent:
-            raise Problem("backend_absent", "Try again in a moment.") from None
-        except CallLimit:
-            raise Problem("backend_full", "Try again when a call has ended.") from None
+            return self._backends.choices(call.session_json)
+        except LinkError as error:
+            raise _no_backend(error) from None
+
+    def _open(self, call: _NewCall, backend: Backend) -> CallSession:
+        try:
+            link = self._backends.ask(backend)
+            session = self.engine.create_call(call.offer, call.surface, call.session_json, link)
+        except LinkError as error:
+            raise _no_backend(error) from None
+        self._tickets.opened(call.ticket, session.call_id)
+        return session
 
     async def _until_accepted(self, session: CallSession) -> None:
         reason = "client_closed"  # if this request is cancelled
@@ -212,6 +242,14 @@ class Intake:
             session_id=secrets.randbits(62),
         )
         return write_answer(checked, identity, self.relays)
+
+
+def _no_backend(error: LinkError) -> Problem:
+    if isinstance(error, UnknownBackend):
+        return Problem("unknown_backend", "Leave it out, or name one that is there.")
+    if isinstance(error, CallLimit):
+        return Problem("backend_full", "Try again when a call has ended.")
+    return Problem("backend_absent", "Try again in a moment.")
 
 
 def _over_limit(reached: LimitReached) -> Problem:
