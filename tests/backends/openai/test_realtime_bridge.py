@@ -239,6 +239,20 @@ async def test_what_is_no_event_is_answered_here(upstream: UpstreamStandIn) -> N
         assert not caller.audio
 
 
+@pytest.mark.parametrize("kind", ["trunkline.client_report", "trunkline.", "trunkline.\ud800"])
+async def test_events_of_ours_end_here(upstream: UpstreamStandIn, kind: str) -> None:
+    """A foreign API does not know them: refused by the event's id, as it would, and not sent up."""
+    async with calling(upstream.url) as caller:
+        await caller.until_told("session.created")
+        caller.say(type=kind, event_id="mine", turn=1, rtt_ms=20)
+        error = (await caller.until_told("error"))["error"]
+        assert (error["code"], error["param"]) == ("invalid_value", "type")
+        assert error["event_id"] == "mine"
+        caller.say(type="response.create")
+        passed = [(await upstream.heard.get())["type"] for _ in range(2)]
+        assert passed == ["session.update", "response.create"]
+
+
 @given(st.text() | st.from_regex(r'\{"type": ?"[a-z_.]+", "[a-z_]+": ?[0-9\[\]{}"]{0,6}\}'))
 def test_any_text_is_translated(text: str) -> None:
     """Neither side can make the translator raise."""
@@ -246,6 +260,15 @@ def test_any_text_is_translated(text: str) -> None:
     translator.opening(text)
     for action in [*translator.from_caller(text), *translator.from_upstream(text)]:
         assert isinstance(action, ToUpstream | ToCaller | Sound | Silence)
+
+
+@pytest.mark.parametrize("member", ["type", "event_id"])
+def test_half_a_surrogate_pair_can_be_answered(member: str) -> None:
+    """JSON may bring one in either member that an answer repeats."""
+    event = {"type": "trunkline.x", member: "trunkline.\ud800"}
+    (action,) = Translator().from_caller(json.dumps(event))
+    assert isinstance(action, ToCaller)
+    assert action.text.encode()
 
 
 def test_an_item_that_paused_is_cut_where_it_was_heard() -> None:
