@@ -286,7 +286,7 @@ class Agent:
         self._tell(self._session.input_transcript_failed(turn.item_id, code, message))
         self._tell(self._session.failed(code, message))
         turn.record.failed = str(failure)
-        if self._manner.phrases.apology and self._turn is None:
+        if self._manner.phrases.apology and self._turn is None and self._session.active is None:
             self._say(self._manner.phrases.apology, turn.record)
         else:
             turn.record.final = True

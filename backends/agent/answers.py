@@ -146,7 +146,7 @@ class Answers:
             elif isinstance(piece, Sound):
                 await self.mouth.say(given.item_id, piece.pcm)
             elif isinstance(piece, ToolCall):
-                self._call_function(given, piece)
+                await self._call_function(given, piece)
             else:
                 failure = await self._end_item(given, piece)
         self._playing = None
@@ -163,9 +163,12 @@ class Answers:
         if finished.failure is not None:
             given.record.failed = str(finished.failure)
             await self._apologise(given, finished.failure)
+        await self._end_sound(given)
+        return finished.failure
+
+    async def _end_sound(self, given: Given) -> None:
         if given.item_id:
             await self.mouth.finish(given.item_id)
-        return finished.failure
 
     async def _apologise(self, given: Given, failure: ModelFailure) -> None:
         text = self._phrases.apology
@@ -180,7 +183,8 @@ class Answers:
         except (ModelFailure, TimeoutError):
             return  # the voice is gone too; the event says so
 
-    def _call_function(self, given: Given, call: ToolCall) -> None:
+    async def _call_function(self, given: Given, call: ToolCall) -> None:
+        await self._end_sound(given)
         _, events = self._session.function_call_started(call.name, call.call_id)
         self._tell(events)
         self._tell(self._session.function_call_delta(call.arguments))

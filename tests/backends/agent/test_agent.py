@@ -328,6 +328,18 @@ async def test_a_function_of_the_client() -> None:
     assert thinker.heard[1][-1] == {"role": "tool", "tool_call_id": "call_a", "content": "ok"}
 
 
+async def test_words_before_a_function_are_said_to_their_end() -> None:
+    """Less than a frame of them does not wait for the next answer."""
+    tool = {"type": "function", "name": "open_door", "parameters": {"type": "object"}}
+    thinker = Thinker([*words("Let me see."), *calls("open_door")])
+    chosen = models(think=thinker, speak=Speaker(ms_per_word=110))
+    async with talking_to(chosen, session={**SEMANTIC, "tools": [tool]}) as phone:
+        phone.speak()
+        await phone.heard("response.done")
+        await phone.heard("output_audio_buffer.stopped")
+    assert len(phone.frames) == 17  # 330 ms
+
+
 async def test_a_function_of_the_client_after_words() -> None:
     """What is said after it is another turn, and the one before is over, though still heard."""
     tool = {"type": "function", "name": "open_door", "parameters": {"type": "object"}}
@@ -463,6 +475,21 @@ async def test_speech_that_cannot_be_written_down(broken: Writer) -> None:
     assert error["error"]["code"] in ("stt_down", "stt_timeout")
     assert record["failed"].startswith("stt")
     assert speaker.spoken == [Phrases().apology]
+
+
+async def test_speech_that_cannot_be_written_down_during_an_answer() -> None:
+    """Nobody apologises over it; the turn is told all the same."""
+    listen_on = {"type": "semantic_vad", "interrupt_response": False}
+    session = {"type": "realtime", "audio": {"input": {"turn_detection": listen_on}}}
+    writer = Writer("Hello.", ModelFailure("stt", "down"))
+    thinker = Thinker([*words("This is a long answer."), None])
+    async with talking_to(models(hear=writer, think=thinker), session=session) as phone:
+        phone.speak()
+        await phone.told(1, final=False)
+        phone.speak()
+        record = await phone.told(2, final=True)
+    assert record["failed"] == "stt: down"
+    assert len(phone.named("response.created")) == 1
 
 
 @pytest.mark.parametrize(
