@@ -118,13 +118,16 @@ export class Call {
     this.#farewell = reason;
   }
 
-  /** The way to the server as this browser sees it: { rttMs, jitterBufferMs }, the wait since last asked. */
-  async legs() {
+  /**
+   * The way to the server as this browser sees it: { rttMs, jitterBufferMs }, the wait in the mean since the last turn
+   * that was over; `isOver`: this one is.
+   */
+  async legs(isOver) {
     const report = await this.pc.getStats().catch(() => null);
     if (!report) return { rttMs: null, jitterBufferMs: null };
     const summary = summarise(report, null);
     const legs = legsOf(summary, this.#legStats);
-    this.#legStats = summary;
+    if (isOver) this.#legStats = summary;
     return legs;
   }
 

@@ -131,15 +131,18 @@ export class Dialogue {
     if (error?.event_id === `${OWN_EVENT_ID}report` && error.param === "type") this.#mayReport = false;
   }
 
-  async turnEnded(event) {
-    const turn = readTurn(event);
+  /** The answer begins to be heard, or the turn is over: only then is the way of its sound known here. */
+  async turnTold(event) {
+    const turn = this.turns.take(readTurn(event));
+    const { isFinal } = turn;
     const askedMs = this.#asked.get(turn.responseId);
     const heardMs = this.conversation.firstHeardMs(turn.responseId);
     if (askedMs !== undefined && heardMs !== null) turn.answeredMs = Math.max(0, heardMs - askedMs);
-    this.turns.add(turn);
     this.#turnChanged(turn);
-    turn.client = await this.#call.legs();
-    this.#report(turn);
+    const client = await this.#call.legs(isFinal);
+    if (turn.isFinal !== isFinal) return; // it was told once more meanwhile, and looked at then
+    turn.client = client;
+    if (isFinal) this.#report(turn);
     this.#turnChanged(turn);
   }
 
@@ -188,7 +191,7 @@ const OWN = {
   "response.created"({ response }) { this.responseBegan(response?.id); },
   "output_audio_buffer.cleared"({ response_id: id }) { this.cleared(id); },
   "conversation.item.truncated"({ item_id: id }) { this.truncated(id); },
-  "trunkline.turn"(event) { this.turnEnded(event); },
+  "trunkline.turn"(event) { this.turnTold(event); },
   error({ error }) { this.refused(error); },
 };
 

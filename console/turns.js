@@ -1,5 +1,7 @@
 // The turns of a call, out of `trunkline.turn` events (backends/agent/stages.py). Pure.
 //
+// A turn is told when its answer begins to leave, and once more when it is over; the number is the same.
+//
 //   your last sound ─ network in ─▶ voiced ─▶ … ─▶ out ─ network out ─▶ the first sound of the answer
 //   0                               stages_ms count from here
 //
@@ -26,6 +28,7 @@ export function readTurn(event) {
     tools: Array.isArray(event.tools) ? event.tools.slice(0, 8).map(text).filter(Boolean) : [],
     isInterrupted: event.interrupted === true,
     failed: text(event.failed),
+    isFinal: event.final !== false, // nothing more will be told of it
     network: legs(event.network), // as the server sees it: round trip, wait in its receive buffer
     client: legs(null), // as this browser sees it
     silentAfterMs: null, // when interrupted: from the caller's voice to silence in this browser
@@ -63,18 +66,26 @@ export class Turns {
   count = 0;
   #totals = new Map();
 
-  add(turn) {
+  /** Take a turn as it was told: a new one, or more of one that is there. The turn as it is kept. */
+  take(told) {
+    const known = told.number === null ? undefined : this.list.findLast(({ number }) => number === told.number);
+    if (known) renew(known, told);
+    else this.#add(told);
+    this.note(known ?? told);
+    return known ?? told;
+  }
+
+  #add(turn) {
     this.list.push(turn);
     this.count += 1;
     if (this.list.length > TURN_LIMIT) this.list.shift();
-    this.note(turn);
   }
 
   /** A turn's time became known, or better known. */
   note(turn) {
     const totalMs = voiceToVoiceMs(turn);
-    if (totalMs === null || turn.failed) return; // an apology is quick, and no answer
-    this.#totals.set(turn, totalMs);
+    if (totalMs === null || turn.failed) this.#totals.delete(turn); // an apology is quick, and no answer
+    else this.#totals.set(turn, totalMs);
     if (this.#totals.size > TOTAL_LIMIT) this.#totals.delete(this.#totals.keys().next().value);
   }
 
@@ -97,6 +108,13 @@ export function median(values) {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** What the server knows now, in the place of what it knew; what this browser saw stays. */
+function renew(turn, told) {
+  const { client, silentAfterMs, answeredMs } = turn;
+  const isInterrupted = turn.isInterrupted || told.isInterrupted;
+  Object.assign(turn, told, { client, silentAfterMs, answeredMs, isInterrupted });
 }
 
 function legs(members) {

@@ -131,6 +131,7 @@ class Agent:
                 async for event in self._call.events():
                     await self._hear(event)
             finally:
+                self._answers.end()
                 self._listener.close()
                 if self._idle_timer is not None:
                     self._idle_timer.cancel()
@@ -285,9 +286,10 @@ class Agent:
         self._tell(self._session.input_transcript_failed(turn.item_id, code, message))
         self._tell(self._session.failed(code, message))
         turn.record.failed = str(failure)
-        if self._manner.phrases.apology and self._turn is None:
+        if self._manner.phrases.apology and self._turn is None and self._session.active is None:
             self._say(self._manner.phrases.apology, turn.record)
         else:
+            turn.record.final = True
             self._publish(turn.record)
 
     # Words while the caller speaks.
@@ -409,11 +411,12 @@ class Agent:
 
     def _publish(self, record: TurnRecord) -> None:
         record.network = NetworkLegs.between(self._network, self._call.network)
-        self._network = self._call.network
         shown = record.shown()
-        log.info("turn", call_id=self._call.id, **shown)
-        self._metrics.note(record)
         self._tell(self._session.turn_told(shown))
+        if record.final:
+            self._network = self._call.network
+            log.info("turn", call_id=self._call.id, **shown)
+            self._metrics.note(record)
 
     def _note_client(self, network: NoteClientNetwork) -> None:
         legs_ms = {

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from backends.agent.errands import Errands
+from backends.agent.given import Given, Publish
 from backends.agent.models import ModelFailure, Models, TokenUsage, ToolCall
 from backends.agent.mouth import Mouth
 from backends.agent.played import FRAME_MS
@@ -25,7 +26,6 @@ from backends.realtime import InputTokens, OutputTokens, RealtimeSession, Server
 from backends.realtime.responses import Reason, Response
 
 Tell = Callable[[Sequence[ServerEvent]], None]
-Publish = Callable[[TurnRecord], None]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Phrases:
 class Answers:
     """The answers of one call.
 
-    `tell` sends events to the client, `publish` takes turn records, `on_quiet` is called when the
-    caller has heard an answer to its end.
+    `tell` sends events to the client, `publish` takes turn records (see `Given`), `on_quiet` is
+    called when the caller has heard an answer to its end.
     """
 
     def __init__(
@@ -68,11 +68,8 @@ class Answers:
         self._limits = limits
         self._on_quiet = on_quiet
         self._making: dict[Reply, asyncio.Task[None]] = {}
-        self._reply: Reply | None = None  # the one that is given
-        self._record: TurnRecord | None = None  # of its turn, until published
-        self._playing: asyncio.Task[None] | None = None
-        self._first_frame: int | None = None  # of the answer that is given
-        self._item_id = ""
+        self._given: Given | None = None  # the latest
+        self._playing: asyncio.Task[None] | None = None  # as long as more of it is to be said
 
     @property
     def busy(self) -> bool:
@@ -95,15 +92,19 @@ class Answers:
             making.cancel()
 
     def give(self, reply: Reply, record: TurnRecord) -> None:
-        """Say the answer; the one that was being given must have ended or been stopped."""
+        """Say the answer; the one before must be made or stopped.
+
+        If that one is still heard, its turn is over all the same: this is the next.
+        """
         if self._session.active is None:
             self._tell(self._session.response_created())
         assert self._session.active is not None  # noqa: S101 - it was just created
         record.response_id = self._session.active.id
-        self._reply, self._record, self._first_frame = reply, record, None
-        self._item_id = ""
+        if self._given is not None:
+            self._given.over()
+        self._given = given = Given(reply, record, self._publish)
         reply.keep()
-        self._playing = self._errands.run(self._play(reply), "playing")
+        self._playing = self._errands.run(self._play(given), "playing")
 
     def stop(self, reason: Reason) -> Coroutine[None, None, None]:
         """Give up the answer that is given or heard now; what is returned makes silence of it.
@@ -114,118 +115,107 @@ class Answers:
         playing, self._playing = self._playing, None
         if playing is not None:
             playing.cancel()
-        if self._reply is not None:
-            self.discard(self._reply)
-        return self._silence(reason, self._session.active, self._record)
+        if self._given is not None:
+            self.discard(self._given.reply)
+            self._given.over(interrupted=True)
+        return self._silence(reason, self._session.active, self._usage())
 
-    async def _silence(
-        self, reason: Reason, response: Response | None, record: TurnRecord | None
-    ) -> None:
+    def end(self) -> None:
+        """The call has ended, and with it the turn."""
+        if self._given is not None:
+            self._given.over(interrupted=True)
+
+    async def _silence(self, reason: Reason, response: Response | None, usage: Usage) -> None:
         heard = await self.mouth.stop() if self.mouth.speaking else {}
         if response is not None and self._session.active is response:
-            self._tell(self._session.response_done("cancelled", self._usage(), reason=reason))
+            self._tell(self._session.response_done("cancelled", usage, reason=reason))
         self._tell(self._session.output_cleared(heard))
-        if record is not None and self._record is record:
-            record.interrupted = True
-            self._close_record()
 
     def hear(self, playout: Playout) -> None:
         """The transceiver says how far it is."""
         self.mouth.hear(playout)
-        first = self._first_frame
-        if self._record is not None and first is not None and playout.sent > first:
-            self._record.stamps.note("out", time.monotonic())
-            if self._playing is None:
-                self._close_record()
+        if self._given is not None:
+            self._given.left(playout.sent, time.monotonic())
 
-    async def _play(self, reply: Reply) -> None:
+    async def _play(self, given: Given) -> None:
         failure: ModelFailure | None = None
-        async for piece in reply.pieces():
+        async for piece in given.reply.pieces():
             if isinstance(piece, Words):
-                self._begin_item()
+                self._begin_item(given)
                 self._tell(self._session.message_delta(piece.text))
             elif isinstance(piece, Sound):
-                await self.mouth.say(self._item_id, piece.pcm)
+                await self.mouth.say(given.item_id, piece.pcm)
             elif isinstance(piece, ToolCall):
-                self._call_function(piece)
+                await self._call_function(given, piece)
             else:
-                failure = await self._end_item(piece)
+                failure = await self._end_item(given, piece)
         self._playing = None
-        self._done(failure)
-        self._errands.run(self._quiet(), "quiet")
+        self._done(given, failure)
+        self._errands.run(self._quiet(given), "quiet")
 
-    def _begin_item(self) -> None:
-        if not self._item_id:
-            self._item_id, events = self._session.message_started()
+    def _begin_item(self, given: Given) -> None:
+        if not given.item_id:
+            given.item_id, events = self._session.message_started()
             self._tell(events)
 
-    async def _end_item(self, finished: Finished) -> ModelFailure | None:
+    async def _end_item(self, given: Given, finished: Finished) -> ModelFailure | None:
         """Say what is left, or that we are sorry."""
         if finished.failure is not None:
-            await self._apologise(finished.failure)
-        if self._item_id:
-            await self.mouth.finish(self._item_id)
+            given.record.failed = str(finished.failure)
+            await self._apologise(given, finished.failure)
+        await self._end_sound(given)
         return finished.failure
 
-    async def _apologise(self, failure: ModelFailure) -> None:
+    async def _end_sound(self, given: Given) -> None:
+        if given.item_id:
+            await self.mouth.finish(given.item_id)
+
+    async def _apologise(self, given: Given, failure: ModelFailure) -> None:
         text = self._phrases.apology
-        if not text or failure.stage == "tts" or self._first_frame is not None:
+        if not text or failure.stage == "tts" or given.sounds:
             return
-        self._begin_item()
+        self._begin_item(given)
         self._tell(self._session.message_delta(text))
         try:
             async with asyncio.timeout(self._limits.first_sound_s):
                 async for pcm in self._models.speak.speak(self._call_id, text):
-                    await self.mouth.say(self._item_id, pcm)
+                    await self.mouth.say(given.item_id, pcm)
         except (ModelFailure, TimeoutError):
             return  # the voice is gone too; the event says so
 
-    def _call_function(self, call: ToolCall) -> None:
+    async def _call_function(self, given: Given, call: ToolCall) -> None:
+        await self._end_sound(given)
         _, events = self._session.function_call_started(call.name, call.call_id)
         self._tell(events)
         self._tell(self._session.function_call_delta(call.arguments))
         self._tell(self._session.output_done())
-        self._item_id = ""
+        given.item_id = ""
 
-    def _done(self, failure: ModelFailure | None) -> None:
+    def _done(self, given: Given, failure: ModelFailure | None) -> None:
         usage = self._usage()
         if failure is None:
             self._tell(self._session.response_done("completed", usage))
         else:
             error = (f"{failure.stage}_{failure.reason}", "A model of the agent failed.")
             self._tell(self._session.response_done("failed", usage, error=error))
-            if self._record is not None:
-                self._record.failed = str(failure)
-        record = self._record
-        if record is not None and (self._first_frame is None or record.stamps.out is not None):
-            self._close_record()
+        if not given.sounds:
+            given.over()
 
-    async def _quiet(self) -> None:
+    async def _quiet(self, given: Given) -> None:
         """Wait until the caller has heard all."""
         while self.mouth.speaking and self._playing is None:  # noqa: ASYNC110 - time itself
             await asyncio.sleep(self.mouth.quiet_at_s - time.monotonic())
         if self._playing is None:
             self._tell(self._session.output_stopped())
+            given.over()
             self._on_quiet()
 
-    def _close_record(self) -> None:
-        record, self._record = self._record, None
-        if record is None or self._reply is None:
-            return
-        for stage, at_s in asdict(self._reply.stamps).items():
-            if at_s is not None:
-                record.stamps.note(stage, at_s)
-        record.tools = list(self._reply.tools_run)
-        self._publish(record)
-
     def _frame_sent(self, item_id: str) -> None:
-        if self._first_frame is None:
-            self._first_frame = self.mouth.sent_frames - 1
-            if self._record is not None:
-                self._record.stamps.note("sent", time.monotonic())
+        if self._given is not None and not self._given.sounds:
+            self._given.sent(self.mouth.sent_frames - 1, time.monotonic())
         self._tell(self._session.audio_sent(item_id, FRAME_MS))
 
     def _usage(self) -> Usage:
-        tokens = self._reply.usage if self._reply is not None else TokenUsage()
+        tokens = self._given.reply.usage if self._given is not None else TokenUsage()
         read = InputTokens(text=tokens.read, cached=tokens.cached)
         return Usage(read, OutputTokens(text=tokens.written))

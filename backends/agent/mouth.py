@@ -7,6 +7,7 @@ when the last of it will have been heard.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ class Mouth:
         self._played = Played()
         self._frame_bytes = FRAME_MS * bytes_per_ms
         self._rest = bytearray()  # less than a frame
+        self._silencing = asyncio.Lock()  # held from a clear to its answer
         self.quiet_at_s = 0.0
 
     @property
@@ -55,8 +57,12 @@ class Mouth:
         return self._played.unfinished(self._played.total - waiting)
 
     async def say(self, item_id: str, pcm: bytes) -> None:
-        """Send sound of an item, all but less than a frame. Raises CallOver."""
-        self._rest += pcm
+        """Send sound of an item, all but less than a frame. Raises CallOver.
+
+        While silence is made it waits: where frames are counted from is known only then.
+        """
+        async with self._silencing:
+            self._rest += pcm
         while len(self._rest) >= self._frame_bytes:
             frame = bytes(self._rest[: self._frame_bytes])
             del self._rest[: self._frame_bytes]
@@ -79,8 +85,10 @@ class Mouth:
         """Be silent now: of each item cut, how many milliseconds were heard. Raises CallOver."""
         self._rest.clear()
         self.quiet_at_s = 0.0
-        playout = await self._call.clear()
-        return self._played.cut(playout.sent)
+        async with self._silencing:
+            playout = await self._call.clear()
+            self.quiet_at_s = 0.0  # reports that came meanwhile counted what is cleared now
+            return self._played.cut(playout.sent)
 
     async def _send(self, item_id: str, frame: bytes) -> None:
         await self._call.send_audio(frame, FRAME_TICKS)

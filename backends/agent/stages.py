@@ -65,7 +65,10 @@ class NetworkLegs:
 
 @dataclass
 class TurnRecord:
-    """One turn as it is told to the log, the metrics and the page."""
+    """One turn as it is told to the log, the metrics and the page.
+
+    It is told to the page as soon as the answer begins to leave, and once more when it is `final`.
+    """
 
     number: int
     stamps: Stamps = field(default_factory=Stamps)
@@ -74,9 +77,10 @@ class TurnRecord:
     speculative: bool = False  # the answer that was given had been begun before `ended`
     discarded: int = 0  # answers begun and thrown away
     tools: list[str] = field(default_factory=list)
-    interrupted: bool = False
+    interrupted: bool = False  # not heard to its end: spoken over, stopped, hung up on
     failed: str = ""
     network: NetworkLegs = field(default_factory=NetworkLegs)
+    final: bool = False  # nothing more will come of it
 
     def after_voiced_ms(self) -> dict[str, float]:
         """Each stage that happened, in ms after the caller's last voiced packet."""
@@ -93,6 +97,7 @@ class TurnRecord:
         """The members of the `trunkline.turn` event."""
         return {
             "turn": self.number,
+            "final": self.final,
             "item_id": self.item_id or None,
             "response_id": self.response_id or None,
             "stages_ms": self.after_voiced_ms(),

@@ -64,6 +64,8 @@ class Bridge:
         self._upstream = upstream
         self._translator = Translator()
         self._mouth = Mouth(call, self._on_frame, bytes_per_ms=BYTES_PER_MS)
+        self._errands = Errands(call)
+        self._speaking: asyncio.Task[None] | None = None
         self._waiting: deque[Sound | SoundEnds] = deque()
         self._waiting_bytes = 0
         self._came = asyncio.Event()
@@ -73,10 +75,10 @@ class Bridge:
 
     async def run(self) -> None:
         """Carry the call until it ends. Raises UpstreamFailure."""
-        async with Errands(self._call) as errands:
+        async with self._errands:
             await self._do(self._translator.opening(self._call.session_json))
             listening = asyncio.ensure_future(self._listen())
-            errands.run(self._speak(), "voice")
+            self._begin_to_speak()
             hearing = asyncio.ensure_future(self._hear())
             try:
                 await asyncio.wait([listening, hearing], return_when=asyncio.FIRST_COMPLETED)
@@ -128,6 +130,12 @@ class Bridge:
         self._waiting_bytes += size_bytes
         self._came.set()
 
+    def _begin_to_speak(self) -> None:
+        """Say what waits and what comes, from here on; nothing that was being said."""
+        if self._speaking is not None:
+            self._speaking.cancel()
+        self._speaking = self._errands.run(self._speak(), "voice")
+
     async def _speak(self) -> None:
         while True:
             while not self._waiting:
@@ -165,9 +173,9 @@ class Bridge:
         self._waiting_bytes = 0
         self._silenced = self._newest
         playing, self._playing = self._playing, ""
-        self._came.set()
         if not playing:
             return
+        self._begin_to_speak()  # the frame that waits for credit would follow the clear
         heard_ms = await self._mouth.stop()
         if cut_short:  # all that was sent was heard, but more would have come
             heard_ms.setdefault(cut_short, self._item_frames * 20)

@@ -3,6 +3,7 @@
 Over WebRTC sound is media and the server knows what was heard; over WebSocket sound is events and
 the client tells. So on the way up `output_audio_buffer.clear` is ours to obey and formats are ours
 to choose; on the way down sound becomes media, and a caller who begins to speak silences us.
+Our own events (`trunkline.…`) no such API knows: they are refused here, as it would refuse them.
 Everything else passes as it is.
 """
 
@@ -17,8 +18,9 @@ from typing import Any
 
 from backends.realtime import ServerEvent, to_text
 from backends.realtime.events import server_event
-from backends.realtime.refusals import Refusal
+from backends.realtime.refusals import MAX_QUOTED_CHARS, Refusal
 
+OURS = "trunkline."  # how the types of our own events begin
 BYTES_PER_MS = 48  # 16-bit mono at 24 kHz, the one PCM of the API
 _PCM = {"type": "audio/pcm", "rate": 24000}
 _SOUND = {"response.output_audio.delta", "response.audio.delta"}  # GA, and the beta's name
@@ -79,12 +81,16 @@ class Translator:
         """An event of the caller. Never raises; what is no event is answered here."""
         event = _object(text)
         if event is None:
-            refusal = Refusal("invalid_json", "The event is not a JSON object.")
-            return [_down(server_event("error", error=refusal.shown()))]
-        if event.get("type") == "output_audio_buffer.clear":
+            return [_refused(Refusal("invalid_json", "The event is not a JSON object."))]
+        kind = event.get("type")
+        if isinstance(kind, str) and kind.startswith(OURS):
+            message = f"Invalid value: '{kind[:MAX_QUOTED_CHARS]}'. This backend has no such event."
+            refusal = Refusal("invalid_value", message, "type")
+            return [_refused(refusal.about(event.get("event_id")))]
+        if kind == "output_audio_buffer.clear":
             return [Silence()]
         session = event.get("session")
-        if event.get("type") == "session.update" and isinstance(session, dict):
+        if kind == "session.update" and isinstance(session, dict):
             return [_up({**event, "session": _session(session)})]
         return [ToUpstream(text)]
 
@@ -128,7 +134,12 @@ def _up(event: Mapping[str, Any]) -> ToUpstream:
 
 
 def _down(event: ServerEvent) -> ToCaller:
-    return ToCaller(to_text(event))
+    # In ASCII: half a surrogate pair, which JSON may bring, cannot be sent otherwise.
+    return ToCaller(json.dumps(event, separators=(",", ":")))
+
+
+def _refused(refusal: Refusal) -> ToCaller:
+    return _down(server_event("error", error=refusal.shown()))
 
 
 def _object(text: str) -> dict[str, Any] | None:

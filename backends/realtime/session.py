@@ -375,7 +375,10 @@ class RealtimeSession(ResponseEvents):
         )
 
     def turn_told(self, record: Mapping[str, Any]) -> list[ServerEvent]:
-        """Where the milliseconds of a turn went; the client may report its own on it."""
+        """Where the milliseconds of a turn went; the client may report its own on it.
+
+        The same turn may be told again, in the place of what was known of it.
+        """
         return [self._turns_told.tell(record)]
 
     def rate_limits(self, limits: Sequence[Mapping[str, Any]]) -> list[ServerEvent]:

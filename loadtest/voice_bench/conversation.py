@@ -88,7 +88,7 @@ async def take_turn(caller: TalkingCaller, events: Events, utterance: Utterance)
         turn.voice_ms = 1000 * (first.first_s - said.ended_s)
         turn.packets_ms = 1000 * (first.came_s - said.left_s)
         await caller.quiet(QUIET_S, LONGEST_ANSWER_S)
-    await _until(lambda: events.named(TURN, since))
+    await _until(lambda: _finals(events, since))
     _read_events(turn, events, since)
     return turn
 
@@ -116,9 +116,14 @@ async def interrupt(
 def _read_events(turn: TurnHeard, events: Events, since: int) -> None:
     turn.ends = len(events.named(COMMITTED, since))
     turn.written = " ".join(event["transcript"] for event in events.named(TRANSCRIPT, since))
-    records = [event for event in events.named(TURN, since) if event["response_id"]]
+    records = [event for event in _finals(events, since) if event["response_id"]]
     if records:
         turn.stages_ms = records[-1]["stages_ms"]
+
+
+def _finals(events: Events, since: int) -> list[dict[str, Any]]:
+    """Turns that are over: what is told of a turn before may lack a stage."""
+    return [event for event in events.named(TURN, since) if event["final"]]
 
 
 def _read_interruption(

@@ -24,6 +24,10 @@ pytestmark = [
 ]
 
 TURNS = "window.trunkline.turns"
+TOLD = """window.trunkline.log.filter((line) => line.includes('"type":"trunkline.turn"'))"""
+REPORTS = (
+    """window.trunkline.log.filter((line) => line.includes('"type":"trunkline.client_report"'))"""
+)
 MARKUP = "<img src=x onerror=document.title='owned'> & <b>bold</b>"
 
 
@@ -63,8 +67,11 @@ async def test_a_turn_is_written_down_and_taken_apart(tmp_path: Path) -> None:
         await call(page)
         await until(page, f"{text_of('#transcript .user.partial .words')}.includes('What is')")
         await until(page, f"{text_of('#transcript .user:not(.partial) .words')} === {QUESTION!r}")
-        await until(page, f"{TURNS}.length === 1 && {TURNS}[0].client.rttMs !== null")
         await until(page, "window.trunkline.phase === 'listening'")
+        await until(
+            page, f"{REPORTS}.length === 1"
+        )  # so the turn is over, and nothing of it changes
+        assert await page.evaluate(f"{TURNS}[0].client.rttMs") is not None
         assert "raining in Berlin" in await page.inner_text("#transcript .agent .said")
         await keep_picture(page, "turn")
         await _check_waterfall(page)
@@ -126,6 +133,26 @@ async def _check_sizes(page: Page) -> None:
             await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             await keep_picture(page, f"turn-{width}-{scheme}")
+
+
+async def test_the_waterfall_stands_while_the_answer_is_spoken(tmp_path: Path) -> None:
+    """The stages up to the first sound are drawn at once; what is reported waits for the end."""
+    async with serving(words(LONG)) as agent, talking(agent, tmp_path) as page:
+        await call(page)
+        await until(page, "window.trunkline.phase === 'speaking'")
+        await until(page, "document.querySelector('#stages [data-stage=out]') !== null")
+        await keep_picture(page, "speaking")
+        seen = await page.evaluate(
+            f"[window.trunkline.phase, {TURNS}, {TOLD}.length, {REPORTS}.length]"
+        )
+        phase, (turn,), told, reports = seen
+        assert (phase, turn["isFinal"], told, reports) == ("speaking", False, 1, 0)
+        assert re.fullmatch(r"[\d\u2009]+", await page.inner_text("#figure"))
+        await until(page, "window.trunkline.phase === 'listening'")
+        await until(page, f"{REPORTS}.length === 1")
+        (last,) = await page.evaluate(TURNS)
+        assert (last["isFinal"], last["stages"]) == (True, turn["stages"])
+        assert await page.evaluate(f"{TOLD}.length") == 2
 
 
 async def test_an_interrupted_answer_is_cut_where_it_was_heard(tmp_path: Path) -> None:

@@ -135,14 +135,76 @@ async def test_the_median_and_the_bounds_of_turns(page: Page) -> None:
     """Fifty turns are kept; the median goes over all that were measured and answered."""
     body = """
       const turns = new m.Turns();
-      for (const out of v[0]) turns.add(m.readTurn({ turn: 1, stages_ms: { out } }));
-      turns.add(m.readTurn({ turn: 2, stages_ms: {} }));
-      turns.add(m.readTurn({ turn: 3, stages_ms: { out: 1 }, failed: "llm: down" }));
+      for (const out of v[0]) turns.take(m.readTurn({ turn: out, stages_ms: { out } }));
+      turns.take(m.readTurn({ turn: 1, stages_ms: {} }));
+      turns.take(m.readTurn({ turn: 2, stages_ms: { out: 1 }, failed: "llm: down" }));
       return [turns.list.length, turns.count, turns.measured, turns.p50Ms];
     """
     assert await run(page, "turns", body, [float(n) for n in range(100, 300)]) == [
         *(50, 202, 200, 199.5)
     ]
+
+
+async def test_a_turn_that_is_told_again_is_the_same_turn(page: Page) -> None:
+    """By its number: the server's part is renewed, what this browser saw stays."""
+    body = """
+      const turns = new m.Turns();
+      const tell = (event) => turns.take(m.readTurn(event));
+      const turn = tell({ turn: 4, final: false, stages_ms: { out: 100 }, response_id: "r" });
+      turn.client = { rttMs: 10, jitterBufferMs: null };
+      Object.assign(turn, { silentAfterMs: 90, isInterrupted: true });
+      const first = [turns.measured, turns.p50Ms, turn.isFinal];
+      const other = tell({ turn: 5, stages_ms: { out: 300 } });
+      const stages_ms = { out: 100, tool_ended: 150 };
+      const again = tell({ turn: 4, final: true, stages_ms, tools: ["t"], failed: "llm: cut_off" });
+      tell({ turn: {}, stages_ms: {} });
+      tell({ turn: {}, stages_ms: {} });
+      const { count, p50Ms } = turns;
+      return { first, same: again === turn, turn, other: other.isFinal, count, p50Ms };
+    """
+    seen = await run(page, "turns", body)
+    turn = seen["turn"]
+    assert seen["first"] == [1, 100, False]
+    assert (seen["same"], turn["isFinal"], seen["other"]) == (True, True, True)
+    assert (turn["stages"]["tool_ended"], turn["tools"], turn["failed"]) == (
+        150,
+        ["t"],
+        "llm: cut_off",
+    )
+    assert (turn["client"]["rttMs"], turn["silentAfterMs"], turn["isInterrupted"]) == (10, 90, True)
+    assert (seen["count"], seen["p50Ms"]) == (4, 300), "one that failed is no longer in the median"
+
+
+async def test_a_turn_is_shown_at_once_and_reported_on_when_it_is_over(page: Page) -> None:
+    """Also when the browser's own figures come late: the last telling is the one that counts."""
+    body = """
+      const [sent, shown, asked] = [[], [], []];
+      const legs = (isOver) => new Promise((resolve) => asked.push([isOver, resolve]));
+      const call = { legs, sendEvent: (event) => sent.push(event) };
+      const view = { show() {}, select() {} };
+      const waterfall = { show: (one) => shown.push([one.number, one.isFinal, one.client.rttMs]) };
+      const listeners = { onPhase() {}, onFollow() {}, onCut() {} };
+      const views = { transcript: view, history: view, waterfall, ...listeners };
+      const dialogue = new m.Dialogue(call, views);
+      const tell = (final) => dialogue.receive(JSON.stringify({ ...v[0], final }), 0);
+      tell(false);
+      const first = [...shown];
+      tell(true);
+      const [[, early], [, late]] = asked;
+      late({ rttMs: 30, jitterBufferMs: 60 });
+      await Promise.resolve().then(() => {});
+      early({ rttMs: 20, jitterBufferMs: null });
+      await new Promise((resolve) => setTimeout(resolve));
+      const { count } = dialogue.turns;
+      return { first, last: shown.at(-1), asked: asked.map(([isOver]) => isOver), sent, count };
+    """
+    seen = await run(page, "dialogue", body, turn())
+    assert seen["first"] == [[1, False, None]]
+    assert seen["last"] == [1, True, 30]
+    assert (seen["asked"], seen["count"]) == ([False, True], 1)
+    (report,) = seen["sent"]
+    assert report["type"] == "trunkline.client_report"
+    assert (report["turn"], report["rtt_ms"], report["jitter_buffer_ms"]) == (1, 30, 60)
 
 
 CONVERSE = """
@@ -244,7 +306,7 @@ async def test_long_conversations_stay_bounded(page: Page) -> None:
         const done = { type: `${transcript_of}.completed`, item_id, transcript: long };
         for (const event of [began, done]) transcript.show(conversation.take(event, n));
         const turn = readTurn({ turn: n, stages_ms: { out: n } });
-        turns.add(turn);
+        turns.take(turn);
         history.show(turn, turns);
         journal.add(long, n);
       }

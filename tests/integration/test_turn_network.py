@@ -48,12 +48,17 @@ def _named(caller: LibwebrtcCaller, kind: str) -> list[dict[str, Any]]:
     return [event for event in events if event["type"] == kind]
 
 
+def _over(caller: LibwebrtcCaller) -> list[dict[str, Any]]:
+    """The turns that are over, without the greeting, which is none of the caller's."""
+    return [one for one in _named(caller, "trunkline.turn") if one["final"] and one["turn"]]
+
+
 async def _turn(caller: LibwebrtcCaller) -> dict[str, Any]:
     """Say something and hear the answer: what the agent says about the turn."""
-    told = len(_named(caller, "trunkline.turn"))
+    told = len(_over(caller))
     await caller.talk(np.concatenate([tone(0.5, 300, 8000), silence(1.0)]))
-    await caller.until(lambda: len(_named(caller, "trunkline.turn")) > told)
-    return _named(caller, "trunkline.turn")[-1]
+    await caller.until(lambda: len(_over(caller)) > told)
+    return _over(caller)[-1]
 
 
 async def test_a_turn_tells_what_the_network_cost(caller: LibwebrtcCaller) -> None:

@@ -338,6 +338,23 @@ async def test_the_backend_is_told_when_its_voice_begins_to_leave() -> None:
     await world.finish()
 
 
+async def test_the_backend_is_told_when_its_voice_begins_anew_after_a_clear() -> None:
+    """Though no pause tells it apart on the wire; what follows is told no more."""
+    world = await World(echo=False).connect()
+    for _ in range(50):
+        world.session.on_audio(b"\xf8voice", 960)
+    await world.advance(0.05)
+    world.session.on_clear()
+    cleared = world.handle.playouts[-1]
+    told = len(world.handle.playouts)
+    for _ in range(5):
+        world.session.on_audio(b"\xf8voice", 960)
+    await world.advance(0.1)
+    (begun,) = world.handle.playouts[told:]
+    assert begun[0] == cleared[0] + 1
+    await world.finish()
+
+
 async def test_clear_drops_queued_sound_and_answers_with_the_position(world: World) -> None:
     """What was queued is counted as cleared, and its credit comes back."""
     for _ in range(100):

@@ -78,7 +78,7 @@ class PacedSender:
         self.redundancy = Redundancy(payload_type, red_payload_type)
         self.packets = 0
         self.octets = 0
-        self.talkspurts = 0  # begun, that is packets with a marker
+        self.talkspurts = 0  # begun, that is packets with a marker, and the first after a clear
         self.acked = 0
         self.cleared = 0
         self.refused = 0
@@ -95,6 +95,7 @@ class PacedSender:
         self._lead_s = 0.0  # how much earlier than due the frame at the head may leave
         self._standing = StandingWait()
         self._marker = True
+        self._cleared = False  # since the last packet
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -159,6 +160,7 @@ class PacedSender:
         """Forget what is queued; how many frames that were."""
         count = len(self._queue)
         self._queue.clear()
+        self._cleared = True
         self.cleared += count
         return count
 
@@ -247,8 +249,8 @@ class PacedSender:
             self.ssrc,
             body,
         )
-        self.talkspurts += self._marker
-        self._marker = False
+        self.talkspurts += self._marker or self._cleared
+        self._marker = self._cleared = False
         self._sequence += 1
         self.packets += 1
         self.octets += len(body)

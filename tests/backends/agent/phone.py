@@ -29,7 +29,8 @@ SILENT = bytes(2 * FRAME_SAMPLES)
 class Phone:
     """What the agent said is in `events` (data channel) and `frames`; `clears` counts clears.
 
-    It plays what it is sent as fast as `play` says: all at once, or frame by frame.
+    It plays what it is sent as fast as `play` says: all at once, or frame by frame. A clear that is
+    not answered at once is answered by the next `play`.
     """
 
     def __init__(self, session: dict[str, Any] | None = None) -> None:
@@ -38,6 +39,7 @@ class Phone:
         self.clears = 0
         self.sent = 0  # frames that have left for the caller's ear
         self.plays_at_once = True
+        self.answers_clears = True
         self._outbox = Outbox()
         started = model_pb2.CallStarted(
             call_id="call_1",
@@ -92,6 +94,15 @@ class Phone:
         events = await self.until(lambda: self.named(kind)[count - 1 : count])
         return dict(events[0])
 
+    async def told(self, turn: int, *, final: bool) -> dict[str, Any]:
+        """What is told of a turn, once it is: as the answer begins to leave, or when it is over."""
+
+        def found() -> list[dict[str, Any]]:
+            records = self.named("trunkline.turn")
+            return [one for one in records if (one["turn"], one["final"]) == (turn, final)]
+
+        return dict((await self.until(found))[0])
+
     def play(self, frames: int) -> None:
         """So many more frames leave for the caller's ear."""
         self.sent += frames
@@ -117,7 +128,8 @@ class Phone:
             self.events.append(json.loads(event.data.text))
         elif event.HasField("clear"):
             self.clears += 1
-            self._report()
+            if self.answers_clears:
+                self._report()
 
     def _report(self) -> None:
         playout = model_pb2.Playout(sent_frames=self.sent, clears=self.clears)

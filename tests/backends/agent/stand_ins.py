@@ -61,10 +61,12 @@ class Writer:
 class Thinker:
     """A ChatModel that gives `answers` in turn: events, or ModelFailure to raise, or None to hang.
 
+    An asyncio.Event among them is waited for.
+
     `heard` holds the messages it was given, `left` counts the streams that were closed early.
     """
 
-    def __init__(self, *answers: Sequence[ChatEvent | ModelFailure | None]) -> None:
+    def __init__(self, *answers: Sequence[ChatEvent | ModelFailure | asyncio.Event | None]) -> None:
         self._answers = list(answers)
         self.heard: list[list[ChatMessage]] = []
         self.left = 0
@@ -93,6 +95,8 @@ class Thinker:
                     await hang()
                 elif isinstance(event, ModelFailure):
                     raise event
+                elif isinstance(event, asyncio.Event):
+                    await event.wait()
                 else:
                     yield event
         except (GeneratorExit, asyncio.CancelledError):

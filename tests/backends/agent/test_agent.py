@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from backends.agent.answers import Phrases
 from backends.agent.models import ModelFailure, TextDelta
 from backends.agent.reply import Limits
 from backends.agent.tools import GetTime, Toolbox
-from tests.backends.agent.phone import LOUD, SILENT, talking_to
+from tests.backends.agent.phone import LOUD, SILENT, Phone, talking_to
 from tests.backends.agent.stand_ins import Speaker, Thinker, Writer, calls, models, words
 
 SEMANTIC = {"type": "realtime", "audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}
@@ -67,13 +68,14 @@ async def test_the_answer_is_begun_before_the_turn_is_over() -> None:
 
 async def test_the_record_has_the_legs_of_the_network() -> None:
     """What the transceiver knows of the turn, and later what the client reports of it."""
-    async with talking_to(models(), session=SEMANTIC) as phone:
+    chosen = models(think=Thinker(words("Yes.")), speak=Speaker())
+    async with talking_to(chosen, session=SEMANTIC) as phone:
         phone.tell_network(packets=100, waited_ms=0.0)
         phone.speak()
-        first = await phone.heard("trunkline.turn")
+        first = await phone.told(1, final=True)
         phone.tell_network(packets=150, waited_ms=1000.0, round_trip_ms=80.0)
         phone.speak()
-        second = await phone.heard("trunkline.turn", 2)
+        second = await phone.told(2, final=True)
         report = {"turn": second["turn"], "rtt_ms": 90.5, "jitter_buffer_ms": 40}
         phone.send("trunkline.client_report", **report)
         reported = await phone.heard("trunkline.turn_network")
@@ -85,6 +87,115 @@ async def test_the_record_has_the_legs_of_the_network() -> None:
     for leg, seconds in (("rtt", b"0.08"), ("client_rtt", b"0.0905"), ("jitter_buffer", b"0.02")):
         sum_of = b'trunkline_turn_network_seconds_sum{leg="' + leg.encode() + b'"} '
         assert sum_of + seconds in metrics
+
+
+def counted(phone: Phone) -> dict[str, float]:
+    """Turns by outcome, as Prometheus has them."""
+    text = generate_latest(phone.metrics.registry).decode()
+    lines = re.findall(r'^trunkline_turns_total\{outcome="(\w+)"\} (\S+)$', text, re.MULTILINE)
+    return {outcome: float(count) for outcome, count in lines}
+
+
+async def test_a_turn_is_told_when_its_answer_begins_to_leave() -> None:
+    """While the answer is still made; told once more, and counted, when it was heard."""
+    going_on = asyncio.Event()
+    thinker = Thinker([*words("This is a long answer."), going_on, *words("It ends.")])
+    async with talking_to(models(think=thinker, speak=Speaker()), session=SEMANTIC) as phone:
+        phone.plays_at_once = False
+        phone.speak()
+        await phone.heard("output_audio_buffer.started")
+        assert phone.named("trunkline.turn") == []
+        phone.play(1)
+        first = await phone.told(1, final=False)
+        assert (phone.named("response.done"), counted(phone)) == ([], {})
+        going_on.set()
+        last = await phone.told(1, final=True)
+    assert first["stages_ms"]["sent"] <= first["stages_ms"]["out"]
+    assert last == {**first, "final": True, "event_id": last["event_id"]}
+    assert len(phone.named("trunkline.turn")) == 2
+    kinds = [event["type"] for event in phone.events]
+    assert kinds[-2:] == ["output_audio_buffer.stopped", "trunkline.turn"]
+    assert counted(phone) == {"answered": 1}
+
+
+async def test_an_interruption_before_anything_was_heard() -> None:
+    """The turn is told once, over and without the moment at which sound would have left."""
+    thinker = Thinker([*words("This is a long answer."), None])
+    async with talking_to(models(think=thinker, speak=Speaker()), session=SEMANTIC) as phone:
+        phone.plays_at_once = False
+        phone.speak()
+        await phone.heard("output_audio_buffer.started")
+        phone.say(LOUD, 5)
+        record = await phone.told(1, final=True)
+        await phone.heard("output_audio_buffer.cleared")
+    assert record["interrupted"]
+    assert "sent" in record["stages_ms"] and "out" not in record["stages_ms"]
+    assert len(phone.named("trunkline.turn")) == 1
+    assert counted(phone) == {"interrupted": 1}
+
+
+async def test_a_failure_of_an_answer_that_is_being_heard() -> None:
+    """What was told first knows nothing of it, what is told last does; it is counted once."""
+    going_on = asyncio.Event()
+    broken = [*words("It was a very long"), going_on, ModelFailure("llm", "cut_off")]
+    chosen = models(think=Thinker(broken), speak=Speaker())
+    async with talking_to(chosen, session=SEMANTIC) as phone:
+        phone.speak()
+        first = await phone.told(1, final=False)
+        going_on.set()
+        last = await phone.told(1, final=True)
+    assert (first["failed"], last["failed"]) == (None, "llm: cut_off")
+    assert first["stages_ms"] == last["stages_ms"]
+    assert counted(phone) == {"failed": 1}
+
+
+async def test_an_apology_is_told_as_one_while_it_is_heard() -> None:
+    """The failure is known before the first word of it leaves."""
+    chosen = models(think=Thinker([ModelFailure("llm", "down")]), speak=Speaker())
+    async with talking_to(chosen, session=SEMANTIC) as phone:
+        phone.speak()
+        first = await phone.told(1, final=False)
+    assert first["failed"] == "llm: down"
+
+
+async def test_an_answer_that_follows_a_clear_at_once() -> None:
+    """Each turn has its own stamps and end, also while the first is still being silenced."""
+    chosen = models(think=Thinker(words(ANSWER)), speak=Speaker(ms_per_word=500))
+    async with talking_to(chosen, session=SEMANTIC) as phone:
+        phone.plays_at_once = phone.answers_clears = False
+        phone.speak()
+        await phone.heard("response.done")
+        phone.play(20)
+        first = await phone.told(1, final=False)
+        said = len(phone.frames)
+        phone.send("output_audio_buffer.clear")
+        phone.send("response.create")
+        stopped = await phone.told(1, final=True)
+        await phone.heard("response.created", 2)
+        await phone.until(lambda: phone.clears)
+        phone.play(0)  # the clear was carried out
+        truncated = await phone.heard("conversation.item.truncated")
+        await phone.until(lambda: len(phone.frames) > said)
+        phone.play(1)
+        second = await phone.told(2, final=False)
+    own = {"final": True, "interrupted": True, "event_id": stopped["event_id"]}
+    assert stopped == {**first, **own}
+    assert truncated["audio_end_ms"] == 400
+    assert second["response_id"] == phone.named("response.created")[1]["response"]["id"]
+    assert second["stages_ms"] == {}, "it did not begin with speech"
+    assert not second["interrupted"]
+    assert counted(phone) == {"interrupted": 2}, "the second by the end of the call"
+
+
+async def test_a_caller_who_hangs_up_in_the_middle_of_an_answer() -> None:
+    """The turn ends with the call and is counted, once."""
+    async with talking_to(models(speak=Speaker(ms_per_word=500)), session=SEMANTIC) as phone:
+        phone.plays_at_once = False
+        phone.speak()
+        await phone.heard("response.done")
+        phone.play(1)
+        await phone.told(1, final=False)
+    assert counted(phone) == {"interrupted": 1}
 
 
 async def test_what_was_begun_in_a_pause_is_thrown_away() -> None:
@@ -189,8 +300,11 @@ async def test_a_tool_that_hangs_is_spoken_over_and_given_up() -> None:
     chosen = models(think=thinker, speak=speaker)
     async with talking_to(chosen, Toolbox([Stuck()]), manner, SEMANTIC) as phone:
         phone.speak()
-        record = await phone.heard("trunkline.turn")
-        await phone.heard("response.done")
+        first = await phone.told(1, final=False)
+        record = await phone.told(1, final=True)
+    assert first["tools"] == record["tools"] == ["stuck"]
+    assert "tool_ended" not in first["stages_ms"]  # the filler is heard meanwhile
+    assert record["stages_ms"]["tool_ended"] >= record["stages_ms"]["out"]
     assert record["stages_ms"]["tool_started"] >= record["stages_ms"]["ended"]  # not harmless
     assert speaker.spoken[0] == "One moment."
     assert "in time" in thinker.heard[1][-1]["content"]
@@ -212,6 +326,46 @@ async def test_a_function_of_the_client() -> None:
         await phone.heard("response.done", 2)
     assert json.loads(done["arguments"]) == {"door": 1}
     assert thinker.heard[1][-1] == {"role": "tool", "tool_call_id": "call_a", "content": "ok"}
+
+
+async def test_words_before_a_function_are_said_to_their_end() -> None:
+    """Less than a frame of them does not wait for the next answer."""
+    tool = {"type": "function", "name": "open_door", "parameters": {"type": "object"}}
+    thinker = Thinker([*words("Let me see."), *calls("open_door")])
+    chosen = models(think=thinker, speak=Speaker(ms_per_word=110))
+    async with talking_to(chosen, session={**SEMANTIC, "tools": [tool]}) as phone:
+        phone.speak()
+        await phone.heard("response.done")
+        await phone.heard("output_audio_buffer.stopped")
+    assert len(phone.frames) == 17  # 330 ms
+
+
+async def test_a_function_of_the_client_after_words() -> None:
+    """What is said after it is another turn, and the one before is over, though still heard."""
+    tool = {"type": "function", "name": "open_door", "parameters": {"type": "object"}}
+    thinker = Thinker([*words("Let me see."), *calls("open_door")], words("It is open."))
+    chosen = models(think=thinker, speak=Speaker(ms_per_word=1000))
+    async with talking_to(chosen, session={**SEMANTIC, "tools": [tool]}) as phone:
+        phone.plays_at_once = False
+        phone.speak()
+        await phone.heard("response.done")
+        phone.play(1)
+        await phone.told(1, final=False)
+        output = {"type": "function_call_output", "call_id": "call_a", "output": "ok"}
+        phone.send("conversation.item.create", item=output)
+        phone.send("response.create")
+        first = await phone.told(1, final=True)
+        await phone.heard("response.done", 2)
+        phone.play(len(phone.frames) - 1)
+        second = await phone.told(2, final=False)
+    told, begun = (first["event_id"], phone.named("response.output_item.added")[-1]["event_id"])
+    ids = [event["event_id"] for event in phone.events]
+    assert ids.index(told) < ids.index(begun), "over as soon as the next one begins"
+    assert (first["interrupted"], second["interrupted"]) == (False, False)
+    created = phone.named("response.created")
+    assert [first["response_id"], second["response_id"]] == [
+        one["response"]["id"] for one in created
+    ]
 
 
 async def test_the_client_ends_turns_itself() -> None:
@@ -298,7 +452,12 @@ async def test_an_answer_in_writing() -> None:
         phone.speak()
         await phone.heard("response.output_text.done")
         await phone.heard("response.done")
+        record = await phone.told(1, final=True)
     assert phone.frames == []
+    assert len(phone.named("trunkline.turn")) == 1, (
+        "nothing of it leaves, so it is told when it is over"
+    )
+    assert "first_words" in record["stages_ms"] and "out" not in record["stages_ms"]
 
 
 @pytest.mark.parametrize("broken", [Writer(ModelFailure("stt", "down")), Writer(None)])
@@ -311,11 +470,26 @@ async def test_speech_that_cannot_be_written_down(broken: Writer) -> None:
         phone.speak()
         error = await phone.heard("error")
         await phone.heard("response.done")
-        record = await phone.heard("trunkline.turn")
+        record = await phone.told(1, final=False)
         assert not phone.hung_up.is_set()
     assert error["error"]["code"] in ("stt_down", "stt_timeout")
     assert record["failed"].startswith("stt")
     assert speaker.spoken == [Phrases().apology]
+
+
+async def test_speech_that_cannot_be_written_down_during_an_answer() -> None:
+    """Nobody apologises over it; the turn is told all the same."""
+    listen_on = {"type": "semantic_vad", "interrupt_response": False}
+    session = {"type": "realtime", "audio": {"input": {"turn_detection": listen_on}}}
+    writer = Writer("Hello.", ModelFailure("stt", "down"))
+    thinker = Thinker([*words("This is a long answer."), None])
+    async with talking_to(models(hear=writer, think=thinker), session=session) as phone:
+        phone.speak()
+        await phone.told(1, final=False)
+        phone.speak()
+        record = await phone.told(2, final=True)
+    assert record["failed"] == "stt: down"
+    assert len(phone.named("response.created")) == 1
 
 
 @pytest.mark.parametrize(
@@ -333,10 +507,11 @@ async def test_a_chat_model_that_fails(answer: list[Any], code: str) -> None:
     async with talking_to(chosen, manner=Manner(limits=SHORT), session=SEMANTIC) as phone:
         phone.speak()
         failed = await phone.heard("response.done")
-        await phone.heard("output_audio_buffer.stopped")
+        record = await phone.told(1, final=True)
         phone.speak()
         done = await phone.heard("response.done", 2)
     assert failed["response"]["status_details"]["error"]["code"] == code
+    assert record["failed"] == code.replace("_", ": ", 1)
     assert done["response"]["status"] == "completed"
 
 

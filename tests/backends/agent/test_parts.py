@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from prometheus_client import generate_latest
 
@@ -10,10 +12,13 @@ from backends.agent.ear import MAX_TURN_S, Ear
 from backends.agent.messages import chat_messages, said, tool_messages
 from backends.agent.metrics import TurnMetrics
 from backends.agent.models import ModelFailure
+from backends.agent.mouth import FRAME_S, Mouth
 from backends.agent.played import Played
 from backends.agent.stages import Stamps, TurnRecord
-from tests.backends.agent.phone import LOUD, SILENT
+from backends.events import Playout
+from tests.backends.agent.phone import LOUD, SILENT, Phone
 from tests.backends.agent.stand_ins import Speaker
+from trunkline.v1 import model_pb2
 
 
 def test_what_was_played_is_known_by_item() -> None:
@@ -29,6 +34,25 @@ def test_what_was_played_is_known_by_item() -> None:
     played.sent("d")
     assert played.settle(4)
     assert played.cut(4) == {}
+
+
+async def test_a_mouth_speaks_again_when_it_has_been_silenced() -> None:
+    """Frames that follow a clear are counted from it; until it is carried out they wait."""
+    call = Phone().call
+    mouth = Mouth(call, lambda item_id: None, clock=lambda: 0.0)
+    await mouth.say("a", SILENT * 10)
+    silencing = asyncio.create_task(mouth.stop())
+    saying = asyncio.create_task(mouth.say("b", SILENT))
+    await asyncio.sleep(0)
+    mouth.hear(Playout(sent=2))  # older than the clear
+    assert (mouth.sent_frames, mouth.speaking) == (10, True)
+    carried_out = model_pb2.Playout(sent_frames=3, cleared_frames=7, clears=1)
+    call.hear(model_pb2.CallEvent(call=1, playout=carried_out))
+    assert await silencing == {"a": 60}
+    await saying
+    assert mouth.sent_frames == 4
+    assert mouth.unfinished() == {"b": 0}
+    assert mouth.quiet_at_s == FRAME_S, "one frame waits, not what was cleared"
 
 
 def test_messages_are_the_newest_that_fit() -> None:

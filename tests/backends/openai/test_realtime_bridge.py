@@ -72,7 +72,7 @@ async def upstream() -> AsyncIterator[UpstreamStandIn]:
 
 
 @asynccontextmanager
-async def calling(url: str, session_json: str = "") -> AsyncIterator[Caller]:
+async def calling(url: str, session_json: str = "", credit: int = 500) -> AsyncIterator[Caller]:
     """A call through the bridge to that upstream."""
     realtime = Realtime(url, SecretStr("upstream-key"), "gpt-realtime")
 
@@ -83,7 +83,7 @@ async def calling(url: str, session_json: str = "") -> AsyncIterator[Caller]:
     accepts = (AudioFormat.PCM16_24000,)
     async with serving(handler, accepts=accepts) as server, linked(server.port) as link:
         pcm = AudioFormat.PCM16_24000.value
-        caller.call = link.open_call("call_1", session_json, caller, 500, 0, pcm)
+        caller.call = link.open_call("call_1", session_json, caller, credit, 0, pcm)
         await caller.call.accepted(TIMEOUT_S)
         yield caller
     await realtime.close()
@@ -142,6 +142,31 @@ async def test_a_caller_who_speaks_silences_the_voice(upstream: UpstreamStandIn)
         await caller.until(lambda: caller.kinds.count("output_audio_buffer.started") == 2)
         await caller.until(lambda: len(caller.audio) == 5)
         assert caller.clears == 1
+
+
+async def test_a_frame_that_waited_for_credit_does_not_outlive_a_clear(
+    upstream: UpstreamStandIn,
+) -> None:
+    """The clear gives credit back; only what comes after it is heard, and the counts are right."""
+    async with calling(upstream.url, credit=5) as caller:
+        await caller.until_told("session.created")
+        await upstream.speak(10)
+        await caller.until(lambda: len(caller.audio) == 5)
+        caller.play(2)
+        await upstream.say("input_audio_buffer.speech_started", item_id="i", audio_start_ms=0)
+        await caller.until(lambda: caller.clears)
+        caller.call.give_credit(5)
+        await caller.until_told("output_audio_buffer.cleared")
+        await upstream.speak(4, "resp_2", "item_2")
+        await upstream.stop_speaking("resp_2", "item_2")
+        await caller.until(lambda: len(caller.audio) == 6)
+        caller.play(3)
+        await upstream.say("input_audio_buffer.speech_started", item_id="i", audio_start_ms=0)
+        cut = [await upstream.hear("conversation.item.truncate") for _ in range(2)]
+    assert [(event["item_id"], event["audio_end_ms"]) for event in cut] == [
+        ("item_1", 40),
+        ("item_2", 60),
+    ]
 
 
 async def test_a_session_without_interruption_is_not_interrupted(
@@ -239,6 +264,20 @@ async def test_what_is_no_event_is_answered_here(upstream: UpstreamStandIn) -> N
         assert not caller.audio
 
 
+@pytest.mark.parametrize("kind", ["trunkline.client_report", "trunkline.", "trunkline.\ud800"])
+async def test_events_of_ours_end_here(upstream: UpstreamStandIn, kind: str) -> None:
+    """A foreign API does not know them: refused by the event's id, as it would, and not sent up."""
+    async with calling(upstream.url) as caller:
+        await caller.until_told("session.created")
+        caller.say(type=kind, event_id="mine", turn=1, rtt_ms=20)
+        error = (await caller.until_told("error"))["error"]
+        assert (error["code"], error["param"]) == ("invalid_value", "type")
+        assert error["event_id"] == "mine"
+        caller.say(type="response.create")
+        passed = [(await upstream.heard.get())["type"] for _ in range(2)]
+        assert passed == ["session.update", "response.create"]
+
+
 @given(st.text() | st.from_regex(r'\{"type": ?"[a-z_.]+", "[a-z_]+": ?[0-9\[\]{}"]{0,6}\}'))
 def test_any_text_is_translated(text: str) -> None:
     """Neither side can make the translator raise."""
@@ -246,6 +285,15 @@ def test_any_text_is_translated(text: str) -> None:
     translator.opening(text)
     for action in [*translator.from_caller(text), *translator.from_upstream(text)]:
         assert isinstance(action, ToUpstream | ToCaller | Sound | Silence)
+
+
+@pytest.mark.parametrize("member", ["type", "event_id"])
+def test_half_a_surrogate_pair_can_be_answered(member: str) -> None:
+    """JSON may bring one in either member that an answer repeats."""
+    event = {"type": "trunkline.x", member: "trunkline.\ud800"}
+    (action,) = Translator().from_caller(json.dumps(event))
+    assert isinstance(action, ToCaller)
+    assert action.text.encode()
 
 
 def test_an_item_that_paused_is_cut_where_it_was_heard() -> None:

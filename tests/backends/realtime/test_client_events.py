@@ -23,7 +23,7 @@ from backends.realtime import (
     TruncateItem,
     UpdateSession,
 )
-from backends.realtime.turns_told import MAX_AWAITED
+from backends.realtime.turns_told import MAX_TURNS
 from tests.backends.realtime.kit import answering, ask, check, kinds, refused, say
 
 HALF_SECOND = base64.b64encode(bytes(24_000)).decode()
@@ -407,8 +407,8 @@ def test_clearing_the_output_asks_the_agent() -> None:
     assert (reaction.events, reaction.commands) == ([], [ClearOutput()])
 
 
-def _told(session: RealtimeSession, turn: int) -> None:
-    network = {"rtt_ms": 12.5, "jitter_buffer_ms": None}
+def _told(session: RealtimeSession, turn: int, rtt_ms: float = 12.5) -> None:
+    network = {"rtt_ms": rtt_ms, "jitter_buffer_ms": None}
     session.turn_told({"turn": turn, "network": network})
 
 
@@ -454,10 +454,36 @@ def test_a_malformed_report_is_refused(members: dict[str, Any], code: str, param
     assert session.client_event('{"type":"trunkline.client_report","turn":3}').commands
 
 
+@pytest.mark.parametrize("reported_first", [False, True])
+def test_a_turn_that_is_told_twice_is_reported_on_once(reported_first: bool) -> None:
+    """After either telling; the answer has what the server said last."""
+    session = RealtimeSession()
+    _told(session, 3, 10.0)
+    report = {"type": "trunkline.client_report", "turn": 3}
+    told = session.client_event(json.dumps(report)).events if reported_first else []
+    _told(session, 3, 20.0)
+    if reported_first:
+        assert told[0]["network"]["rtt_ms"] == 10.0
+    else:
+        (event,) = session.client_event(json.dumps(report)).events
+        assert event["network"]["rtt_ms"] == 20.0
+    _told(session, 3)
+    assert refused(session, **report)["param"] == "turn"
+
+
+def test_turns_that_are_told_twice_are_remembered_once() -> None:
+    """So the bound is one of turns."""
+    session = RealtimeSession()
+    for turn in range(MAX_TURNS):
+        _told(session, turn)
+        _told(session, turn)
+    assert session.client_event('{"type":"trunkline.client_report","turn":0}').commands
+
+
 def test_turns_that_await_a_report_are_bounded() -> None:
     """The oldest is forgotten."""
     session = RealtimeSession()
-    for turn in range(MAX_AWAITED + 1):
+    for turn in range(MAX_TURNS + 1):
         _told(session, turn)
     assert refused(session, type="trunkline.client_report", turn=0)["code"] == "invalid_value"
     assert session.client_event('{"type":"trunkline.client_report","turn":1}').commands
