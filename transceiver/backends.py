@@ -14,7 +14,6 @@ that is there and does not answer is left alone for a while (`transceiver.breake
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections import Counter
@@ -22,6 +21,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from pydantic_core import from_json
 
 from transceiver.breaker import Breaker
 from transceiver.link_errors import BackendAbsent, CallLimit, LinkError
@@ -202,8 +203,8 @@ def wishes(session_json: str) -> tuple[str | None, str | None]:
 
 def _parsed(session_json: str) -> object:
     try:
-        return json.loads(session_json) if session_json else None
-    except (ValueError, RecursionError):  # checked where it came in; here it says nothing
+        return from_json(session_json) if session_json else None
+    except ValueError:  # checked where it came in; here it says nothing
         return None
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl
+from pydantic_core import from_json
 
 MAX_ANSWER_BYTES = 16 * 1024
 MAX_ARGUMENTS_CHARS = 4096
@@ -141,8 +142,8 @@ def as_function(name: str, description: str, parameters: Mapping[str, Any]) -> d
 
 def _parsed(arguments: str) -> dict[str, Any]:
     try:
-        parsed = json.loads(arguments[:MAX_ARGUMENTS_CHARS] or "{}")
-    except (ValueError, RecursionError):
+        parsed = from_json(arguments[:MAX_ARGUMENTS_CHARS] or "{}")
+    except ValueError:
         raise ToolFailure("the arguments are not valid JSON") from None
     if not isinstance(parsed, dict):
         raise ToolFailure("the arguments are not an object")

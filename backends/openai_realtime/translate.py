@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import from_json
+
 from backends.realtime import ServerEvent, to_text
 from backends.realtime.events import server_event
 from backends.realtime.refusals import MAX_QUOTED_CHARS, Refusal
@@ -134,8 +136,7 @@ def _up(event: Mapping[str, Any]) -> ToUpstream:
 
 
 def _down(event: ServerEvent) -> ToCaller:
-    # In ASCII: half a surrogate pair, which JSON may bring, cannot be sent otherwise.
-    return ToCaller(json.dumps(event, separators=(",", ":")))
+    return ToCaller(to_text(event))
 
 
 def _refused(refusal: Refusal) -> ToCaller:
@@ -144,8 +145,8 @@ def _refused(refusal: Refusal) -> ToCaller:
 
 def _object(text: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = from_json(text)  # bounded in depth, which `json` is not
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 

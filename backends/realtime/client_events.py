@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import pydantic_core
 from pydantic import Field, ValidationError
+from pydantic_core import from_json
 
 from backends.realtime import refusals
 from backends.realtime.config import (
@@ -202,8 +202,8 @@ def parse(text: str) -> ClientEvent:
 def _members(text: str) -> dict[str, Any]:
     try:
         # The parser is bounded in depth, and refuses NaN and halves of surrogate pairs.
-        members = pydantic_core.from_json(text, allow_inf_nan=False)
-    except (ValueError, RecursionError):
+        members = from_json(text, allow_inf_nan=False)
+    except ValueError:
         raise Refusal("invalid_json", "The event is not valid JSON.") from None
     if not isinstance(members, dict):
         raise Refusal("invalid_event", "The event is not a JSON object.")

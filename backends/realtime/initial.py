@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pydantic_core
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from backends.realtime import refusals
 from backends.realtime.config import SessionConfig
@@ -38,8 +38,8 @@ def _given(session_json: str) -> dict[str, Any]:
     if not session_json:
         return {"type": "realtime"}
     try:
-        given = pydantic_core.from_json(session_json, allow_inf_nan=False)
-    except (ValueError, RecursionError):
+        given = from_json(session_json, allow_inf_nan=False)
+    except ValueError:
         raise Refusal("invalid_json", "The session is not valid JSON.", "session") from None
     if not isinstance(given, dict):
         raise Refusal("invalid_type", "Invalid type for 'session': expected an object.", "session")

@@ -7,11 +7,12 @@ answer is put into the tool's sentence. Everything else goes to the model.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic_core import from_json
 
 from backends.agent.models import ChatEvent, ChatMessage, ChatModel, TextDelta, ToolCall
 
@@ -76,7 +77,7 @@ class PhraseTools:
 def said(sentence: str, output: str) -> str:
     """The sentence with members of the tool's JSON answer; FAILED when one is missing."""
     try:
-        answer = json.loads(output)
+        answer = from_json(output)
         return sentence.format_map(answer) if isinstance(answer, dict) else FAILED
-    except (ValueError, KeyError, AttributeError, IndexError, RecursionError):
+    except (ValueError, KeyError, AttributeError, IndexError):
         return FAILED
