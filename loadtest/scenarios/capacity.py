@@ -39,8 +39,8 @@ GROWTH = 1.4
 """Of our loads: the answer is 350 on a slow core and some 1,000 on a fast one."""
 FIRST_PCM_LOAD = 64
 FIRST_AIORTC_LOAD = 8
-WITHIN_S = 60.0
-"""For each of the four searches: all of them end within five minutes."""
+WITHIN_S = 80.0
+"""For each of the four searches: all of them end within six minutes, and most are exact to 5 %."""
 
 
 async def run(target: Target, limits: Limits, progress: Progress) -> Result:
