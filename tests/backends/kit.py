@@ -106,6 +106,13 @@ async def running_link(port: int) -> AsyncIterator[ModelLink]:
         await soon(task)
 
 
+async def until_absent(link: ModelLink) -> None:
+    """Return when there is no backend for new calls."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while link.ready:
+            await asyncio.sleep(0.01)
+
+
 async def open_call(link: ModelLink, name: str = "call_1", credit: int = 50) -> tuple[Any, Sink]:
     """An accepted call whose sink gives no credit back."""
     sink = Sink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,7 +19,7 @@ from backends.echo import echo
 from backends.settings import BackendSettings
 from fleet.admin import AdminSecurity
 from fleet.admin_tls import BadCertificate
-from tests.backends.kit import TIMEOUT_S, linked, open_call, serving, soon
+from tests.backends.kit import linked, open_call, serving, soon, until_absent
 from tests.fleet.certificates import Authority
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
@@ -99,9 +98,7 @@ async def test_an_operator_drains_it_and_takes_that_back() -> None:
         _, sink = await open_call(link)
         answer = await admin.Drain(admin_pb2.DrainRequest(why="upgrade"))
         assert answer.calls == 1
-        async with asyncio.timeout(TIMEOUT_S):
-            while link.ready:
-                await asyncio.sleep(0.01)
+        await until_absent(link)
         await admin.Drain(admin_pb2.DrainRequest(undo=True))
         await soon(link.until_ready())
         assert sink.hang_ups == []

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -28,19 +27,11 @@ from tests.backends.kit import (
     service,
     serving,
     soon,
-    tasks_left,
+    until_absent,
 )
 from tests.conftest import free_port
 from transceiver.link_errors import BackendAbsent
 from transceiver.model_link import ModelLink
-
-
-@pytest.fixture(autouse=True)
-async def _no_task_left() -> AsyncIterator[None]:
-    """A test ends with the tasks it began with."""
-    before = asyncio.all_tasks()
-    yield
-    assert not await tasks_left(before)
 
 
 async def echoed(handle: Any, sink: Sink) -> None:
@@ -54,13 +45,6 @@ async def until_named(link: ModelLink, name: str) -> None:
     """Return when new calls go to the backend of that name."""
     async with asyncio.timeout(TIMEOUT_S):
         while link.backend != name or not link.ready:
-            await asyncio.sleep(0.01)
-
-
-async def until_absent(link: ModelLink) -> None:
-    """Return when there is no backend for new calls."""
-    async with asyncio.timeout(TIMEOUT_S):
-        while link.ready:
             await asyncio.sleep(0.01)
 
 
