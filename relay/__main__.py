@@ -12,7 +12,7 @@ from functools import partial
 import grpc.aio
 import structlog
 
-from fleet import admin, logs, process, process_admin
+from fleet import admin, logs, process_admin
 from fleet.clock import warn_of_skew
 from fleet.directory import Directory, Node
 from fleet.directory_follower import DirectoryFollower
@@ -28,6 +28,7 @@ from relay.nodes import NodeTable
 from relay.remembering import Remembering
 from relay.settings import RelaySettings
 from relay.sockets import open_public, open_trunk
+from trunkline.process import shell
 from trunkline.v1.admin_pb2_grpc import (
     add_ProcessAdminServicer_to_server,
     add_RelayAdminServicer_to_server,
@@ -129,7 +130,7 @@ def main() -> int:
     """Entry point; returns the exit status."""
     settings = load(RelaySettings, "python -m relay")
     logs.configure(settings.log_level, settings.log_format, process="relay")
-    return process.run(partial(run, settings))
+    return shell.run(partial(run, settings))
 
 
 if __name__ == "__main__":

@@ -22,13 +22,12 @@ import grpc.aio
 import structlog
 from aiohttp import web
 
-from fleet import admin, logs, process, process_admin
+from fleet import admin, logs, process_admin
 from fleet.address import WILDCARDS, Address
 from fleet.call_limits import CallLimits
 from fleet.clock import warn_of_skew
 from fleet.directory import Node
 from fleet.ending import ending
-from fleet.listen import check_free
 from fleet.redis_ledger import RedisLedger
 from fleet.redis_store import RedisStore
 from fleet.settings import load
@@ -53,6 +52,8 @@ from transceiver.signaling.http_listener import listen
 from transceiver.signaling.intake import Intake
 from transceiver.signaling.neighbours import Neighbours
 from transceiver.signaling.owners import Owners
+from trunkline.process import shell
+from trunkline.process.listen import check_free
 from trunkline.v1.admin_pb2_grpc import (
     add_ProcessAdminServicer_to_server,
     add_TransceiverAdminServicer_to_server,
@@ -323,7 +324,7 @@ def main() -> int:
     settings = load(TransceiverSettings, "python -m transceiver")
     logs.configure(settings.log_level, settings.log_format, process="transceiver")
     several = settings.transceiver_processes > 1
-    return process.run(partial(crew.run if several else run, settings))
+    return shell.run(partial(crew.run if several else run, settings))
 
 
 if __name__ == "__main__":
