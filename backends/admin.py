@@ -10,9 +10,10 @@ from typing import Protocol
 import structlog
 
 from backends.settings import BackendSettings
-from fleet import admin, process_admin
-from fleet.admin_answers import Context, calls_page, deadline_of, no_such_call, why_of
-from fleet.operator import who
+from fleet.admin import process_admin
+from fleet.admin import server as admin
+from fleet.admin.answers import Context, calls_page, deadline_of, no_such_call, why_of
+from fleet.admin.operator import who
 from trunkline.backend.call import Call
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 

@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection
 from backends.admin import serving as admin_port
 from backends.settings import BackendSettings
 from fleet import logs
-from fleet.admin import AdminSecurity
+from fleet.admin.server import AdminSecurity
 from trunkline.backend import Backend, BackendServer, Handler, Host, Settings
 from trunkline.backend import serve as serve_on
 from trunkline.backend.server import SERVICE

@@ -10,8 +10,8 @@ from typing import Any
 import grpc.aio
 
 from fleet.address import Address
-from transceiver.call_handle import CallHandle
-from transceiver.model_link import ModelLink
+from transceiver.link.call_handle import CallHandle
+from transceiver.link.model_link import ModelLink
 from trunkline.backend import Backend, BackendServer, Handler
 from trunkline.v1 import model_pb2, model_pb2_grpc
 

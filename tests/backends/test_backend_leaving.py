@@ -13,7 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from backends.echo import echo
-from fleet.admin import LIVE
+from fleet.admin.server import LIVE
 from tests.backends.kit import (
     TIMEOUT_S,
     Sink,
@@ -27,8 +27,8 @@ from tests.backends.kit import (
     until_absent,
 )
 from tests.conftest import free_port
-from transceiver.link_errors import BackendAbsent
-from transceiver.model_link import ModelLink
+from transceiver.link.errors import BackendAbsent
+from transceiver.link.model_link import ModelLink
 from trunkline.backend import BackendServer
 from trunkline.backend.leaving import leave
 from trunkline.backend.server import SERVICE
