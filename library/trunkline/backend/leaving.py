@@ -7,18 +7,17 @@ they end.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
-
-import structlog
-
-from fleet.ending import first_of
+import logging
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Protocol
 
 # For transceivers to turn to another stream: as long as they wait for its greeting. Until then they
 # may still have a call for this one.
 TURNING_S = 5.0
 GOODBYE_S = 2.0  # for the last hang-ups to leave
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 
 class Leaver(Protocol):
@@ -41,14 +40,25 @@ async def leave(backend: Leaver, deadline_s: float, stop: asyncio.Event) -> None
     """Return when no call is left; `stop` was set, and set again it ends the waiting."""
     stop.clear()
     calls = await backend.drain()
-    log.info("drain_began", calls=calls, deadline_s=deadline_s)
-    await first_of(deadline_s, _left(backend), stop.wait())
+    log.info("drain_began", extra={"calls": calls, "deadline_s": deadline_s})
+    waits = [asyncio.ensure_future(wait) for wait in (_left(backend), stop.wait())]
+    try:
+        await asyncio.wait(waits, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
     dismissed = backend.dismiss_all("drained")
     if dismissed:
-        await first_of(GOODBYE_S, backend.deserted())
-    log.info("drain_ended", calls_dismissed=dismissed)
+        await _at_most(GOODBYE_S, backend.deserted())
+    log.info("drain_ended", extra={"calls_dismissed": dismissed})
 
 
 async def _left(backend: Leaver) -> None:
-    await first_of(TURNING_S, backend.deserted())
+    await _at_most(TURNING_S, backend.deserted())
     await backend.idle()
+
+
+async def _at_most(longest_s: float, wait: Coroutine[Any, Any, None]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(longest_s):
+            await wait

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from backends import inbox
-from backends.call import MAX_DATA_BYTES, WAITING_BYTES, Call, CallOver
-from backends.outbox import BATCH_BYTES, Outbox
 from tests.backends.kit import audio, soon, text
+from trunkline.backend import inbox
+from trunkline.backend.call import MAX_DATA_BYTES, WAITING_BYTES, Call, CallOver
+from trunkline.backend.outbox import BATCH_BYTES, Outbox
 from trunkline.v1 import model_pb2
 
 

@@ -7,8 +7,8 @@ import errno
 import os
 import socket
 
-from fleet.address import Address
-from fleet.errors import AddressInUse, AddressUnusable
+from trunkline.process.address import Address
+from trunkline.process.errors import AddressInUse, AddressUnusable
 
 
 async def check_free(address: Address) -> None:

@@ -1,61 +1,22 @@
-"""Serve a model backend: one async handler a call, many calls a stream, no batching in sight.
-
-    async def handler(call: Call) -> None:
-        async for event in call.events():
-            ...
-
-    serve(handler, load(BackendSettings, "python -m my_backend"), name="mine")
-
-All handlers share one event loop, so a handler must not block it: work that computes belongs into
-`asyncio.to_thread` or another process. An exception ends its own call (`failed`) and is logged
-once; the end of a call cancels its handler.
-
-The port also answers grpc.health.v1 (SERVING for "", for the service and for `fleet.admin.LIVE`)
-and server reflection. A process serves operators on another one (`backends.admin`).
-"""
+"""The gRPC server of a backend: a stream for every transceiver, and its health."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import NoReturn
+import logging
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 import grpc.aio
-import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
-from backends.admin import serving as admin_port
-from backends.call import Call, CallOver
-from backends.encoder import NO_WISHES, OpusEncoder
-from backends.events import Audio, AudioFormat, Binary, Event, Network, Playout, Text
-from backends.leaving import leave
-from backends.settings import BackendSettings
-from backends.stream import Context, Handler, Offer, Stream
-from fleet import logs, process
-from fleet.address import Address
-from fleet.admin.server import LIVE, AdminSecurity
-from fleet.errors import AddressInUse
-from fleet.listen import check_free
+from trunkline.backend.backend import Backend, Handler
+from trunkline.backend.call import Call
+from trunkline.backend.stream import Context, Stream
+from trunkline.process.address import Address
+from trunkline.process.errors import AddressInUse
+from trunkline.process.health import LIVE, Health, Status
+from trunkline.process.listen import check_free
 from trunkline.v1 import model_pb2, model_pb2_grpc
-
-__all__ = [
-    "Audio",
-    "AudioFormat",
-    "BackendServer",
-    "Binary",
-    "Call",
-    "CallOver",
-    "Event",
-    "Handler",
-    "Network",
-    "OpusEncoder",
-    "Playout",
-    "Text",
-    "serve",
-]
 
 SERVICE = model_pb2.DESCRIPTOR.services_by_name["ModelBackend"].full_name
 _OPTIONS = (
@@ -68,32 +29,32 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 )
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
+
+
+def nothing_more(_server: grpc.aio.Server) -> None:
+    """The services that a backend adds to its port if nobody says otherwise."""
 
 
 class BackendServer:
     """A backend that can be started and stopped; `serve` is this one as a process.
 
-    `max_calls` bounds the calls of each transceiver; 0 means no bound but the transceivers' own.
-    `encoder` is asked of the transceiver for calls in PCM.
+    `add_services` may put others beside it on the port.
     """
 
     def __init__(
         self,
-        handler: Handler,
+        backend: Backend | Handler,
         listen: Address,
-        *,
-        accepts: Sequence[AudioFormat] = (AudioFormat.OPUS,),
-        name: str = "backend",
-        max_calls: int = 0,
-        encoder: OpusEncoder = NO_WISHES,
+        add_services: Callable[[grpc.aio.Server], None] = nothing_more,
     ) -> None:
         self.port = 0  # known after `start`
-        self._handler = handler
-        self._listen = listen
-        self._offer = Offer(name, tuple(accepts), max_calls, encoder)
-        self._streams: dict[asyncio.Task[None], Stream] = {}
         self.draining = False
+        self._backend = Backend.of(backend)
+        self._listen = listen
+        self._add_services = add_services
+        self._health = Health()
+        self._streams: dict[asyncio.Task[None], Stream] = {}
         self._drain_timer: asyncio.TimerHandle | None = None
         self._fewer = asyncio.Event()  # a call or a stream has ended
 
@@ -107,15 +68,13 @@ class BackendServer:
         await check_free(self._listen)
         self._server = grpc.aio.server(options=_OPTIONS)
         model_pb2_grpc.add_ModelBackendServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        self._health.add_to(self._server)
+        self._add_services(self._server)
         self.port = _bind(self._server, self._listen)
         await self._server.start()
-        await self._health.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
-        await self._show_readiness()
-        log.info("backend_ready", name=self._offer.name, port=self.port)
+        self._health.set(Status.SERVING, LIVE)
+        self._show_readiness()
+        log.info("backend_ready", extra={"backend": self._backend.name, "port": self.port})
 
     async def drain(self, deadline_s: float = 0) -> int:
         """Ask transceivers to take their next calls elsewhere; says how many calls are live.
@@ -129,14 +88,14 @@ class BackendServer:
         if deadline_s:
             loop = asyncio.get_running_loop()
             self._drain_timer = loop.call_later(deadline_s, self.dismiss_all, "drained")
-        await self._show_readiness()
+        self._show_readiness()
         return len(self.calls)
 
     async def undrain(self) -> None:
         """Take calls again; transceivers that turned away come back when they next connect."""
         self.draining = False
         self._cancel_timer()
-        await self._show_readiness()
+        self._show_readiness()
 
     def dismiss_all(self, reason: str) -> int:
         """Hang up every call with `reason`, one of CallEnded's; says how many there were."""
@@ -156,7 +115,7 @@ class BackendServer:
     async def stop(self) -> None:
         """End every call and stop listening; handlers have been cancelled when this returns."""
         self._cancel_timer()
-        await self._health.enter_graceful_shutdown()
+        self._health.set(Status.NOT_SERVING, "", SERVICE, LIVE)
         streams = set(self._streams)
         await self._server.stop(None)
         if streams:
@@ -177,7 +136,7 @@ class BackendServer:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this backend is leaving")
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
-        stream = Stream(self._handler, self._offer, context, on_call_over=self._fewer.set)
+        stream = Stream(self._backend, context, on_call_over=self._fewer.set)
         self._streams[task] = stream
         try:
             await stream.run()
@@ -185,11 +144,9 @@ class BackendServer:
             del self._streams[task]
             self._fewer.set()
 
-    async def _show_readiness(self) -> None:
-        states = health_pb2.HealthCheckResponse
-        state = states.NOT_SERVING if self.draining else states.SERVING
-        for service in ("", SERVICE):
-            await self._health.set(service, state)
+    def _show_readiness(self) -> None:
+        status = Status.NOT_SERVING if self.draining else Status.SERVING
+        self._health.set(status, "", SERVICE)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -200,40 +157,6 @@ class BackendServer:
         if self._drain_timer is not None:
             self._drain_timer.cancel()
             self._drain_timer = None
-
-
-def serve(
-    handler: Handler,
-    settings: BackendSettings,
-    accepts: Sequence[AudioFormat] = (AudioFormat.OPUS,),
-    name: str = "backend",
-    max_calls: int = 0,
-    around: AbstractAsyncContextManager[object] | None = None,
-    encoder: OpusEncoder = NO_WISHES,
-) -> NoReturn:
-    """Serve `handler` until SIGTERM or SIGINT: the whole main program of a backend.
-
-    Then live calls have `TRUNKLINE_BACKEND_DRAIN_S` to end, or until a second signal.
-
-    `around` is entered before the first call and left after the last. Raises SystemExit: 0 at the
-    end, 1 after one line on stderr when an address cannot be had, a certificate cannot serve, or
-    `around` raises StartupError.
-    """
-    logs.configure(settings.log_level, settings.log_format, process="backend")
-
-    async def main(stop: asyncio.Event) -> None:
-        listen = settings.backend_listen
-        # Found out before models are loaded, which takes its time.
-        AdminSecurity.of(settings).check()
-        await check_free(settings.backend_admin)
-        server = BackendServer(
-            handler, listen, accepts=accepts, name=name, max_calls=max_calls, encoder=encoder
-        )
-        async with around or nullcontext(), server, admin_port(settings, server):
-            await stop.wait()
-            await leave(server, settings.backend_drain_s, stop)
-
-    raise SystemExit(process.run(main))
 
 
 def _bind(server: grpc.aio.Server, address: Address) -> int:

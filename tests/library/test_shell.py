@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 from fleet.errors import AddressInUse, StoreUnavailable
-from fleet.process import STOP_SIGNALS, run
+from trunkline.process.shell import STOP_SIGNALS, run
 
 PROGRAM = """
 import asyncio, sys
-from fleet.process import run
+from trunkline.process.shell import run
 
 async def main(stop):
     print(type(asyncio.get_running_loop()).__module__, flush=True)

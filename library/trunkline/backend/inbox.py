@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from backends.events import Audio, Binary, Event, Playout, Text
+from trunkline.backend.events import Audio, Binary, Event, Playout, Text
 
 MAX_FRAMES = 250  # five seconds of 20 ms frames; a handler further behind answers the past
 MAX_MESSAGES = 1000

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from backends import inbox
-from backends.events import Audio, Binary, Playout, Text
-from backends.inbox import Inbox
+from trunkline.backend import inbox
+from trunkline.backend.events import Audio, Binary, Playout, Text
+from trunkline.backend.inbox import Inbox
 
 
 def _frame(rtp_time: int) -> Audio:

@@ -17,7 +17,7 @@ and an event inside a batch costs a few.
        │     [Accepted(1)] [Audio(1)] [Clear(7)] …  │
        │ ◀───────────────────────────────────────── │
 
-Backend authors do not implement this service: `backends.serve` does, and gives them one async handler a call.
+Backend authors do not implement this service: `trunkline.backend.serve` does, and gives them one async handler a call.
 """
 
 from collections import abc as _abc

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 
-import structlog
-
-from backends.events import Audio, AudioFormat, Binary, Event, Network, Playout, Text
-from backends.inbox import Inbox
-from backends.outbox import EVENT_BYTES, Outbox
+from trunkline.backend.events import Audio, AudioFormat, Binary, Event, Network, Playout, Text
+from trunkline.backend.inbox import Inbox
+from trunkline.backend.outbox import EVENT_BYTES, Outbox
 from trunkline.v1 import model_pb2
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 MAX_DATA_BYTES = 256 * 1024  # as much as browsers take in one data-channel message
 WAITING_BYTES = 64 * 1024  # what a call may have unwritten before its sends wait
@@ -127,7 +126,8 @@ class Call:
     ) -> None:
         """Say what the call used of the model since the last report; nothing once it is over.
 
-        Tokens count against the budgets of the caller's key and of the model (`fleet.limits`).
+        Tokens count against the budgets of the caller's key and of the model
+        (TRUNKLINE_TRANSCEIVER_LIMITS).
         """
         if self._over:
             return
@@ -196,7 +196,7 @@ class Call:
         if self._inbox.put_message(message, data.ByteSize()):
             self._arrived()
         else:
-            log.warning("messages_overflowed", call_id=self.id)
+            log.warning("messages_overflowed", extra={"call_id": self.id})
             self.hang_up("failed")
 
     def _hear_playout(self, report: model_pb2.Playout) -> None:

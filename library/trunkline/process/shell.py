@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from types import FrameType
 
-from fleet.errors import StartupError
+from trunkline.process.errors import StartupError
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

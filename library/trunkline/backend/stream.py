@@ -7,58 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Collection, Iterable
 
 import grpc
 import grpc.aio
-import structlog
 
-from backends.call import Call, CallOver
-from backends.encoder import NO_WISHES, OpusEncoder
-from backends.events import AudioFormat
-from backends.outbox import Outbox
+from trunkline.backend.backend import PROTOCOL, Backend
+from trunkline.backend.call import Call, CallOver
+from trunkline.backend.encoder import NO_WISHES
+from trunkline.backend.outbox import Outbox
 from trunkline.v1 import model_pb2
 
-PROTOCOL = 1
 HELLO_TIMEOUT_S = 5.0
 CANCEL_PATIENCE_S = 5.0  # for handlers that clean up; the stream does not wait longer for them
 
-Handler = Callable[[Call], Awaitable[None]]
 Context = grpc.aio.ServicerContext[model_pb2.ToBackend, model_pb2.ToTransceiver]
-log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Offer:
-    """What a backend tells every transceiver: its name, formats (best first), calls a stream."""
-
-    name: str
-    accepts: tuple[AudioFormat, ...]
-    max_calls: int  # 0: no limit
-    encoder: OpusEncoder = NO_WISHES  # of a backend that sends PCM
-
-    def welcome(self) -> model_pb2.ToTransceiver:
-        """The first message of a stream."""
-        return model_pb2.ToTransceiver(
-            welcome=model_pb2.Welcome(
-                protocol=PROTOCOL,
-                backend=self.name,
-                accepts=[model_pb2.AudioFormat.ValueType(audio) for audio in self.accepts],
-                max_calls=self.max_calls,
-            )
-        )
+log = logging.getLogger(__name__)
 
 
 class Stream:
     """The calls of one transceiver process, from its Hello to the end of its stream."""
 
     def __init__(
-        self, handler: Handler, offer: Offer, context: Context, on_call_over: Callable[[], None]
+        self, backend: Backend, context: Context, on_call_over: Callable[[], None]
     ) -> None:
-        self._handler = handler
         self._on_call_over = on_call_over
-        self._offer = offer
+        self._backend = backend
         self._context = context
         self._outbox = Outbox()
         self._calls: dict[int, Call] = {}
@@ -84,7 +59,8 @@ class Stream:
         """Serve until the transceiver or the server ends the stream."""
         hello = await self._greet()
         self._transceiver = hello.transceiver
-        log.info("transceiver_connected", transceiver=hello.transceiver)
+        peer = {"transceiver": hello.transceiver}
+        log.info("transceiver_connected", extra=peer)
         writer = asyncio.create_task(self._write(), name="backend-writer")
         try:
             while isinstance(batch := await _read(self._context), model_pb2.ToBackend):
@@ -92,7 +68,7 @@ class Stream:
         finally:
             writer.cancel()
             await self._end_all([writer])
-            log.info("transceiver_gone", transceiver=hello.transceiver)
+            log.info("transceiver_gone", extra=peer)
 
     async def _greet(self) -> model_pb2.Hello:
         first = None
@@ -108,7 +84,7 @@ class Stream:
             await self._context.abort(
                 code, f"this backend speaks protocol {PROTOCOL}, not {theirs}"
             )
-        await self._context.write(self._offer.welcome())
+        await self._context.write(self._backend.welcome())
         return first.hello
 
     def _take_in(self, events: Iterable[model_pb2.CallEvent]) -> None:
@@ -134,8 +110,8 @@ class Stream:
         )
         accepted = self._outbox.add(number).accepted
         accepted.SetInParent()
-        if self._offer.encoder != NO_WISHES:
-            accepted.encoder.CopyFrom(self._offer.encoder.message())
+        if self._backend.encoder != NO_WISHES:
+            accepted.encoder.CopyFrom(self._backend.encoder.message())
         self._calls[number] = call
         handler = asyncio.create_task(self._host(call), name=f"call {call.id}")
         self._handlers[call] = handler
@@ -143,10 +119,10 @@ class Stream:
         handler.add_done_callback(lambda _: self._handler_done(call))
 
     def _objection(self, number: int, started: model_pb2.CallStarted) -> str:
-        limit = self._offer.max_calls
+        limit = self._backend.max_calls
         if number in self._calls:
             return "call number in use"
-        if int(started.format) not in self._offer.accepts:
+        if int(started.format) not in self._backend.accepts:
             return "audio format not accepted"
         if limit and len(self._handlers) >= limit:
             return f"at the limit of {limit} calls"
@@ -155,12 +131,12 @@ class Stream:
     async def _host(self, call: Call) -> None:
         reason = "failed"
         try:
-            await self._handler(call)
+            await self._backend.handler(call)
             reason = "hangup"
         except CallOver:
             pass  # the call ended under the handler's hands
         except Exception:
-            log.exception("handler_failed", call_id=call.id)
+            log.exception("handler_failed", extra={"call_id": call.id})
         finally:
             self._handlers.pop(call, None)
             call.hang_up(reason)
@@ -183,7 +159,7 @@ class Stream:
         tasks += self._handlers.values()
         _, stubborn = await asyncio.wait(tasks, timeout=CANCEL_PATIENCE_S)
         if stubborn:
-            log.warning("handlers_ignore_cancellation", handlers=len(stubborn))
+            log.warning("handlers_ignore_cancellation", extra={"handlers": len(stubborn)})
 
     async def _write(self) -> None:
         # A failed write ends the stream, which the reader sees as well.

@@ -9,13 +9,14 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from structlog.testing import capture_logs
 
 from backends.echo import echo
-from backends.serve import AudioFormat, BackendServer, Call, Text
+from backends.operated import OperatedHost
+from backends.settings import BackendSettings
 from fleet.address import Address
 from fleet.errors import AddressInUse
 from tests.backends.kit import audio, raw_transceiver, serving, soon, text
+from trunkline.backend import AudioFormat, BackendServer, Call, Text
 from trunkline.v1 import model_pb2
 
 
@@ -228,20 +229,19 @@ async def test_an_old_report_does_not_answer_a_clear() -> None:
         assert (answer.sent, answer.clears) == (5, 1)
 
 
-async def test_a_handlers_exception_is_logged_once() -> None:
+async def test_a_handlers_exception_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """One line with the call's id, and HangUp `failed`."""
 
     async def handler(_call: Call) -> None:
         raise ValueError("boom")
 
-    with capture_logs() as logs:
-        async with serving(handler) as server, raw_transceiver(server.port) as transceiver:
-            await transceiver.greet()
-            await transceiver.start()
-            assert await transceiver.hear_kinds(1) == [(1, "accepted")]
-            assert (await transceiver.hear()).hang_up.reason == "failed"
-    failures = [entry for entry in logs if entry["log_level"] == "error"]
-    assert [(entry["event"], entry["call_id"]) for entry in failures] == [
+    async with serving(handler) as server, raw_transceiver(server.port) as transceiver:
+        await transceiver.greet()
+        await transceiver.start()
+        assert await transceiver.hear_kinds(1) == [(1, "accepted")]
+        assert (await transceiver.hear()).hang_up.reason == "failed"
+    failures = [vars(record) for record in caplog.records if record.levelname == "ERROR"]
+    assert [(entry["msg"], entry["call_id"]) for entry in failures] == [
         ("handler_failed", "call_1")
     ]
 
@@ -258,20 +258,49 @@ async def test_a_handler_that_cancels_itself_ends_its_call() -> None:
         assert await transceiver.hear_kinds(2) == [(1, "accepted"), (1, "hang_up")]
 
 
-async def test_health_and_reflection() -> None:
-    """The port reports SERVING and lists its services."""
-    async with serving(echo) as server:
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
-        async with channel:
-            health = health_pb2_grpc.HealthStub(channel)
-            for service in ("", "trunkline.v1.ModelBackend"):
-                answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
-                assert answer.status == health_pb2.HealthCheckResponse.SERVING
-            reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
-            request = reflection_pb2.ServerReflectionRequest(list_services="")
-            replies = [reply async for reply in reflection.ServerReflectionInfo(iter([request]))]
+async def test_health() -> None:
+    """The port reports SERVING, and NOT_FOUND for a name that it does not know."""
+    async with serving(echo) as server, _channel(server.port) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "trunkline.v1.ModelBackend", "live"):
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await health.Check(health_pb2.HealthCheckRequest(service="other"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_health_is_watched() -> None:
+    """A watcher hears how it is now, and every change: here of a drain and of its end."""
+    states = health_pb2.HealthCheckResponse
+    async with serving(echo) as server, _channel(server.port) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        ready = health.Watch(health_pb2.HealthCheckRequest(service=""))
+        other = health.Watch(health_pb2.HealthCheckRequest(service="other"))
+        assert (await soon(ready.read())).status == states.SERVING
+        await server.drain()
+        assert (await soon(ready.read())).status == states.NOT_SERVING
+        await server.undrain()
+        assert (await soon(ready.read())).status == states.SERVING
+        assert (await soon(other.read())).status == states.SERVICE_UNKNOWN
+
+
+async def test_reflection() -> None:
+    """An operated backend lists its services."""
+    host = OperatedHost(BackendSettings())
+    async with (
+        BackendServer(echo, Address("127.0.0.1", 0), host.add_services) as server,
+        _channel(server.port) as channel,
+    ):
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        replies = [reply async for reply in reflection.ServerReflectionInfo(iter([request]))]
     names = {service.name for service in replies[0].list_services_response.service}
     assert {"trunkline.v1.ModelBackend", "grpc.health.v1.Health"} <= names
+
+
+def _channel(port: int) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(f"127.0.0.1:{port}")
 
 
 async def test_a_port_already_taken() -> None:
