@@ -12,9 +12,9 @@ import pytest
 from tests.transceiver.front_door import RING
 from tests.transceiver.offers import real_offer, replaced
 from tests.work import LINEAR, growth
-from transceiver.call_id import origin_of
-from transceiver.client_secret import MAX_CHARS, SecretRefused, unseal
+from transceiver.call.call_id import origin_of
 from transceiver.signaling.access import ApiKeys, bearer
+from transceiver.signaling.client_secret import MAX_CHARS, SecretRefused, unseal
 from transceiver.signaling.form import FormError, read_form
 from transceiver.signaling.fragment import MAX_FRAGMENT_BYTES, FragmentRefused, read_fragment
 from transceiver.signaling.generations import matches

@@ -7,9 +7,10 @@ from typing import Any, get_type_hints
 import pytest
 
 from tests.transceiver.offers import real_offer
-from transceiver.client_secret import ClientSecret
-from transceiver.offer import Offer
-from transceiver.signaling import answer, form, fragment, generations, intake, offer_policy, peer
+from transceiver.call.offer import Offer
+from transceiver.pod import peer
+from transceiver.signaling import answer, form, fragment, generations, intake, offer_policy
+from transceiver.signaling.client_secret import ClientSecret
 from transceiver.signaling.sdp_sections import Section
 
 SECRET = "GpzJ-not-to-be-seen"

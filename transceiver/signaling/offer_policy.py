@@ -29,7 +29,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from transceiver.offer import AudioOffer, DataOffer, Fingerprint, Offer
+from transceiver.call.offer import AudioOffer, DataOffer, Fingerprint, Offer
 from transceiver.signaling import audio_formats
 from transceiver.signaling.audio_formats import UnreadableMapping
 from transceiver.signaling.sdp_sections import MAX_LINES, MediaLine, Section, cut
