@@ -82,7 +82,7 @@ OFFERS: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.parametrize("shape", OFFERS)
 def test_an_offer(shape: str) -> None:
-    """Reading the largest offer costs four times what a quarter of it costs, whatever it repeats."""
+    """Reading the largest offer costs four times what a quarter costs, whatever it repeats."""
     assert (
         growth(lambda size: partial(_tried, read_offer, OFFERS[shape](size)), MAX_OFFER_BYTES)
         < LINEAR
