@@ -22,15 +22,15 @@ import transceiver
 from tests.fuzz.street import FRAME_S, Neighbour, Street, residue
 from tests.transceiver.caller import AWAY, HOME, FakeLink, make_offer
 from tests.virtual_time import Run
-from transceiver.call_handle import CallHandle, CallSink
-from transceiver.engine import FAULTS, CallFailed
-from transceiver.link_counters import LinkCounters
-from transceiver.model_link import ModelLink
-from transceiver.outbox import Outbox
-from transceiver.sctp import Association
-from transceiver.session import Session
-from transceiver.sidebands import EVENTS_LABEL
-from transceiver.states import State
+from transceiver.call.session import Session
+from transceiver.call.sidebands import EVENTS_LABEL
+from transceiver.call.states import State
+from transceiver.data.sctp import Association
+from transceiver.engine.engine import FAULTS, CallFailed
+from transceiver.link.call_handle import CallHandle, CallSink
+from transceiver.link.counters import LinkCounters
+from transceiver.link.model_link import ModelLink
+from transceiver.link.outbox import Outbox
 from trunkline.v1 import model_pb2
 from wire.rtcp import ReceiverReport
 
