@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from fleet.address import Address
 from transceiver.engine.trunk_socket import TrunkSocket
@@ -25,9 +25,18 @@ Frames = Sequence[tuple[bytes, bytes]]  # client address (18 bytes) and payload
 
 
 class TrunkPort:
-    """One process's end of the trunk; `mtu` bounds its datagrams. Nothing flows before `open`."""
+    """One process's end of the trunk; `mtu` bounds its datagrams. Nothing flows before `open`.
 
-    def __init__(self, keys: KeyRing, mtu: int, counters: Counter[str]) -> None:
+    `on_fault` hears what raised over a datagram, which is then lost, and no other is.
+    """
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        mtu: int,
+        counters: Counter[str],
+        on_fault: Callable[[Exception], None],
+    ) -> None:
         self.keys = keys
         self.socket: TrunkSocket | None = None
         self.out: dict[bytes, list[tuple[bytes, bytes]]] = {}  # by relay, until `flush`
@@ -36,6 +45,7 @@ class TrunkPort:
         self._mtu = mtu
         self._max_payload = trunk.max_payload(mtu)
         self._counters = counters
+        self._on_fault = on_fault
         self._sent_datagrams = secrets.randbelow(1 << 32)
 
     def open(self, address: Address) -> TrunkSocket:
@@ -65,6 +75,9 @@ class TrunkPort:
                 self._replay.accept(read.sender, read.time_s, read.count, unix_s)
             except WireError as error:
                 self._counters[error.reason] += 1
+                continue
+            except Exception as error:
+                self._on_fault(error)
                 continue
             yield source, read.frames
 
