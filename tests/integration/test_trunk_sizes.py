@@ -25,8 +25,8 @@ from tests.relay.kit import (
     ufrag,
     unload,
 )
-from transceiver.trunk_port import TrunkPort
-from transceiver.trunk_socket import TrunkSocket
+from transceiver.engine.trunk_port import TrunkPort
+from transceiver.engine.trunk_socket import TrunkSocket
 from wire.address import pack_address
 from wire.token import Route
 from wire.trunk import LARGEST_MTU, SMALLEST_MTU, longest_packet, max_payload
