@@ -3,9 +3,9 @@
     log = structlog.get_logger()
     log.info("call_started", call_id=call_id, client=ClientAddress(host), ufrag=Ufrag(ufrag))
 
-Redaction happens three times over: values of the types in `fleet.redacted_types` print only what they may;
-well-known key names are redacted whatever their type; and text that is not ours (records of other
-libraries, tracebacks) is searched for addresses and route tokens.
+Redaction happens three times over. Values of the types in `fleet.redacted_types` print only what
+they may. Well-known key names are redacted whatever their type. Text that is not ours (records of
+other libraries, tracebacks) is searched for addresses and route tokens.
 """
 
 from __future__ import annotations

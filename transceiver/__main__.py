@@ -79,9 +79,9 @@ class _Media:
 async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place = ALONE) -> None:
     """Run until `stop`. Raises StartupError when something it needs is not to be had.
 
-    After `stop` live calls have their time (`transceiver.pod.leaving`). What is closed last is entered
-    first: callers lose the HTTP port, then their calls end, then their places and the node index
-    are given back, then the backend sees the stream end.
+    After `stop` live calls have their time (`transceiver.pod.leaving`). What is closed last is
+    entered first: callers lose the HTTP port, then their calls end, then their places and the node
+    index are given back, then the backend sees the stream end.
     """
     await _check(settings, place)
     name = f"{socket.gethostname()}:{os.getpid()}"
