@@ -1,6 +1,6 @@
 """The trunk as the engine has it: callers' frames in, packets to them out, a wake-up's at once.
 
-    socket ─▶ tag, replay ─▶ frames, and the relay that sent them
+    socket ─▶ tag, replay ─▶ parts rejoined ─▶ frames, and the relay that sent them
     socket ◀─ packed per relay, tagged ◀─ flush ◀─ put, put, put
 
 What is forged, cut or replayed is counted in `counters` by its reason and goes no further.
@@ -18,6 +18,7 @@ from transceiver.engine.trunk_socket import TrunkSocket
 from wire import trunk
 from wire.errors import WireError
 from wire.keys import KeyRing
+from wire.rejoin import Rejoin
 from wire.replay import ReplayWindow
 from wire.token import Route
 
@@ -42,6 +43,7 @@ class TrunkPort:
         self.out: dict[bytes, list[tuple[bytes, bytes]]] = {}  # by relay, until `flush`
         self._tagger = trunk.Tagger(keys)
         self._replay = ReplayWindow()
+        self._rejoin = Rejoin()
         self._mtu = mtu
         self._max_payload = trunk.max_payload(mtu)
         self._counters = counters
@@ -50,7 +52,7 @@ class TrunkPort:
 
     def open(self, address: Address) -> TrunkSocket:
         """Bind the socket. Raises AddressInUse, AddressUnusable."""
-        self.socket = TrunkSocket(address)
+        self.socket = TrunkSocket(address, self._mtu)
         return self.socket
 
     def close(self) -> None:
@@ -79,7 +81,10 @@ class TrunkPort:
             except Exception as error:
                 self._on_fault(error)
                 continue
-            yield source, read.frames
+            frames, lost = self._rejoin.frames(read)
+            if lost:
+                self._counters["trunk_part"] += lost
+            yield source, frames
 
     def put(self, relay: bytes, address: bytes, packet: bytes) -> bool:
         """Send a packet to `address` through a relay with the next `flush`; False if it is long."""
