@@ -22,6 +22,7 @@ from functools import partial
 
 import structlog
 
+from fleet.backoff import Backoff, Pace
 from fleet.flow_store import FlowOwner
 from relay import control, memory
 from relay.liveness import HUNG_AFTER_MS, Pulse, read_usage
@@ -36,9 +37,10 @@ from relay.worker import Assignment
 
 CHECK_INTERVAL_S = 0.25
 STOP_TIMEOUT_S = 2.0
-_SHORT_LIFE_S = 1.0
+STEADY_S = 1.0
+"""A worker that lived this long is replaced at once: the spare is running."""
+RESTART_PACE = Pace(first_s=0.1, longest_s=5.0, spread=False)  # of one slot; others go on
 _MAX_SIBLINGS = control.MAX_FDS - 4  # beside a worker's own descriptors in one message
-_MAX_BACKOFF_S = 5.0
 
 _log = structlog.get_logger()
 
@@ -127,7 +129,7 @@ class Post:
     memory: WorkerMemory
     process: Process | None = None
     restarts: int = 0
-    short_lives: int = 0
+    backoff: Backoff = field(default_factory=lambda: Backoff(RESTART_PACE, STEADY_S))
     assigned_s: float = field(default_factory=time.monotonic)
     watches: tuple[WatchOrder, ...] = ()  # flows of this post that somebody asks about
     pulse: Pulse = field(default_factory=Pulse)
@@ -306,9 +308,7 @@ class Crew:
         if self._stopping:
             return
         post.restarts += 1
-        lived_s = time.monotonic() - post.assigned_s
-        post.short_lives = post.short_lives + 1 if lived_s < _SHORT_LIFE_S else 0
-        delay_s = min(0.1 * 2**post.short_lives - 0.1, _MAX_BACKOFF_S)
+        delay_s = post.backoff.after(time.monotonic() - post.assigned_s)
         _log.error("worker_died", worker=post.number, status=_status(status), delay_s=delay_s)
         if delay_s:
             self._later(delay_s, lambda: self._replace(post))
