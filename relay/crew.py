@@ -34,6 +34,7 @@ from relay.settings import RelaySettings
 from relay.store_counts import StoreCounts
 from relay.voice import WatchOrder
 from relay.worker import Assignment
+from wire.keys import KeyRing
 
 CHECK_INTERVAL_S = 0.25
 STOP_TIMEOUT_S = 2.0
@@ -166,6 +167,7 @@ class Crew:
         self.store_counts = StoreCounts()
         self._settings = settings
         self.orders = first_orders(settings, _now_ms())
+        self._token_text, self._token_ring = self.orders.token_keys, settings.token_keys
         self.nodes_fd = memory.create("trunkline-nodes", memory.SHARED_BYTES)
         self.nodes: NodeTable = memory.shared_nodes(self.nodes_fd)
         memory.shared_check_log(self.nodes_fd)  # gives it the key that all workers use
@@ -177,6 +179,13 @@ class Crew:
         self._spare: Process | None = None
         self._timers: set[asyncio.TimerHandle] = set()
         self._stopping = False
+
+    def token_keys(self) -> KeyRing:
+        """The ring of now: what is in Redis is sealed with it."""
+        if self._token_text != self.orders.token_keys:
+            self._token_text = self.orders.token_keys
+            self._token_ring = KeyRing.parse(self._token_text)
+        return self._token_ring
 
     def _post(self, number: int, cpu: int, sockets: tuple[socket.socket, socket.socket]) -> Post:
         capacity = self._settings.relay_flow_capacity

@@ -22,6 +22,7 @@ from fleet.lease_keeper import LeaseKeeper
 from fleet.memory_store import MAX_PENDING_CHANGES, MemoryStore
 from fleet.redis_store import RedisStore
 from fleet.store import RENEW_INTERVAL_S, Lease
+from tests.rings import token_ring
 
 TRUNK = Address("127.0.0.1", 5000)
 
@@ -106,7 +107,9 @@ def listening(follower: DirectoryFollower) -> asyncio.Queue[Node]:
 
 @pytest.fixture
 def store() -> BreakableStore:
-    return BreakableStore(now=lambda: 0.0, snapshot_interval_s=3600, max_nodes=2)
+    return BreakableStore(
+        now=lambda: 0.0, snapshot_interval_s=3600, max_nodes=2, random_below=lambda _: 0
+    )
 
 
 async def test_a_lease_is_renewed_every_few_seconds(store: BreakableStore) -> None:
@@ -275,7 +278,10 @@ async def test_a_follower_keeps_its_directory_through_an_outage(
     """Redis dies and comes back empty: every node stays known, and news goes on afterwards."""
     server = make_redis()
     steps = Steps()
-    transceiver, relay = RedisStore(server.url, 0), RedisStore(server.url, 0)
+    transceiver, relay = (
+        RedisStore(server.url, 0, token_ring),
+        RedisStore(server.url, 0, token_ring),
+    )
     follower = DirectoryFollower(relay, pause=steps.pause)
     heard = listening(follower)
     lease = await transceiver.claim("n", TRUNK)
