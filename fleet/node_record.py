@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fleet.address import Address
-from fleet.directory import Load, Node
+from fleet.directory.directory import Load, Node
 from fleet.seal import BrokenSeal, Seal, fresh
 
 PURPOSE = "directory"

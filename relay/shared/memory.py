@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from relay import nodes
-from relay.counters import COUNTER_ROOM, Counts
-from relay.flows import SLOT_BYTES, WAYS, FlowTable
-from relay.fresh_checks import CheckLog
-from relay.nodes import NodeTable
-from relay.sight import Sight
+from relay.shared import nodes
+from relay.shared.counters import COUNTER_ROOM, Counts
+from relay.shared.flows import SLOT_BYTES, WAYS, FlowTable
+from relay.shared.nodes import NodeTable
+from relay.shared.telemetry import Sight
+from relay.worker.fresh_checks import CheckLog
 
 _PAGE = mmap.PAGESIZE
 _SIGHT_BYTES = -(-Sight.SIZE_BYTES // _PAGE) * _PAGE

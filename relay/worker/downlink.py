@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from datagram.mmsg import FAMILY, NAME_WORDS, ReceiveBatch, SendBatch
-from relay.counters import Counter, Counts, drop
-from relay.nodes import NodeTable
+from relay.shared.counters import Counter, Counts, drop
+from relay.shared.nodes import NodeTable
 from wire.errors import WireError
 from wire.replay import ReplayWindow
 from wire.trunk import (

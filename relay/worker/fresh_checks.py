@@ -25,7 +25,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from relay.limits import TokenBuckets
+from relay.worker.limits import TokenBuckets
 from wire.errors import WireError
 
 LOG_ENTRIES = 1 << 18  # 2 MB; 20,000 callers' checks (8,000 a second) of half a minute

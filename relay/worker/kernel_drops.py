@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 
-from relay.counters import Counter, Counts
+from relay.shared.counters import Counter, Counts
 
 # Neither is in the socket module: asm-generic/socket.h, linux/sock_diag.h.
 _SO_MEMINFO = 55

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from relay.allowance import Allowance
+from relay.worker.allowance import Allowance
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
@@ -131,7 +131,7 @@ class TokenBuckets:
 
 
 class SourceLimits:
-    """The three budgets of one worker. Addresses are n x 2 words as `relay.flows` has them."""
+    """The three budgets of one worker. Addresses are n x 2 words as `relay.shared.flows` has them."""
 
     def __init__(self, rates: Rates) -> None:
         self._strangers = TokenBuckets(*_figures(rates.strangers))

@@ -3,7 +3,7 @@
 It starts with nothing but a control channel and waits, so that a spare can have done its imports
 before it is needed; the first message makes it a worker and brings the public socket, the trunk
 socket and the shared memory. From then on it moves packets until the channel closes, and follows
-what else the channel says between two batches (`relay.orders`). It never touches Redis, gRPC or a
+what else the channel says between two batches (`relay.shared.orders`). It never touches Redis, gRPC or a
 log, and the clock twice a batch: that is the latency histogram.
 """
 
@@ -19,19 +19,20 @@ import time
 from dataclasses import dataclass
 
 from datagram.mmsg import ReceiveBatch, SendBatch
-from relay import control, downlink, memory, uplink
-from relay.admission import Admission
-from relay.counters import Counter
-from relay.fresh_checks import FreshChecks
-from relay.kernel_drops import KernelDrops
-from relay.limits import Rates, SourceLimits
-from relay.memory import WorkerMemory
-from relay.orders import Orders, read_orders
-from relay.parking import Parking
-from relay.recovery import Recovery
-from relay.siblings import Siblings
-from relay.trunk_writer import TrunkWriter
-from relay.voice import VoiceWatch
+from relay.shared import control, memory
+from relay.shared.counters import Counter
+from relay.shared.memory import WorkerMemory
+from relay.shared.orders import Orders, read_orders
+from relay.shared.voice import VoiceWatch
+from relay.worker import downlink, uplink
+from relay.worker.admission import Admission
+from relay.worker.fresh_checks import FreshChecks
+from relay.worker.kernel_drops import KernelDrops
+from relay.worker.limits import Rates, SourceLimits
+from relay.worker.parking import Parking
+from relay.worker.recovery import Recovery
+from relay.worker.siblings import Siblings
+from relay.worker.trunk_writer import TrunkWriter
 from wire.keys import KeyRing
 from wire.replay import ReplayWindow
 from wire.trunk import Tagger, max_payload

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from relay.allowance import Allowance
+from relay.worker.allowance import Allowance
 
 HOLD_MS = (
     250  # looked at every 50 ms, so 300 at most; older sound the receiver has concealed by then

@@ -1,7 +1,7 @@
 """A worker's way back to flows it does not have: siblings at once, the supervisor in a moment.
 
     unknown address ─▶ siblings' tables (shared memory) ─▶ taken over, forwarded in the same batch
-                    ─▶ parked (`relay.parking`) ─▶ question to the supervisor, which asks the store
+                    ─▶ parked (`relay.worker.parking`) ─▶ question to the supervisor, which asks the store
                                                 ◀─ owner: flow made, packets forwarded in order
                                                 ◀─ nobody's: dropped
 
@@ -25,16 +25,16 @@ from typing import Any
 import numpy as np
 
 from datagram.mmsg import U64, ReceiveBatch, name_row, packed_address
-from fleet.flow_store import FlowOwner
-from relay import control
-from relay.control import Message
-from relay.counters import Counter, Counts, drop
-from relay.flows import FlowTable, Put, Slots
-from relay.memory import Table, WorkerMemory
-from relay.nodes import NO_EPOCH, NodeTable
-from relay.parking import Parking, Verdict
-from relay.siblings import Sibling, Siblings
-from relay.trunk_writer import RoutedPacket, TrunkWriter
+from relay.shared import control
+from relay.shared.control import Message
+from relay.shared.counters import Counter, Counts, drop
+from relay.shared.flows import FlowTable, Put, Slots
+from relay.shared.memory import Table, WorkerMemory
+from relay.shared.nodes import NO_EPOCH, NodeTable
+from relay.supervisor.flow_store import FlowOwner
+from relay.worker.parking import Parking, Verdict
+from relay.worker.siblings import Sibling, Siblings
+from relay.worker.trunk_writer import RoutedPacket, TrunkWriter
 
 ADDRESSES_PER_MESSAGE = 256  # some 10 KB, well below control.MAX_MESSAGE_BYTES
 OWNERS, ASK, SIBLINGS = "owners", "ask", "siblings"

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from relay.allowance import Allowance
-from relay.flows import U64, FlowTable
-from relay.nodes import NodeTable
+from relay.shared.flows import U64, FlowTable
+from relay.shared.nodes import NodeTable
+from relay.worker.allowance import Allowance
 
 Nodes = npt.NDArray[np.int64]
 

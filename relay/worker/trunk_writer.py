@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datagram.mmsg import NAME_WORDS, ReceiveBatch, SendBatch
-from relay.nodes import NodeTable
+from relay.shared.nodes import NodeTable
 from wire.trunk import (
     ENTRY_BYTES,
     HEADER_BYTES,

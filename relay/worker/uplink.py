@@ -4,7 +4,7 @@ No I/O and no clock. A batch goes through in whole-array steps; only STUN reques
 a hundred of a live call) and the cut into datagrams are looked at one by one:
 
     classify by first byte → STUN requests by ufrag, all others by address → group by node
-    → trunk datagrams (`relay.trunk_writer`)
+    → trunk datagrams (`relay.worker.trunk_writer`)
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from datagram.mmsg import ReceiveBatch, packed_address
-from fleet.flow_store import FlowOwner
-from relay.admission import Admission, Check
-from relay.counters import Counter, Counts, drop
-from relay.flows import FlowTable, Put
-from relay.fresh_checks import FreshChecks
-from relay.limits import Mask, Rates, SourceLimits
-from relay.nodes import NO_EPOCH, NodeTable
-from relay.recovery import Recovery
-from relay.trunk_writer import Indexes, TrunkWriter
-from relay.uplink_few import FEW, FewUplink
+from relay.shared.counters import Counter, Counts, drop
+from relay.shared.flows import FlowTable, Put
+from relay.shared.nodes import NO_EPOCH, NodeTable
+from relay.supervisor.flow_store import FlowOwner
+from relay.worker.admission import Admission, Check
+from relay.worker.fresh_checks import FreshChecks
+from relay.worker.limits import Mask, Rates, SourceLimits
+from relay.worker.recovery import Recovery
+from relay.worker.trunk_writer import Indexes, TrunkWriter
+from relay.worker.uplink_few import FEW, FewUplink
 from wire.errors import WireError
 from wire.token import Route
 

@@ -12,9 +12,9 @@ import struct
 import numpy as np
 
 from datagram.mmsg import ReceiveBatch
-from relay.flows import FlowTable
-from relay.nodes import NodeTable
-from relay.trunk_writer import RoutedPacket, TrunkWriter
+from relay.shared.flows import FlowTable
+from relay.shared.nodes import NodeTable
+from relay.worker.trunk_writer import RoutedPacket, TrunkWriter
 
 FEW = 20  # packets; from about here on a batch is cheaper by arrays
 MAX_HINTS = 65_536
