@@ -19,7 +19,8 @@ MAX_CALLS_A_SCRIPT = 500  # Redis does nothing else while a script runs
 class RedisLedger:
     """A `Ledger` in the Redis at `url`, for one cluster (0 to 4095).
 
-    No command is repeated: whoever waits can count by itself meanwhile (`fleet.limits.call_limits`).
+    No command is repeated: whoever waits can count by itself meanwhile
+    (`fleet.limits.call_limits`).
 
     Limits that operators set are sealed (`fleet.seal`) with the ring that `keys` gives, so nobody
     else can set any, nor bring one back that this process saw replaced. `unreadable` counts what
