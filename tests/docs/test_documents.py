@@ -79,7 +79,7 @@ def is_path(word: str) -> bool:
 def test_names_in_the_table_of_changes_stand_in_the_files_named() -> None:
     """Who opens the file of a row finds the name that the row speaks of."""
     table = (ROOT / "CONTRIBUTING.md").read_text().split("## To change X, open Y")[1]
-    rows = [line for line in table.split("\n## ")[0].splitlines() if line.startswith("| a")]
+    rows = [line for line in table.split("\n## ")[0].splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 15
     for row in rows:
         files = [ROOT / path for path in paths(row) if (ROOT / path).is_file()]
