@@ -53,6 +53,7 @@ from wire.token import Route
 FAULTS = "call_faults"
 MAX_CALLS = 1000
 MAX_STUN_BYTE = 3  # RFC 7983 §7: first bytes 0–3 are STUN
+_RESPONSES = frozenset({stun.MessageClass.SUCCESS, stun.MessageClass.ERROR})  # without USERNAME
 MIN_MEDIA_BYTE = 128  # and from here on RTP and RTCP; DTLS is between
 
 log = structlog.get_logger(__name__)
@@ -449,7 +450,7 @@ class Engine:
         self, path: _Path | None, address: bytes, packet: bytes, now: float
     ) -> None:
         if packet and packet[0] <= MAX_STUN_BYTE:
-            self._dispatch_stun(address, packet, now)
+            self._dispatch_stun(path, address, packet, now)
         elif path is None:
             self.counters["unknown_address"] += 1
         else:
@@ -465,17 +466,19 @@ class Engine:
         except Exception as error:
             self.fail(session, error)
 
-    def _dispatch_stun(self, address: bytes, packet: bytes, now: float) -> None:
+    def _dispatch_stun(self, path: _Path | None, address: bytes, packet: bytes, now: float) -> None:
         try:
             message = stun.read(packet)
-            ufrag, _ = stun.username(message)
+            if path is not None and message.message_class in _RESPONSES:
+                session: Session | None = path.session
+            else:
+                session = self._ufrags.get(stun.username(message)[0])
         except WireError as error:
             self.counters[error.reason] += 1
             return
         except Exception as error:
             self._packet_failed(error)
             return
-        session = self._ufrags.get(ufrag)
         if session is None:
             self.counters["unknown_ufrag"] += 1
         else:
