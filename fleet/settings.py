@@ -25,12 +25,12 @@ from fleet.fields import (
     AddressList,
     AdminTokens,
     AnyCase,
+    ApiKeyList,
     Cluster,
     Keys,
     NumericHost,
     Port,
     RedisUrl,
-    SecretList,
     within,
 )
 from fleet.usage import complaints, help_text
@@ -40,6 +40,7 @@ __all__ = [
     "AddressList",
     "AdminSettings",
     "AnyCase",
+    "ApiKeyList",
     "Cluster",
     "FleetSettings",
     "Keys",
@@ -49,7 +50,6 @@ __all__ = [
     "Port",
     "ProcessSettings",
     "RedisUrl",
-    "SecretList",
     "load",
     "within",
 ]

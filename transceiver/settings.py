@@ -11,7 +11,7 @@ from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from fleet.address import Address, shown
 from fleet.limits.rules import LimitRules
-from fleet.settings import AddressList, FleetSettings, SecretList, within
+from fleet.settings import AddressList, ApiKeyList, FleetSettings, within
 from transceiver.call.call_id import MAX_PROCESSES
 from transceiver.link.backend_list import BackendAddress, BackendList
 
@@ -77,8 +77,9 @@ class TransceiverSettings(FleetSettings):
         description="relay addresses that answers name, most preferred first, "
         "203.0.113.10:3478,[2001:db8::1]:3478"
     )
-    transceiver_api_keys: SecretList = Field(
-        description="bearer keys that may place calls, separated by commas"
+    transceiver_api_keys: ApiKeyList = Field(
+        description="bearer keys that may place calls, separated by commas: KEY, or TENANT:KEY for "
+        "keys that share their calls; a key without a tenant is one by itself"
     )
     transceiver_backend: Address = Field(
         Address("127.0.0.1", 9301), description="the model backend, when there is only one"

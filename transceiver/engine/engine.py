@@ -28,6 +28,7 @@ import structlog
 from fleet.address import Address
 from transceiver.call.call_id import new_call_id
 from transceiver.call.offer import Offer
+from transceiver.call.principal import NOBODY, Principal
 from transceiver.call.session import Session
 from transceiver.call.states import State
 from transceiver.engine.handshakes import MAX_DATAGRAMS_PER_TURN, HandshakeQueue
@@ -180,15 +181,21 @@ class Engine:
     # Calls.
 
     def create_call(
-        self, offer: Offer, surface: str, session_json: str, link: ModelLink
+        self,
+        offer: Offer,
+        surface: str,
+        session_json: str,
+        link: ModelLink,
+        placed_by: Principal = NOBODY,
     ) -> Session:
-        """A new call to the backend of `link`.
+        """A new call to the backend of `link`, whose call it will be.
 
         Raises TooManyCalls, Draining, BackendAbsent, CallLimit.
         """
         self.check_room()
         call_id = new_call_id(self._process, self.route.node)
         session = Session(call_id, offer, surface, self._certificate, self, time.time())
+        session.placed_by = placed_by
         self._calls[call_id] = session
         self.begun += 1
         self._idle.clear()
