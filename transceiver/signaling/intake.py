@@ -23,7 +23,7 @@ from transceiver.call.offer import Offer
 from transceiver.call.principal import Principal
 from transceiver.call.sidebands import Sidebands
 from transceiver.engine.call_tickets import CallTickets
-from transceiver.engine.engine import Draining, TooManyCalls
+from transceiver.engine.engine import CallFailed, Draining, TooManyCalls
 from transceiver.link.backends import Backend, Backends, Choice, UnknownBackend
 from transceiver.link.errors import BackendAbsent, BackendRefused, CallLimit, LinkError
 from transceiver.link.model_link import ModelLink
@@ -79,8 +79,8 @@ class CallSession(Protocol):
     async def accepted(self, timeout_s: float) -> None:
         """Return when the backend took the call; raises BackendRefused or BackendAbsent."""
 
-    def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str]:
-        """Our new credentials for the caller's new ones."""
+    def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str] | None:
+        """Our new credentials for the caller's new ones; None when the call failed over it."""
 
 
 class CallEngine(Protocol):
@@ -97,7 +97,10 @@ class CallEngine(Protocol):
         link: ModelLink,
         placed_by: Principal,
     ) -> CallSession:
-        """A new call on that link. Raises TooManyCalls, Draining, BackendAbsent, CallLimit."""
+        """A new call on that link.
+
+        Raises TooManyCalls, Draining, BackendAbsent, CallLimit, CallFailed.
+        """
 
     def find(self, call_id: str) -> CallSession | None:
         """The live call of that id."""
@@ -225,6 +228,8 @@ class Intake:
             )
         except LinkError as error:
             raise _no_backend(error) from None
+        except CallFailed:
+            raise Problem("internal", "The operator's log says more.") from None
         self._tickets.opened(call.ticket, session.call_id)
         return session
 
