@@ -382,7 +382,7 @@ class Engine:
     def _on_readable(self) -> None:
         self._flush_is_due = True
         now = self._loop.time()
-        for source, frames in self._trunk.receive():
+        for source, frames in self._trunk.receive(now):
             self._source = source
             self._dispatch(frames, now)
         self._source = b""
