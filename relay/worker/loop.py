@@ -3,8 +3,8 @@
 It starts with nothing but a control channel and waits, so that a spare can have done its imports
 before it is needed; the first message makes it a worker and brings the public socket, the trunk
 socket and the shared memory. From then on it moves packets until the channel closes, and follows
-what else the channel says between two batches (`relay.shared.orders`). It never touches Redis, gRPC or a
-log, and the clock twice a batch: that is the latency histogram.
+what else the channel says between two batches (`relay.shared.orders`). It never touches Redis, gRPC
+or a log, and the clock twice a batch: that is the latency histogram.
 """
 
 from __future__ import annotations
@@ -260,7 +260,3 @@ def main() -> int:
     gc.disable()
     worker.run()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """A worker's way back to flows it does not have: siblings at once, the supervisor in a moment.
 
     unknown address ─▶ siblings' tables (shared memory) ─▶ taken over, forwarded in the same batch
-                    ─▶ parked (`relay.worker.parking`) ─▶ question to the supervisor, which asks the store
+                    ─▶ parked (`worker.parking`) ─▶ question to the supervisor, which asks the store
                                                 ◀─ owner: flow made, packets forwarded in order
                                                 ◀─ nobody's: dropped
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import grpc.aio
 
-from backends.serve import BackendServer, Handler
 from fleet.address import Address
 from transceiver.link.call_handle import CallHandle
 from transceiver.link.model_link import ModelLink
+from trunkline.backend import Backend, BackendServer, Handler
 from trunkline.v1 import model_pb2, model_pb2_grpc
 
 ANY_PORT = Address("127.0.0.1", 0)
@@ -82,7 +82,7 @@ class Sink:
 @asynccontextmanager
 async def serving(handler: Handler, **options: Any) -> AsyncIterator[BackendServer]:
     """A backend on a free port."""
-    async with BackendServer(handler, ANY_PORT, **options) as server:
+    async with BackendServer(Backend(handler, **options), ANY_PORT) as server:
         yield server
 
 

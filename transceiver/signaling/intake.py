@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fleet.address import Address
@@ -101,7 +101,7 @@ class PlacedCall:
     """A call the backend has taken, and the SDP answer for its caller."""
 
     session: CallSession
-    answer: str
+    answer: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class _NewCall:
     ticket: Ticket
     offer: Offer
     surface: str
-    session_json: str
+    session_json: str = field(repr=False)
 
 
 class Intake:
