@@ -22,7 +22,7 @@ APPLICATION_DATA = 23
 
 def split_records(data: bytes) -> list[bytes] | None:
     """The records in `data`; None when they are not whole, or more than MAX_RECORDS."""
-    records = []
+    records: list[bytes] = []
     start = 0
     while start < len(data):
         header = data[start : start + HEADER_BYTES]
