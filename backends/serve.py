@@ -36,7 +36,7 @@ from backends.settings import BackendSettings
 from backends.stream import Context, Handler, Offer, Stream
 from fleet import logs, process
 from fleet.address import Address
-from fleet.admin import LIVE, AdminSecurity
+from fleet.admin.server import LIVE, AdminSecurity
 from fleet.errors import AddressInUse
 from fleet.listen import check_free
 from trunkline.v1 import model_pb2, model_pb2_grpc

@@ -18,7 +18,7 @@ from pathlib import Path
 from cli.fleet_view import ask_nodes, ask_relays
 from cli.reach import CliError, Process, Reach
 from cli.tables import problems
-from fleet.operator import BadKeys, key_ids, key_ring
+from fleet.admin.operator import BadKeys, key_ids, key_ring
 from trunkline.v1 import admin_pb2
 from wire.keys import KEY_BYTES, KeyRing
 

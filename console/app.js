@@ -52,7 +52,7 @@ const HINTS = {
   away: "This backend is not there now: a call would be refused.",
   echo: "This backend echoes: you will hear yourself. Wear headphones.",
 };
-// What the server says before it ends a call that nobody on the line wanted to end (transceiver/states.py).
+// What the server says before it ends a call that nobody on the line wanted to end (transceiver/call/states.py).
 const FAREWELLS = ["backend_lost", "drained", "operator", "budget"];
 const LIVE_STATES = ["asking", "connecting", "connected", "reconnecting"];
 

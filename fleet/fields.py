@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, SecretStr
 
 from fleet.address import Address, shown
-from fleet.admin_access import AdminToken
+from fleet.admin.access import AdminToken
 from fleet.redis_url import is_sentinel, parse_sentinel
 from wire.keys import KeyRing
 from wire.token import MAX_CLUSTER

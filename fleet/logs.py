@@ -3,7 +3,7 @@
     log = structlog.get_logger()
     log.info("call_started", call_id=call_id, client=ClientAddress(host), ufrag=Ufrag(ufrag))
 
-Redaction happens three times over: values of the types in `fleet.private` print only what they may;
+Redaction happens three times over: values of the types in `fleet.redacted_types` print only what they may;
 well-known key names are redacted whatever their type; and text that is not ours (records of other
 libraries, tracebacks) is searched for addresses and route tokens.
 """
@@ -18,9 +18,9 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from fleet.event_tap import EventTap
-from fleet.private import ClientAddress, Redacted, Secret, Transcript, Ufrag
 from fleet.redact import redact_text
 from fleet.redact_names import redact_by_name
+from fleet.redacted_types import ClientAddress, Redacted, Secret, Transcript, Ufrag
 
 __all__ = ["ClientAddress", "Redacted", "Secret", "Transcript", "Ufrag", "configure"]
 

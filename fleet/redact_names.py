@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from fleet.private import Redacted
 from fleet.redact import UNREADABLE, redact_network, redact_transcript, redact_ufrag
+from fleet.redacted_types import Redacted
 
 _ADDRESS_KEYS = frozenset(
     {"client", "client_address", "client_host", "remote", "remote_address", "peer", "ip", "source"}

@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 
 from launcher import StartupError
+from loadtest.benchmark import Limits, Result, Scenario
+from loadtest.benchmarks import SCENARIOS
+from loadtest.benchmarks.relay import BENCHMARKS
 from loadtest.plan.command import plan_command
 from loadtest.relay_bench.benchmark import add_benchmarks
 from loadtest.report import print_result, progress_bar
-from loadtest.runs.command import fleet_command, run_command
-from loadtest.scenario import Limits, Result, Scenario
-from loadtest.scenarios import SCENARIOS
-from loadtest.scenarios.relay import BENCHMARKS
+from loadtest.scenario_runs.command import fleet_command, run_command
 from loadtest.simulate.command import simulate_command
 from loadtest.storm.command import storm_command
 from loadtest.target import open_target

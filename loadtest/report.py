@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from loadtest.scenario import Progress, Result
+from loadtest.benchmark import Progress, Result
 
 
 class ProgressBar:

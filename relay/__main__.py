@@ -12,22 +12,24 @@ from functools import partial
 import grpc.aio
 import structlog
 
-from fleet import admin, logs, process, process_admin
-from fleet.clock import warn_of_skew
-from fleet.directory import Directory, Node
-from fleet.directory_follower import DirectoryFollower
+from fleet import logs, process
+from fleet.admin import process_admin
+from fleet.admin import server as admin
+from fleet.await_master import after_failover
+from fleet.directory.clock import warn_of_skew
+from fleet.directory.directory import Directory, Node
+from fleet.directory.follower import DirectoryFollower
+from fleet.directory.redis_store import RedisStore
 from fleet.ending import ending
-from fleet.redis_store import RedisStore
 from fleet.settings import load
-from fleet.starting import after_failover
-from relay import metrics
-from relay.admin import SERVICE_NAME, RelayAdmin
-from relay.crew import Crew
-from relay.handover import Handover, inherit
-from relay.nodes import NodeTable
-from relay.remembering import Remembering
 from relay.settings import RelaySettings
-from relay.sockets import open_public, open_trunk
+from relay.shared.nodes import NodeTable
+from relay.supervisor import metrics
+from relay.supervisor.admin import SERVICE_NAME, RelayAdmin
+from relay.supervisor.crew import Crew
+from relay.supervisor.flow_persistence import Remembering
+from relay.supervisor.handover import Handover, inherit
+from relay.supervisor.sockets import open_public, open_trunk
 from trunkline.v1.admin_pb2_grpc import (
     add_ProcessAdminServicer_to_server,
     add_RelayAdminServicer_to_server,

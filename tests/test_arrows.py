@@ -104,7 +104,7 @@ def test_every_package_has_its_arrows() -> None:
         ("from loadtest.report import Report", {"loadtest"}),
         ("def f():\n    from backends import serve", {"backends"}),
         ("if TYPE_CHECKING:\n    import launcher", {"launcher"}),
-        ("import importlib\nimportlib.import_module('relay.flows')", {"relay"}),
+        ("import importlib\nimportlib.import_module('relay.shared.flows')", {"relay"}),
         ("from . import relay\nimport fleet, wire.stun, json", set()),
     ],
 )

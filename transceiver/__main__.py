@@ -22,37 +22,39 @@ import grpc.aio
 import structlog
 from aiohttp import web
 
-from fleet import admin, logs, process, process_admin
+from fleet import logs, process
 from fleet.address import WILDCARDS, Address
-from fleet.call_limits import CallLimits
-from fleet.clock import warn_of_skew
-from fleet.directory import Node
+from fleet.admin import process_admin
+from fleet.admin import server as admin
+from fleet.await_master import after_failover
+from fleet.directory.clock import warn_of_skew
+from fleet.directory.directory import Node
+from fleet.directory.redis_store import RedisStore
 from fleet.ending import ending
+from fleet.limits.call_limits import CallLimits
+from fleet.limits.redis_ledger import RedisLedger
 from fleet.listen import check_free
-from fleet.redis_ledger import RedisLedger
-from fleet.redis_store import RedisStore
 from fleet.settings import load
-from fleet.starting import after_failover
-from transceiver import crew
 from transceiver.admin import SERVICE_NAME, TransceiverAdmin
-from transceiver.backends import Backend, Backends
-from transceiver.call_tickets import CallTickets
-from transceiver.capacity import Capacity, LoadSample
-from transceiver.certificate import LocalCertificate
-from transceiver.engine import Engine
-from transceiver.leaving import leave
-from transceiver.load_probe import LoadProbe
-from transceiver.model_link import ModelLink
+from transceiver.engine.call_tickets import CallTickets
+from transceiver.engine.capacity import Capacity, LoadSample
+from transceiver.engine.engine import Engine
+from transceiver.engine.load_probe import LoadProbe
+from transceiver.link.backends import Backend, Backends
+from transceiver.link.model_link import ModelLink
 from transceiver.node import NodeKeeper
-from transceiver.place import ALONE, Place
+from transceiver.pod import crew
+from transceiver.pod.leaving import leave
+from transceiver.pod.neighbours import Neighbours
+from transceiver.pod.owners import Owners
+from transceiver.pod.pod_place import ALONE, Place
 from transceiver.settings import TransceiverSettings
 from transceiver.signaling.access import ApiKeys
 from transceiver.signaling.app import Status, make_app
 from transceiver.signaling.console_page import ConsolePage, console_files
 from transceiver.signaling.http_listener import listen
 from transceiver.signaling.intake import Intake
-from transceiver.signaling.neighbours import Neighbours
-from transceiver.signaling.owners import Owners
+from transceiver.transport.certificate import LocalCertificate
 from trunkline.v1.admin_pb2_grpc import (
     add_ProcessAdminServicer_to_server,
     add_TransceiverAdminServicer_to_server,
@@ -77,7 +79,7 @@ class _Media:
 async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place = ALONE) -> None:
     """Run until `stop`. Raises StartupError when something it needs is not to be had.
 
-    After `stop` live calls have their time (`transceiver.leaving`). What is closed last is entered
+    After `stop` live calls have their time (`transceiver.pod.leaving`). What is closed last is entered
     first: callers lose the HTTP port, then their calls end, then their places and the node index
     are given back, then the backend sees the stream end.
     """

@@ -9,13 +9,13 @@ from typing import Protocol
 import grpc
 import structlog
 
-from fleet.admin_answers import Context, calls_page, deadline_of, no_such_call, refuse, why_of
-from fleet.call_limits import CallLimits
+from fleet.admin.answers import Context, calls_page, deadline_of, no_such_call, refuse, why_of
+from fleet.admin.operator import BadKeys, key_ids, key_ring, who
 from fleet.errors import StoreUnavailable
-from fleet.ledger import Usage
-from fleet.limits import Limits, check_subject
-from fleet.operator import BadKeys, key_ids, key_ring, who
-from transceiver.snapshot import CallSnapshot
+from fleet.limits.call_limits import CallLimits
+from fleet.limits.ledger import Usage
+from fleet.limits.rules import Limits, check_subject
+from transceiver.call.snapshot import CallSnapshot
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 from wire.keys import KeyRing
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from fleet.address import Address
-from fleet.directory import Load
-from fleet.lease_keeper import LeaseKeeper
-from fleet.store import Lease, Store
+from fleet.directory.directory import Load
+from fleet.directory.lease_keeper import LeaseKeeper
+from fleet.directory.store import Lease, Store
 from wire.token import Route
 
 

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from fleet.address import Address, shown
-from fleet.limits import LimitRules
+from fleet.limits.rules import LimitRules
 from fleet.settings import AddressList, FleetSettings, SecretList, within
-from transceiver.backend_list import BackendAddress, BackendList
-from transceiver.call_id import MAX_PROCESSES
+from transceiver.call.call_id import MAX_PROCESSES
+from transceiver.link.backend_list import BackendAddress, BackendList
 
 MAX_ORIGINS = 32
 # A datagram must fit IPv6's minimum link (RFC 8200 §5) or more, and Ethernet or less.

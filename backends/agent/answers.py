@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
+from backends.agent.current_answer import Given, Publish
 from backends.agent.errands import Errands
-from backends.agent.given import Given, Publish
 from backends.agent.models import ModelFailure, Models, TokenUsage, ToolCall
 from backends.agent.mouth import Mouth
 from backends.agent.played import FRAME_MS

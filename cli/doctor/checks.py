@@ -18,7 +18,7 @@ from cli.doctor.surroundings import Surroundings
 from cli.fleet_view import Heard, ask_backends, ask_nodes, ask_relays
 from cli.fleet_view import nodes as directory
 from cli.reach import BackendView, CliError
-from fleet.admin_tls import CERTIFICATE, BadCertificate, check_certificate
+from fleet.admin.tls import CERTIFICATE, BadCertificate, check_certificate
 from fleet.errors import StoreUnavailable
 from fleet.redis_link import RedisLink
 from trunkline.v1 import admin_pb2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from functools import wraps
 
+from loadtest.benchmark import Check, Limits, Progress, Result, Run
 from loadtest.errors import CallFailedError
-from loadtest.scenario import Check, Limits, Progress, Result, Run
 from loadtest.target import Target
 
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic
 
+from loadtest.benchmark import Progress
 from loadtest.errors import CallFailedError
 from loadtest.media_bench.crowd import Crowd
 from loadtest.media_bench.links import Key
 from loadtest.media_bench.search import CapacitySearch
 from loadtest.media_bench.trial import Trial
-from loadtest.scenario import Progress
 
 MAX_SPOILT = 3
 """Failed trials of a search that others may have spoilt, and that are run again for it."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from fleet.redis_store import RedisStore
+from fleet.directory.redis_store import RedisStore
 from launcher import Stack, StartupError
+from loadtest.benchmark import Check, Result
 from loadtest.media_bench.links import TrunkLink
 from loadtest.relay_bench.cores import Cores, choose_cores, pin, pinned
-from loadtest.scenario import Check, Result
 from wire.keys import KeyRing
 
 ENGINE = "transceiver"

@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 
 from launcher import StartupError
+from loadtest.benchmark import Check, Progress, Result
 from loadtest.report import print_result, progress_bar
-from loadtest.scenario import Check, Progress, Result
 
 MAX_RUNS = 100
 MAX_SECONDS = 60.0

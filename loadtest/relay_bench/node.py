@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from fleet.address import Address
+from fleet.directory.redis_store import RedisStore
+from fleet.directory.store import RENEW_INTERVAL_S, Lease
 from fleet.errors import StoreUnavailable
-from fleet.redis_store import RedisStore
-from fleet.store import RENEW_INTERVAL_S, Lease
 from loadtest.relay_bench.sockets import LOOPBACK, udp
 from wire.keys import KEY_BYTES, KeyRing
 from wire.token import Route

@@ -10,8 +10,8 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from loadtest.benchmark import Check, Result
 from loadtest.report import print_result
-from loadtest.scenario import Check, Result
 from loadtest.simulate.model import Day, Fleet
 from loadtest.simulate.settings import Settings
 

@@ -20,11 +20,11 @@ from rich.console import Console
 
 from launcher import StartupError
 from launcher.addresses import LOOPBACK, join
+from loadtest.benchmark import Result
 from loadtest.live.order import Mix, Order, Point, Retry
 from loadtest.live.tally import Tally
 from loadtest.report import print_result
-from loadtest.runs.generators import GeneratorProcess, generators
-from loadtest.scenario import Result
+from loadtest.scenario_runs.generators import GeneratorProcess, generators
 from loadtest.stand import Shape, Stand
 from loadtest.storm.backend import CountedBackend, counted_backend
 from loadtest.storm.verdict import Seen, Storm, judge

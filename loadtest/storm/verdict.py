@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from loadtest.benchmark import Check, Result
 from loadtest.live.tally import Tally, total
-from loadtest.scenario import Check, Result
 
 MIN_GOODPUT_RATIO = 0.9
 MAX_LATENESS_RATIO = 1.2

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from launcher import StartupError
+from loadtest.benchmark import Check, Result
 from loadtest.percentiles import percentile
 from loadtest.relay_bench.cores import Cores, choose_cores, pin, pinned
-from loadtest.scenario import Check, Result
 from loadtest.target import Target
 from loadtest.voice_bench.conversation import TurnHeard
 from loadtest.voice_bench.measure import talk

@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 
 from launcher import Stack, StackSettings, StartupError
+from loadtest.benchmark import Result
 from loadtest.errors import CallFailedError
 from loadtest.report import print_result
-from loadtest.scenario import Result
 from loadtest.target import Target
 from loadtest.voice_bench import carried, measure
 from loadtest.voice_bench.model_servers import model_servers

@@ -7,8 +7,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from loadtest.benchmark import Check, Result
 from loadtest.percentiles import percentile
-from loadtest.scenario import Check, Result
 from loadtest.target import Target
 from loadtest.voice_bench import sequential
 from loadtest.voice_bench.conversation import (

@@ -11,8 +11,8 @@ import grpc.aio
 
 from backends.serve import BackendServer, Handler
 from fleet.address import Address
-from transceiver.call_handle import CallHandle
-from transceiver.model_link import ModelLink
+from transceiver.link.call_handle import CallHandle
+from transceiver.link.model_link import ModelLink
 from trunkline.v1 import model_pb2, model_pb2_grpc
 
 ANY_PORT = Address("127.0.0.1", 0)

@@ -17,8 +17,8 @@ from backends.admin import SERVICE_NAME
 from backends.admin import serving as admin_port
 from backends.echo import echo
 from backends.settings import BackendSettings
-from fleet.admin import AdminSecurity
-from fleet.admin_tls import BadCertificate
+from fleet.admin.server import AdminSecurity
+from fleet.admin.tls import BadCertificate
 from tests.backends.kit import linked, open_call, serving, soon, until_absent
 from tests.fleet.certificates import Authority
 from trunkline.v1 import admin_pb2, admin_pb2_grpc

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from backends.echo import echo
 from backends.leaving import leave
 from backends.serve import SERVICE, BackendServer
-from fleet.admin import LIVE
+from fleet.admin.server import LIVE
 from tests.backends.kit import (
     TIMEOUT_S,
     Sink,
@@ -30,8 +30,8 @@ from tests.backends.kit import (
     until_absent,
 )
 from tests.conftest import free_port
-from transceiver.link_errors import BackendAbsent
-from transceiver.model_link import ModelLink
+from transceiver.link.errors import BackendAbsent
+from transceiver.link.model_link import ModelLink
 
 
 async def echoed(handle: Any, sink: Sink) -> None:

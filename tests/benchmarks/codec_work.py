@@ -23,7 +23,7 @@ from loadtest.media_bench.speech import speech
 from transceiver.opus import Codec, EncoderSettings
 from transceiver.opus.direct import DirectCodec
 from transceiver.opus.libopus import Libopus, places
-from transceiver.srtp import AEAD_AES_128_GCM, SrtpKeys, SrtpSession
+from transceiver.transport.srtp import AEAD_AES_128_GCM, SrtpKeys, SrtpSession
 
 CALLS = 240
 RATE_HZ = 16_000

@@ -22,10 +22,10 @@ from collections.abc import Sequence
 import typer
 
 from launcher import StartupError
+from loadtest.benchmark import Check, Progress, Result
 from loadtest.relay_bench.benchmark import Benchmark, Bounds, add_benchmarks
 from loadtest.relay_bench.cores import Cores, choose_cores
 from loadtest.relay_bench.spread import ends, middle, ratios
-from loadtest.scenario import Check, Progress, Result
 
 PROGRAM = "tests.benchmarks.codec_work"
 

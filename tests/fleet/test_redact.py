@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.private import ClientAddress, Redacted, Secret, Transcript, Ufrag
 from fleet.redact import redact_network, redact_text
 from fleet.redact_names import redact_by_name
+from fleet.redacted_types import ClientAddress, Redacted, Secret, Transcript, Ufrag
 
 UFRAG = "1A2B3C4D5E6F7G8H9J0K1M2N"
 

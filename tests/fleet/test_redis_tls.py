@@ -22,11 +22,11 @@ from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
 from fleet.address import Address
-from fleet.directory import Snapshot
+from fleet.directory.directory import Snapshot
+from fleet.directory.redis_store import RedisStore
 from fleet.errors import StoreUnavailable
 from fleet.fields import _redis_url
-from fleet.flow_store import FlowOwner, RedisFlowStore
-from fleet.redis_store import RedisStore
+from relay.supervisor.flow_store import FlowOwner, RedisFlowStore
 from tests.conftest import RedisServer
 from wire.address import pack_address
 

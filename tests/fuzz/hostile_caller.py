@@ -14,9 +14,9 @@ import pylibsrtp
 
 from tests.fuzz.mutation import mutate
 from tests.transceiver.caller import PAYLOAD_TYPE, VOICE_SSRC, Caller
-from transceiver.data_channels import DataChannels
-from transceiver.dtls import ApplicationData, Closed, Connected, Event, Failed
-from transceiver.dtls_records import ALERT, CHANGE_CIPHER_SPEC, HANDSHAKE
+from transceiver.data.channels import DataChannels
+from transceiver.transport.dtls import ApplicationData, Closed, Connected, Event, Failed
+from transceiver.transport.dtls_records import ALERT, CHANGE_CIPHER_SPEC, HANDSHAKE
 from wire import rtcp, rtp
 from wire.rtcp import Goodbye, ReceiverReport, ReportBlock, SenderReport, SourceDescription
 

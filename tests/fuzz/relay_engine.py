@@ -10,12 +10,12 @@ from __future__ import annotations
 import random
 import sys
 
-from fleet.flow_store import FlowOwner
-from relay.counters import Counter
-from relay.limits import Rates
-from relay.parking import MAX_UNKNOWN
-from relay.uplink_few import MAX_HINTS
-from relay.voice import VoiceTable, VoiceWatch, WatchOrder
+from relay.shared.counters import Counter
+from relay.shared.voice import VoiceTable, VoiceWatch, WatchOrder
+from relay.supervisor.flow_store import FlowOwner
+from relay.worker.limits import Rates
+from relay.worker.parking import MAX_UNKNOWN
+from relay.worker.uplink_few import MAX_HINTS
 from tests.fuzz.mutation import mutate
 from tests.relay.engine import Bounds, Engine, Packets, Shared, Slot, repeatable
 from tests.relay.kit import (

@@ -16,9 +16,9 @@ from tests.fuzz.hostile_caller import HostileCaller
 from tests.fuzz.street import FRAME_S, Neighbour, Street, addresses, residue
 from tests.transceiver.caller import CALLER_CERTIFICATE, OUR_CERTIFICATE, Caller, make_offer
 from tests.virtual_time import Run
-from transceiver.dtls import DtlsAssociation, Role
-from transceiver.handshakes import MAX_WAITING_PER_CALL
-from transceiver.states import State
+from transceiver.call.states import State
+from transceiver.engine.handshakes import MAX_WAITING_PER_CALL
+from transceiver.transport.dtls import DtlsAssociation, Role
 from trunkline.v1 import model_pb2
 from wire.address import pack_address
 

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from relay.counters import Counter
+from relay.shared.counters import Counter
 from tests.fuzz.relay_engine import Attack, objects
 
 PACKETS = 30_000

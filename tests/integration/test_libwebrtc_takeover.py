@@ -16,12 +16,12 @@ from loadtest.sound import silence
 from loadtest.target import Target
 from tests.integration.libwebrtc_caller import EVENTS, LibwebrtcCaller
 from tests.transceiver.caller import OUR_CERTIFICATE, FakeLink
-from tests.transceiver.test_engine import LOOPBACK, TRUNK_KEYS, make_engine  # noqa: F401 - a fixture
-from transceiver.engine import Engine
-from transceiver.session import Session
-from transceiver.session_state import SECOND_OLD, STOPPED_BEFORE, read, write
+from tests.transceiver.engine.test_engine import LOOPBACK, TRUNK_KEYS, make_engine  # noqa: F401 - a fixture
+from transceiver.call.session import Session
+from transceiver.engine.engine import Engine
 from transceiver.signaling.answer import LocalIdentity, write_answer
 from transceiver.signaling.offer_policy import read_offer
+from transceiver.takeover.session_state import SECOND_OLD, STOPPED_BEFORE, read, write
 from wire import trunk
 from wire.address import pack_address, unpack_address
 

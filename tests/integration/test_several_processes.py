@@ -12,7 +12,7 @@ from loadtest.media_bench.links import UdpLink
 from loadtest.media_bench.speech import speech
 from loadtest.target import Target
 from tests.conftest import free_port
-from transceiver.call_id import origin_of
+from transceiver.call.call_id import origin_of
 
 CALLERS = 6
 TIMEOUT_S = 30.0

@@ -11,12 +11,12 @@ from typing import Any
 import promql_parser
 import pytest
 
-from fleet.limits import Reason
+from fleet.limits.rules import Reason
 from k8s.dashboards import DASHBOARDS, FOLDER, written
-from relay.counters import Counter
+from relay.shared.counters import Counter
 from tests.k8s.manifests import ROOT, Manifests
-from transceiver.link_counters import LinkCounters
-from transceiver.states import END_REASONS
+from transceiver.call.states import END_REASONS
+from transceiver.link.counters import LinkCounters
 
 # What Grafana fills in before Prometheus sees the query.
 _FILLED_IN = {"$__rate_interval": "5m", "$namespace": "trunkline"}

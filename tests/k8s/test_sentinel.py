@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from fleet.address import Address
-from fleet.redis_store import RedisStore
+from fleet.directory.redis_store import RedisStore
 from launcher import Stack
 from tests.k8s.loopback_cluster import LoopbackCluster
 from tests.k8s.manifests import Manifests

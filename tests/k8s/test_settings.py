@@ -14,7 +14,7 @@ from backends import leaving
 from backends.serve import SERVICE
 from backends.settings import BackendSettings, EchoSettings
 from backends.stream import CANCEL_PATIENCE_S
-from fleet.admin import LIVE
+from fleet.admin.server import LIVE
 from fleet.settings import ProcessSettings
 from fleet.usage import variable
 from relay.settings import RelaySettings
@@ -31,9 +31,9 @@ from tests.k8s.manifests import (
     port_number,
     selects,
 )
-from transceiver.capacity import LATE_S
-from transceiver.engine import RELEASE_TIMEOUT_S
-from transceiver.leaving import GOODBYE_S
+from transceiver.engine.capacity import LATE_S
+from transceiver.engine.engine import RELEASE_TIMEOUT_S
+from transceiver.pod.leaving import GOODBYE_S
 from transceiver.settings import TransceiverSettings
 from transceiver.signaling.metrics import GAUGES
 

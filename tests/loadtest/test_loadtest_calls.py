@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 from launcher.addresses import free_ports
 from loadtest import sound
 from loadtest.__main__ import app
+from loadtest.benchmark import Limits, Result
+from loadtest.benchmarks import SCENARIOS
 from loadtest.callers.aiortc_caller import AiortcCaller, CallRecord, utterance
 from loadtest.callers.light_caller import LightCaller
 from loadtest.callers.light_dtls import Identity
 from loadtest.callers.opus_packets import encode
 from loadtest.errors import CallFailedError
-from loadtest.scenario import Limits, Result
-from loadtest.scenarios import SCENARIOS
 from loadtest.sound import SAMPLE_RATE_HZ, Samples
 from loadtest.target import Target
 

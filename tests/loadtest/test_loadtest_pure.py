@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest import sound
+from loadtest.benchmark import Check, Result
 from loadtest.callers.light_dtls import MTU_BYTES, in_datagrams
 from loadtest.callers.light_sdp import read_answer, write_offer
 from loadtest.callers.opus_packets import encode
@@ -20,7 +21,6 @@ from loadtest.errors import CallFailedError
 from loadtest.percentiles import percentile, spread
 from loadtest.recording import Recording
 from loadtest.residue import Usage, growth, usage_of
-from loadtest.scenario import Check, Result
 from loadtest.sound import FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from launcher import Stack, StackSettings
+from loadtest.benchmark import Limits, Progress, Result
 from loadtest.media_bench.beside import HELD, aiortc_beside
 from loadtest.media_bench.cpu import Busy
 from loadtest.media_bench.crowd import Crowd
@@ -19,7 +20,6 @@ from loadtest.media_bench.recorder import recorder
 from loadtest.media_bench.speech import short_speech, speech, speech_with_fec
 from loadtest.media_bench.stack import QUIET, trunk_link
 from loadtest.report import progress_bar
-from loadtest.scenario import Limits, Progress, Result
 from loadtest.target import Target
 from wire import trunk
 from wire.keys import KeyRing

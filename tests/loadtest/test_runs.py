@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from loadtest.__main__ import app
 from loadtest.live.order import Mix, Order, Point
-from loadtest.runs.generators import generators
+from loadtest.scenario_runs.generators import generators
 from loadtest.target import Target
 
 SCENARIO = """
@@ -103,7 +103,7 @@ async def test_a_generator_ends_with_its_run() -> None:
 @pytest.mark.slow
 def test_bad_networks_and_rebinds(tmp_path: Path) -> None:
     """The example with four networks: nobody is lost, and a rebind costs one check interval."""
-    example = Path(__file__).parents[2] / "loadtest" / "scenarios.d" / "bad-networks.toml"
+    example = Path(__file__).parents[2] / "loadtest" / "scenarios" / "bad-networks.toml"
     arguments = ["run", str(example), "--report", str(tmp_path / "r.html"), "--json"]
     output = CliRunner().invoke(app, arguments)
     assert output.exit_code == 0, output.output

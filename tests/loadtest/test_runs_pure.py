@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 
 from loadtest.live.tally import Tally
-from loadtest.runs import usage
-from loadtest.runs.command import FLEET, of_size
-from loadtest.runs.metrics import METRICS, figures
-from loadtest.runs.page import page
-from loadtest.runs.plots import draw, plots_of
-from loadtest.runs.scenario_file import (
+from loadtest.scenario_runs import usage
+from loadtest.scenario_runs.command import FLEET, of_size
+from loadtest.scenario_runs.metrics import METRICS, figures
+from loadtest.scenario_runs.page import page
+from loadtest.scenario_runs.plots import draw, plots_of
+from loadtest.scenario_runs.scenario_file import (
     MAX_FILE_BYTES,
     ScenarioError,
     parse_scenario,
     parts_of,
     read_scenario,
 )
-from loadtest.runs.timeline import Moment, Timeline, Usage
-from loadtest.runs.verdict import Inflicted, checks, costs_of, judge
+from loadtest.scenario_runs.timeline import Moment, Timeline, Usage
+from loadtest.scenario_runs.verdict import Inflicted, checks, costs_of, judge
 from loadtest.stand import Shape
 
-EXAMPLES = Path(__file__).parents[2] / "loadtest" / "scenarios.d"
+EXAMPLES = Path(__file__).parents[2] / "loadtest" / "scenarios"
 GOOD = """
 title = "t"
 seconds = 10

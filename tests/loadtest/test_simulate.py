@@ -15,7 +15,7 @@ from loadtest.simulate.autoscaler import Autoscaler
 from loadtest.simulate.model import Fleet, rates
 from loadtest.simulate.settings import Settings
 
-BLOCKING = Path(__file__).parents[2] / "loadtest" / "scenarios.d" / "blocking.toml"
+BLOCKING = Path(__file__).parents[2] / "loadtest" / "scenarios" / "blocking.toml"
 
 
 def erlang_b(offered: float, places: int) -> float:

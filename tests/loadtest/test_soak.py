@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from loadtest.__main__ import app
+from loadtest.benchmarks.soak import Tally
 from loadtest.residue import Usage, median_usage
-from loadtest.scenarios.soak import Tally
 
 MIB = 2**20
 

@@ -11,7 +11,7 @@ from loadtest.live.speaking import vocabulary
 from loadtest.peers.talker import PAUSE_FRAMES, Turns
 
 LOUD, QUIET = vocabulary().loud[0], vocabulary().quiet[0]
-BARGE_IN = Path(__file__).parents[2] / "loadtest" / "scenarios.d" / "barge-in.toml"
+BARGE_IN = Path(__file__).parents[2] / "loadtest" / "scenarios" / "barge-in.toml"
 
 
 def verdicts(words: list[bytes]) -> list[tuple[int, str]]:

@@ -17,18 +17,19 @@ from unittest import mock
 import numpy as np
 
 from datagram.mmsg import ReceiveBatch
-from fleet.flow_store import FlowOwner
-from relay import control, downlink, uplink
-from relay.admission import Admission
-from relay.counters import COUNTER_ROOM, Counter, Counts, named
-from relay.flows import FlowTable
-from relay.fresh_checks import CheckLog, FreshChecks
-from relay.limits import Rates, SourceLimits
-from relay.nodes import SIZE_BYTES, NodeTable
-from relay.parking import Parking
-from relay.recovery import Recovery, owners_message, read_questions
-from relay.siblings import Sibling, Siblings
-from relay.trunk_writer import TrunkWriter
+from relay.shared import control
+from relay.shared.counters import COUNTER_ROOM, Counter, Counts, named
+from relay.shared.flows import FlowTable
+from relay.shared.nodes import SIZE_BYTES, NodeTable
+from relay.supervisor.flow_store import FlowOwner
+from relay.worker import downlink, uplink
+from relay.worker.admission import Admission
+from relay.worker.fresh_checks import CheckLog, FreshChecks
+from relay.worker.limits import Rates, SourceLimits
+from relay.worker.parking import Parking
+from relay.worker.recovery import Recovery, owners_message, read_questions
+from relay.worker.siblings import Sibling, Siblings
+from relay.worker.trunk_writer import TrunkWriter
 from tests.relay.kit import CLUSTER, load, unload
 from wire.keys import KeyRing
 from wire.replay import ReplayWindow

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from datagram.mmsg import ReceiveBatch, SendBatch, name_row, packed_address
-from relay import downlink, uplink
-from relay.admission import Admission
-from relay.counters import COUNTER_ROOM, Counter, named
-from relay.flows import FlowTable
-from relay.nodes import SIZE_BYTES, NodeTable
-from relay.trunk_writer import TrunkWriter
+from relay.shared.counters import COUNTER_ROOM, Counter, named
+from relay.shared.flows import FlowTable
+from relay.shared.nodes import SIZE_BYTES, NodeTable
+from relay.worker import downlink, uplink
+from relay.worker.admission import Admission
+from relay.worker.trunk_writer import TrunkWriter
 from wire import stun, token, trunk
 from wire.address import pack_address
 from wire.keys import KeyRing

@@ -16,7 +16,7 @@ import grpc.aio
 import pytest
 
 from fleet.address import Address
-from fleet.redis_store import RedisStore
+from fleet.directory.redis_store import RedisStore
 from tests.conftest import free_port
 from tests.relay.kit import check, media
 from tests.relay.test_relay_process import (

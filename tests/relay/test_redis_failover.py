@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from fleet.address import Address
-from fleet.directory import Snapshot
-from fleet.directory_follower import DirectoryFollower
-from fleet.flow_store import FlowOwner, RedisFlowStore
-from fleet.redis_store import RedisStore
+from fleet.directory.directory import Snapshot
+from fleet.directory.follower import DirectoryFollower
+from fleet.directory.redis_store import RedisStore
+from relay.supervisor.flow_store import FlowOwner, RedisFlowStore
 from tests.conftest import RedisServer
 from tests.failover import service
 from tests.relay.test_recovery_process import (

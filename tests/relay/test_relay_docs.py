@@ -7,8 +7,8 @@ import re
 import pytest
 
 from fleet.usage import variable
-from relay.counters import Counter
 from relay.settings import RelaySettings
+from relay.shared.counters import Counter
 from tests.pages import DOCS, anchors, dead_links, rows, settings_rows
 
 

@@ -18,8 +18,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fleet.address import Address
-from fleet.redis_store import RedisStore
-from fleet.store import Lease
+from fleet.directory.redis_store import RedisStore
+from fleet.directory.store import Lease
 from tests.conftest import free_port
 from tests.relay.kit import check, media
 from trunkline.v1 import admin_pb2, admin_pb2_grpc

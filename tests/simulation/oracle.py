@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datagram.mmsg import packed_address
-from fleet.flow_store import FlowOwner
-from relay.counters import Counter
-from relay.nodes import NodeTable
-from relay.parking import MAX_UNKNOWN, PACKETS_PER_ADDRESS
-from relay.uplink_few import MAX_HINTS
+from relay.shared.counters import Counter
+from relay.shared.nodes import NodeTable
+from relay.supervisor.flow_store import FlowOwner
+from relay.worker.parking import MAX_UNKNOWN, PACKETS_PER_ADDRESS
+from relay.worker.uplink_few import MAX_HINTS
 from tests.relay.engine import Engine, Packets
 from tests.simulation.ledger import Ledger, demand
 from wire import trunk

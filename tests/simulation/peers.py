@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fleet.flow_store import FlowOwner
+from relay.supervisor.flow_store import FlowOwner
 from tests.relay.kit import CLUSTER
 from tests.simulation.ledger import Ledger, SentCheck, SentDatagram, demand
 from wire import stun, token, trunk

@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from fleet.flow_store import FlowOwner
-from relay.counters import named
-from relay.flow_cache import FlowCache
-from relay.questions import MAX_WAITING, Questions
-from relay.store_counts import StoreCounts
+from relay.shared.counters import named
+from relay.supervisor.flow_cache import FlowCache
+from relay.supervisor.flow_store import FlowOwner
+from relay.supervisor.questions import MAX_WAITING, Questions
+from relay.supervisor.store_counts import StoreCounts
 from tests.relay.engine import Bounds, Engine, Packets, Shared, Slot
 from tests.relay.kit import NOW_MS, NOW_S
 from tests.simulation.ledger import demand

@@ -35,8 +35,8 @@ def simulate(seed: int) -> Tally[str]:
         with (
             repeatable(chance),
             capture_logs(),  # outages are many here, and meant
-            mock.patch("relay.uplink.FEW", few),
-            mock.patch("relay.downlink.FEW", few),
+            mock.patch("relay.worker.uplink.FEW", few),
+            mock.patch("relay.worker.downlink.FEW", few),
             asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
         ):
             return runner.run(_live(chance, scene, seed))

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from relay.admission import Admission
-from relay.downlink import Downlink
-from relay.flows import FlowTable
-from relay.fresh_checks import FreshChecks
-from relay.nodes import NodeTable
-from relay.parking import Parking
-from relay.siblings import Siblings
-from relay.uplink import Uplink
+from relay.shared.flows import FlowTable
+from relay.shared.nodes import NodeTable
+from relay.worker.admission import Admission
+from relay.worker.downlink import Downlink
+from relay.worker.fresh_checks import FreshChecks
+from relay.worker.parking import Parking
+from relay.worker.siblings import Siblings
+from relay.worker.uplink import Uplink
 from tests.simulation.run import SimulationError, simulate
 from wire.replay import ReplayWindow
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from fleet.errors import StoreUnavailable
-from fleet.flow_store import FlowOwner, MemoryFlowStore
+from relay.supervisor.flow_store import FlowOwner, MemoryFlowStore
 
 _MOST_LATENCY_S = 0.02
 

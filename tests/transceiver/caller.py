@@ -6,10 +6,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
 
-from transceiver.call_handle import CallHandle, CallSink
-from transceiver.certificate import LocalCertificate
-from transceiver.data_channels import DataChannels
-from transceiver.dtls import (
+from transceiver.call.offer import AudioOffer, DataOffer, Fingerprint, Offer
+from transceiver.data.channels import DataChannels
+from transceiver.data.sctp import run
+from transceiver.link.call_handle import CallHandle, CallSink
+from transceiver.link.errors import BackendAbsent
+from transceiver.link.model_link import ModelLink
+from transceiver.transport.certificate import LocalCertificate
+from transceiver.transport.dtls import (
     ApplicationData,
     Closed,
     Connected,
@@ -18,11 +22,7 @@ from transceiver.dtls import (
     Failed,
     Role,
 )
-from transceiver.link_errors import BackendAbsent
-from transceiver.model_link import ModelLink
-from transceiver.offer import AudioOffer, DataOffer, Fingerprint, Offer
-from transceiver.sctp import run
-from transceiver.srtp import SrtpSession
+from transceiver.transport.srtp import SrtpSession
 from trunkline.v1 import model_pb2
 from wire import rtcp, rtp, stun
 from wire.address import pack_address

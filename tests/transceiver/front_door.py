@@ -12,25 +12,25 @@ from typing import Any
 from aiohttp import ClientResponse, ClientSession, ClientWebSocketResponse
 
 from fleet.address import Address
-from fleet.call_limits import CallLimits
 from fleet.ending import end
-from fleet.limits import LimitRules
-from fleet.memory_ledger import MemoryLedger
+from fleet.limits.call_limits import CallLimits
+from fleet.limits.memory_ledger import MemoryLedger
+from fleet.limits.rules import LimitRules
 from tests.transceiver.links import backend
-from transceiver.backends import Backends
-from transceiver.call_tickets import CallTickets
-from transceiver.engine import EngineRefusal
-from transceiver.link_errors import CallLimit
-from transceiver.model_link import ModelLink
-from transceiver.offer import Offer
-from transceiver.sidebands import Sidebands
+from transceiver.call.offer import Offer
+from transceiver.call.sidebands import Sidebands
+from transceiver.call.snapshot import CallSnapshot
+from transceiver.engine.call_tickets import CallTickets
+from transceiver.engine.engine import EngineRefusal
+from transceiver.link.backends import Backends
+from transceiver.link.errors import CallLimit
+from transceiver.link.model_link import ModelLink
+from transceiver.pod.neighbours import Neighbours
 from transceiver.signaling.access import ApiKeys
 from transceiver.signaling.app import Status, make_app
 from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.http_listener import HttpListener, listen
 from transceiver.signaling.intake import Intake
-from transceiver.signaling.neighbours import Neighbours
-from transceiver.snapshot import CallSnapshot
 from wire.keys import KeyRing
 
 KEY = "key-one"

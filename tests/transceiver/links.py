@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from transceiver.backends import Backend
-from transceiver.link_counters import LinkCounters
-from transceiver.model_link import ModelLink
+from transceiver.link.backends import Backend
+from transceiver.link.counters import LinkCounters
+from transceiver.link.model_link import ModelLink
 
 
 class Link:

@@ -12,12 +12,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleet.address import Address
-from fleet.admin import serve
-from fleet.call_limits import CallLimits, Ticket
+from fleet.admin.server import serve
+from fleet.directory.memory_store import MemoryStore
 from fleet.errors import LeaseLost, StoreUnavailable
-from fleet.limits import LimitRules, Limits
-from fleet.memory_ledger import MemoryLedger
-from fleet.memory_store import MemoryStore
+from fleet.limits.call_limits import CallLimits, Ticket
+from fleet.limits.memory_ledger import MemoryLedger
+from fleet.limits.rules import LimitRules, Limits
 from tests.transceiver.front_door import FakeEngine
 from tests.transceiver.links import as_link
 from tests.transceiver.offers import real_offer

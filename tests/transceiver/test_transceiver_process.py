@@ -15,11 +15,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from backends.echo import echo
 from backends.serve import Call
-from fleet.admin_tls import BadCertificate
+from fleet.admin.tls import BadCertificate
+from fleet.directory.redis_store import RedisStore
 from fleet.errors import AddressInUse
-from fleet.ledger import Usage
-from fleet.redis_ledger import RedisLedger
-from fleet.redis_store import RedisStore
+from fleet.limits.ledger import Usage
+from fleet.limits.redis_ledger import RedisLedger
 from tests.backends.kit import serving
 from tests.conftest import RedisServer, free_port
 from tests.fleet.certificates import Authority

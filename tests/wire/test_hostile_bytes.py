@@ -86,11 +86,11 @@ def test_every_reason_of_the_packet_path_has_a_counter() -> None:
     import re
     from pathlib import Path
 
-    from relay.counters import drop
+    from relay.shared.counters import drop
 
     root = Path(__file__).parents[2]
     sources = ["wire/stun.py", "wire/token.py", "wire/trunk.py", "wire/replay.py"]
-    sources += ["relay/admission.py", "relay/uplink.py", "relay/downlink.py"]
+    sources += ["relay/worker/admission.py", "relay/worker/uplink.py", "relay/worker/downlink.py"]
     not_on_the_path = {"stun_address", "stun_error_code"}
     reasons = {
         reason

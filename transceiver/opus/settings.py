@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from transceiver.offer import OpusWishes
+from transceiver.call.offer import OpusWishes
 
 # RFC 7587 §3.1.1: the bit rates at which speech of that bandwidth is good, from the upper end.
 _SPEECH_BPS = {8_000: 16_000, 16_000: 24_000, 24_000: 32_000, 48_000: 40_000}

@@ -17,9 +17,9 @@ from transceiver.rtp.receive import Frame, ReorderWindow
 from transceiver.rtp.reports import Learned, Reports
 from transceiver.rtp.send import PacedSender
 from transceiver.rtp.statistics import ReceptionStatistics
-from transceiver.session_state import AudioState, Reserve
-from transceiver.srtp import SrtpSession
-from transceiver.srtp_resume import resumed_srtp
+from transceiver.takeover.resumed_srtp import resumed_srtp
+from transceiver.takeover.session_state import AudioState, Reserve
+from transceiver.transport.srtp import SrtpSession
 from wire import rtcp, rtp
 from wire.errors import WireError
 

@@ -43,8 +43,8 @@ from typing import NamedTuple
 from transceiver.rtp.opus import CLOCK_HZ, DTX_BYTES, MAX_DURATION, MAX_PACKET_BYTES
 from transceiver.rtp.redundancy import Redundancy
 from transceiver.rtp.skipped import SkippedFrames
-from transceiver.rtp.standing import StandingWait
-from transceiver.session_state import SendState
+from transceiver.rtp.standing_queue import StandingWait
+from transceiver.takeover.session_state import SendState
 from wire import rtp
 from wire.rtcp import ReportBlock
 

@@ -6,7 +6,7 @@ Order of arrival is what matters here, so this stands before the reorder window,
 from __future__ import annotations
 
 from transceiver.rtp.opus import CLOCK_HZ
-from transceiver.session_state import HeardState
+from transceiver.takeover.session_state import HeardState
 from wire.rtcp import ReportBlock
 
 MAX_LOST = 0x7F_FFFF  # 24 bits, signed

@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from aiohttp import hdrs, web
 
-from transceiver.client_secret import PREFIX, ClientSecret, SecretRefused, unseal
+from transceiver.signaling.client_secret import PREFIX, ClientSecret, SecretRefused, unseal
 from transceiver.signaling.problem import Problem
 from wire.keys import KeyRing
 

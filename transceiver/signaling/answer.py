@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fleet.address import Address
-from transceiver.offer import AudioOffer, Offer
+from transceiver.call.offer import AudioOffer, Offer
 from transceiver.signaling.offer_policy import CheckedOffer
 from transceiver.signaling.sdp_sections import MediaLine
 

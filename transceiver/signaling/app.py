@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from transceiver.pod.neighbours import Neighbours
 from transceiver.signaling.access import BOUND_SESSION, KEY_ID, ApiKeys, SecretKeys
 from transceiver.signaling.client_secrets import ClientSecrets
 from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.cors import ANY_ORIGIN, cors
 from transceiver.signaling.intake import Intake
 from transceiver.signaling.metrics import EngineCollector, metrics_handler
-from transceiver.signaling.neighbours import Neighbours
 from transceiver.signaling.realtime_calls import RealtimeCalls
 from transceiver.signaling.refusal_pace import RefusalPace, paced_refusals
 from transceiver.signaling.refusals import answer_problems

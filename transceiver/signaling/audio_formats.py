@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from transceiver.offer import OpusWishes
+from transceiver.call.offer import OpusWishes
 from transceiver.signaling.sdp_sections import MediaLine, Section
 
 MAX_PARAMETERS_CHARS = 1024  # of a=fmtp; browsers write some fifty

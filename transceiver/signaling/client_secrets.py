@@ -19,9 +19,9 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from transceiver.client_secret import ClientSecret, SessionTooLarge, seal
 from transceiver.signaling.access import KEY_ID
 from transceiver.signaling.body import as_text, read_body
+from transceiver.signaling.client_secret import ClientSecret, SessionTooLarge, seal
 from transceiver.signaling.problem import Problem
 from transceiver.signaling.realtime_calls import MAX_SESSION_BYTES, read_object
 from wire.keys import KeyRing

@@ -14,7 +14,7 @@ from pathlib import PurePath
 
 from aiohttp import web
 
-from transceiver.backends import ShownBackend
+from transceiver.link.backends import ShownBackend
 from transceiver.signaling.problem import Problem
 from transceiver.signaling.realtime_calls import CALLS_PATH
 

@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fleet.address import Address
-from fleet.call_limits import Ticket
-from fleet.limits import LimitReached
-from transceiver.backends import Backend, Backends, Choice, UnknownBackend
-from transceiver.call_tickets import CallTickets
-from transceiver.engine import Draining, TooManyCalls
-from transceiver.link_errors import BackendAbsent, BackendRefused, CallLimit, LinkError
-from transceiver.model_link import ModelLink
-from transceiver.offer import Offer
-from transceiver.retry_budget import RetryBudget
-from transceiver.sidebands import Sidebands
+from fleet.limits.call_limits import Ticket
+from fleet.limits.rules import LimitReached
+from transceiver.call.offer import Offer
+from transceiver.call.sidebands import Sidebands
+from transceiver.engine.call_tickets import CallTickets
+from transceiver.engine.engine import Draining, TooManyCalls
+from transceiver.link.backends import Backend, Backends, Choice, UnknownBackend
+from transceiver.link.errors import BackendAbsent, BackendRefused, CallLimit, LinkError
+from transceiver.link.model_link import ModelLink
+from transceiver.link.retry_budget import RetryBudget
 from transceiver.signaling.answer import LocalIdentity, write_answer
 from transceiver.signaling.loop_turns import LoopTurns
 from transceiver.signaling.offer_policy import CheckedOffer, OfferRefused, read_offer

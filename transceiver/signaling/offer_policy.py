@@ -31,7 +31,7 @@ from typing import Literal
 
 from aiortc.sdp import MediaDescription, SessionDescription
 
-from transceiver.offer import AudioOffer, DataOffer, Fingerprint, Offer
+from transceiver.call.offer import AudioOffer, DataOffer, Fingerprint, Offer
 from transceiver.signaling import audio_formats
 from transceiver.signaling.sdp_sections import MediaLine, Section, cut
 

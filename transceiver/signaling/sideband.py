@@ -30,7 +30,7 @@ CLOSE_TIMEOUT_S = 2.0
 
 
 class _Mailbox:
-    """What one side band has not been sent yet, bounded; a transceiver.sidebands.Listener."""
+    """What one side band has not been sent yet, bounded; a transceiver.call.sidebands.Listener."""
 
     def __init__(self) -> None:
         self.close_code: WSCloseCode | None = None  # known when there is nothing more to send

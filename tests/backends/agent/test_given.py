@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backends.agent.given import Given
+from backends.agent.current_answer import Given
 from backends.agent.reply import Asked, Reply
 from backends.agent.stages import Stamps, TurnRecord
 from backends.agent.tools import Toolbox

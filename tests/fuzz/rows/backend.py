@@ -17,12 +17,12 @@ from backends.stream import Context, Offer, Stream
 from tests.fuzz.mutation import mutate
 from tests.fuzz.row import Reader, Row
 from tests.transceiver.caller import OUR_CERTIFICATE, make_offer
-from tests.transceiver.test_engine import ROUTE, TOKEN_KEYS, TRUNK_KEYS
-from transceiver.call_handle import CallHandle
-from transceiver.engine import Engine
-from transceiver.link_counters import LinkCounters
-from transceiver.link_stream import LinkStream
-from transceiver.model_link import MAX_MESSAGE_BYTES, ModelLink
+from tests.transceiver.engine.test_engine import ROUTE, TOKEN_KEYS, TRUNK_KEYS
+from transceiver.engine.engine import Engine
+from transceiver.link.call_handle import CallHandle
+from transceiver.link.counters import LinkCounters
+from transceiver.link.model_link import MAX_MESSAGE_BYTES, ModelLink
+from transceiver.link.stream import LinkStream
 from trunkline.v1 import model_pb2
 
 _TIDY_BYTES = 64 * 1024
@@ -163,7 +163,7 @@ def _batches(events: Iterable[bytes]) -> Any:
 ROWS = (
     Row(
         name="what a backend sends",
-        where="transceiver/link_stream.py",
+        where="transceiver/link/stream.py",
         who="backends",
         largest=_TIDY_BYTES,
         steps=3_000_000,

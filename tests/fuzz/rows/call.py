@@ -19,11 +19,11 @@ from google_crc32c import value as crc32c
 from tests.fuzz.mutation import Mutator, mutate
 from tests.fuzz.row import Reader, Row, made
 from tests.transceiver.caller import CALLER_CERTIFICATE, OUR_CERTIFICATE
-from transceiver.data_channels import DataChannels
-from transceiver.dtls import DtlsAssociation, Role
+from transceiver.data.channels import DataChannels
 from transceiver.rtp import red
 from transceiver.rtp.audio import AudioStream
-from transceiver.srtp import SrtpSession
+from transceiver.transport.dtls import DtlsAssociation, Role
+from transceiver.transport.srtp import SrtpSession
 from wire import rtcp, rtp
 from wire.rtcp import Goodbye, ReceiverReport, ReportBlock, SenderReport, SourceDescription
 
@@ -365,7 +365,7 @@ ROWS = (
     ),
     Row(
         name="DTLS",
-        where="transceiver/dtls.py",
+        where="transceiver/transport/dtls.py",
         who="whoever has passed a check, or copies its address",
         largest=PLAIN_BYTES,
         steps=60_000,
@@ -378,7 +378,7 @@ ROWS = (
     ),
     Row(
         name="SCTP",
-        where="transceiver/sctp_screen.py",
+        where="transceiver/data/sctp_screen.py",
         who="callers",
         largest=SCTP_BYTES,
         steps=400_000,
@@ -392,7 +392,7 @@ ROWS = (
     ),
     Row(
         name="DCEP",
-        where="transceiver/sctp.py",
+        where="transceiver/data/sctp.py",
         who="callers",
         largest=PLAIN_BYTES,
         steps=20_000,

@@ -6,9 +6,9 @@ import contextlib
 import json
 from collections.abc import Iterable
 
-from fleet.flow_store import RedisFlowStore
-from fleet.limits import LimitRules, Limits
-from fleet.redis_store import RedisStore
+from fleet.directory.redis_store import RedisStore
+from fleet.limits.rules import LimitRules, Limits
+from relay.supervisor.flow_store import RedisFlowStore
 from tests.fuzz.mutation import words
 from tests.fuzz.row import Reader, Row, made, plain, repeated, text_of
 from tests.fuzz.rows.http import JSON_BREAKS, JSON_WORDS, _nested
@@ -62,7 +62,7 @@ def _records(size: int) -> Iterable[bytes]:
 ROWS = (
     Row(
         name="directory records",
-        where="fleet/redis_store.py",
+        where="fleet/directory/redis_store.py",
         who="writers of Redis",
         largest=RECORD_BYTES,
         steps=3_000_000,
@@ -75,7 +75,7 @@ ROWS = (
     ),
     Row(
         name="owners of flows",
-        where="fleet/flow_store.py",
+        where="relay/supervisor/flow_store.py",
         who="writers of Redis",
         largest=RECORD_BYTES,
         steps=2_000,
@@ -87,7 +87,7 @@ ROWS = (
     ),
     Row(
         name="limits",
-        where="fleet/limits.py",
+        where="fleet/limits/rules.py",
         who="operators and writers of Redis",
         largest=RECORD_BYTES,
         steps=2_000_000,

@@ -16,10 +16,10 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from tests.fuzz.mutation import words
 from tests.fuzz.row import Reader, Row, plain, repeated, text_of, together
-from transceiver.call_id import new_call_id, origin_of
-from transceiver.client_secret import ClientSecret, SecretRefused, seal, unseal
+from transceiver.call.call_id import new_call_id, origin_of
 from transceiver.signaling.access import ApiKeys, SecretKeys
 from transceiver.signaling.body import as_text, require_type
+from transceiver.signaling.client_secret import ClientSecret, SecretRefused, seal, unseal
 from transceiver.signaling.client_secrets import _wish
 from transceiver.signaling.form import Field, FormError, read_form
 from transceiver.signaling.fragment import MAX_FRAGMENT_BYTES, FragmentRefused, read_fragment
@@ -357,7 +357,7 @@ ROWS = (
     ),
     Row(
         name="client secrets",
-        where="transceiver/client_secret.py",
+        where="transceiver/signaling/client_secret.py",
         who="strangers",
         largest=LONGEST_LINE,
         steps=4_000,
@@ -370,7 +370,7 @@ ROWS = (
     ),
     Row(
         name="call ids",
-        where="transceiver/call_id.py",
+        where="transceiver/call/call_id.py",
         who="callers",
         largest=LONGEST_LINE,
         steps=4_000,

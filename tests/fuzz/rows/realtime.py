@@ -10,7 +10,7 @@ from backends.realtime import RealtimeSession, ServerEvent, to_text
 from tests.fuzz.mutation import words
 from tests.fuzz.row import Reader, Row, made, plain
 from tests.fuzz.rows.http import _SESSIONS, JSON_BREAKS, JSON_WORDS, _nested
-from transceiver.data_channels import MAX_BUFFERED_MESSAGES
+from transceiver.data.channels import MAX_BUFFERED_MESSAGES
 from transceiver.signaling.realtime_calls import MAX_SESSION_BYTES
 
 MESSAGE_BYTES = 256 * 1024  # of a data-channel message, and of a side band's

@@ -10,10 +10,10 @@ from google.protobuf.message import DecodeError
 from pydantic import TypeAdapter, ValidationError
 
 from backends.settings import BackendSettings
-from fleet.admin_access import AdminAccess, AdminToken, Caller, Denied, bearer
-from fleet.admin_tls import read_operator
-from fleet.call_pages import BadPage, page_of
-from fleet.operator import BadDeadline, BadKeys, BadWhy, deadline, host_of, key_ring, why
+from fleet.admin.access import AdminAccess, AdminToken, Caller, Denied, bearer
+from fleet.admin.call_pages import BadPage, page_of
+from fleet.admin.operator import BadDeadline, BadKeys, BadWhy, deadline, host_of, key_ring, why
+from fleet.admin.tls import read_operator
 from fleet.redis_link import RedisLink
 from fleet.settings import ProcessSettings
 from fleet.usage import complaints
@@ -142,7 +142,7 @@ ROWS = (
     ),
     Row(
         name="operators' texts",
-        where="fleet/operator.py",
+        where="fleet/admin/operator.py",
         who="operators",
         largest=VARIABLE_BYTES,
         steps=1_000_000,
@@ -155,7 +155,7 @@ ROWS = (
     ),
     Row(
         name="admin requests",
-        where="fleet/admin.py",
+        where="fleet/admin/server.py",
         who="whoever reaches an admin port",
         largest=REQUEST_BYTES,
         steps=100_000,
@@ -170,7 +170,7 @@ ROWS = (
     ),
     Row(
         name="clients' certificates",
-        where="fleet/admin_tls.py",
+        where="fleet/admin/tls.py",
         who="whoever TLS let in",
         largest=REQUEST_BYTES,
         steps=20_000,

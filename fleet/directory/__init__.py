@@ -1,0 +1,1 @@
+"""Which transceiver holds which node index: leases, their store, and the copy relays follow."""

@@ -1,0 +1,1 @@
+"""What the supervisor and its workers map or send to each other."""

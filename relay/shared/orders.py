@@ -1,0 +1,62 @@
+"""What the supervisor wants of a worker while it runs: keys, limits, watched flows.
+
+Every message carries the whole state and not a change of it, so a worker that missed one, or one
+that was just born, is right after the next. The worker notes the number of what it has carried
+out in shared memory (`relay.shared.telemetry`); whoever asked for a change can wait for it there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from relay.settings import RelaySettings
+from relay.shared.control import Message
+from relay.shared.voice import WatchOrder
+from relay.worker.limits import Rates
+
+_KIND = "orders"
+
+
+@dataclass(frozen=True)
+class Orders:
+    """One state of things. `number` rises with each; key rings as `KeyRing.parse` reads them."""
+
+    number: int
+    token_keys: str = field(repr=False)
+    trunk_keys: str = field(repr=False)
+    rates: Rates
+    checks_trunk_source: bool = True
+    watches: tuple[WatchOrder, ...] = field(default=(), repr=False)
+
+    def message(self) -> Message:
+        """As the control channel carries it."""
+        watches = [{**asdict(w), "address": w.address.hex()} for w in self.watches]
+        return {_KIND: {**asdict(self), "watches": watches}}
+
+
+def first_orders(settings: RelaySettings, number: int) -> Orders:
+    """What the settings ask for; `number` is above that of any relay before on the same memory."""
+    return Orders(
+        number=number,
+        token_keys=settings.token_keys.export(),
+        trunk_keys=settings.trunk_keys.export(),
+        rates=Rates(
+            strangers=settings.relay_stranger_rate,
+            checks=settings.relay_check_rate,
+            packets=settings.relay_packet_rate,
+        ),
+        checks_trunk_source=settings.relay_trunk_source_check,
+    )
+
+
+def read_orders(message: Message) -> Orders | None:
+    """The orders in a control message; None when it is about something else."""
+    said: dict[str, Any] | None = message.get(_KIND)
+    if said is None:
+        return None
+    watches = tuple(
+        WatchOrder(**{**watch, "address": bytes.fromhex(watch["address"])})
+        for watch in said["watches"]
+    )
+    return Orders(**{**said, "rates": Rates(**said["rates"]), "watches": watches})

@@ -1,0 +1,52 @@
+"""The supervisor's side of recovery: workers' questions to the store, their flows into it."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from relay.settings import RelaySettings
+from relay.supervisor.crew import Crew, Post
+from relay.supervisor.flow_cache import WRITE_TIMEOUT_S, FlowCache
+from relay.supervisor.flow_store import RedisFlowStore
+from relay.supervisor.questions import Questions
+
+
+class Remembering:
+    """Two connections to the store, so that no question waits behind a write."""
+
+    def __init__(self, settings: RelaySettings, crew: Crew) -> None:
+        url, cluster = settings.redis_url.get_secret_value(), settings.cluster
+        self._enabled = settings.relay_flow_cache
+        self._read_store = RedisFlowStore(url, cluster)
+        self._write_store = RedisFlowStore(url, cluster, answer_timeout_s=WRITE_TIMEOUT_S)
+        self._questions = Questions(self._read_store, crew.store_counts)
+        self._cache = FlowCache(
+            self._write_store,
+            [post.memory.flows for post in crew.posts],
+            settings.relay_flow_idle_s,
+            crew.store_counts,
+        )
+        self._replies = {post.number: partial(crew.answer, post) for post in crew.posts}
+        crew.ask = self._ask
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What writes and answers until cancelled: for a task each, ended by `fleet.ending`.
+
+        Not a task group in here: it would pass a cancellation on once, and one that redis-py
+        swallows has to be repeated. A relay with a write on its way hung on SIGTERM that way.
+        """
+        return [self._questions.run(), self._cache.run()] if self._enabled else []
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._read_store.close()
+        await self._write_store.close()
+
+    def _ask(self, post: Post, addresses: list[bytes]) -> None:
+        reply = self._replies[post.number]
+        if self._enabled:
+            self._questions.ask(addresses, reply)
+        else:
+            reply(dict.fromkeys(addresses))

@@ -1,0 +1,102 @@
+"""Prometheus metrics of a relay: the workers' counters, read from shared memory when scraped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from wsgiref.simple_server import WSGIServer
+
+import prometheus_client
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from fleet.address import Address
+from fleet.directory.directory import Directory
+from fleet.errors import AddressInUse
+from relay.shared.counters import GAUGES, Counter, named
+from relay.supervisor.crew import Crew
+
+_DROP = "drop_"
+
+
+class RelayCollector(Collector):
+    """One sample a worker and counter; drops are one metric with the reason as a label."""
+
+    def __init__(self, crew: Crew, directory: Directory) -> None:
+        self._crew = crew
+        self._directory = directory
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric, now."""
+        drops = CounterMetricFamily(
+            "trunkline_relay_drops", "Packets dropped, by reason", labels=["worker", "reason"]
+        )
+        facts: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for post in self._crew.posts:
+            for name, value in named(post.memory.counts).items():
+                if name.startswith(_DROP):
+                    drops.add_metric([str(post.number), name.removeprefix(_DROP)], value)
+                else:
+                    fact = facts.setdefault(name, _fact(name))
+                    fact.add_metric([str(post.number)], value)
+        yield drops
+        yield from facts.values()
+        yield self._latency()
+        yield from self._gauges()
+        for name, value in self._crew.store_counts.named().items():
+            yield CounterMetricFamily(f"trunkline_relay_{name}", _words(name), value)
+
+    def _latency(self) -> Metric:
+        latency = HistogramMetricFamily(
+            "trunkline_relay_batch_seconds",
+            "From the return of a receive call to that of the send call, one sample a batch",
+            labels=["worker", "direction"],
+        )
+        for post in self._crew.posts:
+            sight = post.memory.sight
+            for direction, histogram in (("up", sight.up), ("down", sight.down)):
+                latency.add_metric(
+                    [str(post.number), direction], list(histogram.cumulative()), histogram.sum_s
+                )
+        return latency
+
+    def _gauges(self) -> Iterator[Metric]:
+        flows = GaugeMetricFamily("trunkline_relay_flows", "Live flows", labels=["worker"])
+        restarts = CounterMetricFamily(
+            "trunkline_relay_worker_restarts", "Times a worker was replaced", labels=["worker"]
+        )
+        for post in self._crew.posts:
+            flows.add_metric([str(post.number)], len(post.memory.flows))
+            restarts.add_metric([str(post.number)], post.restarts)
+        yield flows
+        yield restarts
+        yield GaugeMetricFamily(
+            "trunkline_relay_nodes", "Transceivers that hold a lease", self._directory.live_count
+        )
+
+
+def _fact(name: str) -> CounterMetricFamily | GaugeMetricFamily:
+    rises_and_falls = Counter[name.upper()] in GAUGES
+    family = GaugeMetricFamily if rises_and_falls else CounterMetricFamily
+    return family(f"trunkline_relay_{name}", _words(name), labels=["worker"])
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def serve(address: Address, crew: Crew, directory: Directory) -> WSGIServer:
+    """Serve /metrics from a thread; `shutdown()` ends it. Raises AddressInUse."""
+    registry = CollectorRegistry()
+    registry.register(RelayCollector(crew, directory))
+    try:
+        server, _ = prometheus_client.start_http_server(
+            address.port, address.host, registry=registry
+        )
+    except OSError as error:
+        raise AddressInUse(f"{address} (metrics): {error.strerror}") from None
+    return server

@@ -1,0 +1,1 @@
+"""One pinned process of a relay: packets in, packets out, and nothing that can wait."""

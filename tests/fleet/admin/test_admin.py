@@ -1,0 +1,173 @@
+"""The gRPC server of every process: health, reflection, and a port that is taken or not."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from functools import partial
+
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from fleet.address import Address
+from fleet.admin.server import LIVE, AdminServer, serve
+from fleet.errors import AddressInUse, AddressUnusable
+from trunkline.v1 import admin_pb2, admin_pb2_grpc
+
+NAME = "trunkline.v1.RelayAdmin"
+ANY_PORT = Address("127.0.0.1", 0)
+Status = health_pb2.HealthCheckResponse
+
+
+class RelayAdmin(admin_pb2_grpc.RelayAdminServicer):
+    async def Stats(  # noqa: N802
+        self,
+        request: admin_pb2.StatsRequest,
+        context: grpc.aio.ServicerContext[admin_pb2.StatsRequest, admin_pb2.StatsResponse],
+    ) -> admin_pb2.StatsResponse:
+        return admin_pb2.StatsResponse(nodes=7)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[AdminServer]:
+    add = partial(admin_pb2_grpc.add_RelayAdminServicer_to_server, RelayAdmin())
+    admin = await serve(ANY_PORT, [add], [NAME])
+    yield admin
+    await admin.close(grace_s=0)
+
+
+@pytest.fixture
+async def channel(server: AdminServer) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield channel
+
+
+async def check(channel: grpc.aio.Channel, service: str = "") -> int:
+    stub = health_pb2_grpc.HealthStub(channel)
+    reply = await stub.Check(health_pb2.HealthCheckRequest(service=service), wait_for_ready=True)
+    return int(reply.status)
+
+
+async def test_services_answer(channel: grpc.aio.Channel) -> None:
+    """What was added is served."""
+    stub = admin_pb2_grpc.RelayAdminStub(channel)  # type: ignore[no-untyped-call]
+    assert (await stub.Stats(admin_pb2.StatsRequest())).nodes == 7
+
+
+async def test_health_starts_as_not_serving_and_follows(
+    server: AdminServer, channel: grpc.aio.Channel
+) -> None:
+    """The process and each service are ready when it says so, and not before."""
+    for serving, status in ((None, Status.NOT_SERVING), (True, Status.SERVING), (False, 2)):
+        if serving is not None:
+            await server.set_serving(serving)
+        assert await check(channel) == status
+        assert await check(channel, NAME) == status
+
+
+async def test_a_process_lives_whether_it_is_ready_or_not(
+    server: AdminServer, channel: grpc.aio.Channel
+) -> None:
+    """A drained process is not ready, and whoever restarts dead ones must not restart it."""
+    for serving in (False, True, False):
+        await server.set_serving(serving)
+        assert await check(channel, LIVE) == Status.SERVING
+
+
+async def test_unknown_service_has_no_health(channel: grpc.aio.Channel) -> None:
+    """NOT_FOUND, as the health protocol says."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await check(channel, "nobody.Nothing")
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_reflection_lists_the_services(channel: grpc.aio.Channel) -> None:
+    """grpcurl works without the proto files."""
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    call = stub.ServerReflectionInfo(
+        iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+    )
+    (reply,) = [reply async for reply in call]
+    names = {service.name for service in reply.list_services_response.service}
+    expected = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", NAME}
+    assert names == expected
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::"])
+async def test_a_taken_port_is_one_clear_line(
+    server: AdminServer, host: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither shared silently nor reported by a library in its own words."""
+    taken = Address(host, server.port)
+    with pytest.raises(AddressInUse) as caught:
+        await serve(taken, [], [])
+    assert str(caught.value) == f"{taken} is in use by another process"
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_port_taken_by_anything_else_is_taken() -> None:
+    """The other process need not speak gRPC, nor have started to accept."""
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(AddressInUse):
+        await serve(Address("127.0.0.1", other.getsockname()[1]), [], [])
+
+
+async def test_a_port_taken_in_the_last_moment_is_taken(
+    server: AdminServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ports are not shared with another gRPC server, even when the first look saw a free one."""
+
+    async def looks_free(_address: Address) -> None:
+        pass
+
+    monkeypatch.setattr("fleet.admin.server.check_free", looks_free)
+    with pytest.raises(AddressInUse):
+        await serve(Address("127.0.0.1", server.port), [], [])
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        (Address("192.0.2.1", 9), "cannot assign requested address"),
+        (Address("no-such-host.invalid", 9), "unknown host"),
+    ],
+)
+async def test_an_address_that_is_not_ours(address: Address, reason: str) -> None:
+    """The line says which address and why."""
+    with pytest.raises(AddressUnusable) as caught:
+        await serve(address, [], [])
+    assert str(caught.value) == f"cannot listen on {address} ({reason})"
+
+
+async def test_a_port_is_free_again_after_close(server: AdminServer) -> None:
+    """A restart on the same port works at once, also with a client still connected."""
+    address = Address("127.0.0.1", server.port)
+    async with grpc.aio.insecure_channel(str(address)) as channel:
+        await check(channel)
+        await server.close(grace_s=0)
+        again = await serve(address, [], [])
+        assert again.port == address.port
+        assert await check(channel) == Status.NOT_SERVING
+        await again.close(grace_s=0)
+
+
+async def test_closing_tells_watchers_and_lets_them_go(server: AdminServer) -> None:
+    """A load balancer that watches health sees NOT_SERVING before the connection ends."""
+    await server.set_serving(True)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == Status.SERVING
+        closing = asyncio.create_task(server.close(grace_s=0.1))
+        assert (await watch.read()).status == Status.NOT_SERVING
+        await closing
+        assert await watch.code() != grpc.StatusCode.OK
+
+
+async def test_ipv6() -> None:
+    """Bracketed addresses reach gRPC as it wants them."""
+    admin = await serve(Address("::1", 0), [], [])
+    async with grpc.aio.insecure_channel(f"[::1]:{admin.port}") as channel:
+        assert await check(channel) == Status.NOT_SERVING
+    await admin.close(grace_s=0)

@@ -1,0 +1,611 @@
+"""One call: ICE, DTLS, audio, data channels and the model link, joined. No socket is in sight.
+
+    caller ── STUN ──▶ IceLite ─── selected address
+           ── DTLS ──▶ DtlsAssociation ── keys ──▶ AudioStream
+                            └── SCTP ──▶ CallMessages ─────────────┐
+           ── SRTP ──▶ AudioStream ── frames ──▶ CallVoice ────────┴─▶ CallHandle (model link)
+           ◀── SRTP ── AudioStream ◀── paced ─── CallVoice, CallMessages ◀── on_audio, on_data …
+
+Datagrams come in by `handle_stun` and `handle_datagram`, time by `tick`, the backend by the `on_…`
+methods; what goes out goes to the `Host`, at once and in order. The states are in `states`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from fleet.redact import redact_network
+from transceiver.call.host import Host
+from transceiver.call.messages import CallMessages
+from transceiver.call.offer import Offer
+from transceiver.call.pcm_voice import choose_format
+from transceiver.call.sidebands import EVENTS_LABEL, Sidebands
+from transceiver.call.snapshot import CallSnapshot
+from transceiver.call.states import END_REASONS, FAREWELLS, State, Step, follow
+from transceiver.call.voice import CallVoice
+from transceiver.data.channels import DataChannels
+from transceiver.link.errors import BackendAbsent
+from transceiver.link.model_link import ModelLink
+from transceiver.rtp import opus
+from transceiver.rtp.audio import AudioStream
+from transceiver.takeover.resumed_dtls import ResumedDtls, dtls_part, dtls_state
+from transceiver.takeover.session_state import STOPPED_BEFORE, LinkState, Reserve, SessionState
+from transceiver.transport import certificate, dtls
+from transceiver.transport.certificate import LocalCertificate
+from transceiver.transport.dtls import DtlsAssociation, Role
+from transceiver.transport.ice import (
+    AddressForgotten,
+    AddressLearned,
+    Credentials,
+    GenerationEnded,
+    IceEvent,
+    IceLite,
+)
+from transceiver.transport.srtp import SrtpKeys, SrtpSession
+from trunkline.v1 import model_pb2
+from wire import stun
+from wire.address import unpack_address
+from wire.classify import PacketKind, classify
+from wire.errors import WireError
+
+CONNECT_TIMEOUT_S = 30.0
+# Frames a backend may queue here at once: 5 s of 20 ms. The queue holds a few more, because a
+# frame that is on its way when the credit is counted must not be refused.
+SEND_CREDIT = 250
+# Time for the last message to leave through SCTP, before the association is ended.
+FAREWELL_S = 0.2
+
+# For the path of every packet: Python 3.11 takes 0.1 µs to look up a member of an Enum.
+_STUN, _DTLS = PacketKind.STUN, PacketKind.DTLS
+_RTP, _RTCP = PacketKind.RTP, PacketKind.RTCP
+_ENDED = State.ENDED
+
+log = structlog.get_logger(__name__)
+
+
+class Session:
+    """One call, from its offer to its end.
+
+    Made by the engine; `open` puts it on the model link. `unix_s` is the Unix time of `host.now()`.
+    Nothing that a caller or a backend sends raises out of it.
+    """
+
+    def __init__(
+        self,
+        call_id: str,
+        offer: Offer,
+        surface: str,
+        certificate: LocalCertificate,
+        host: Host,
+        unix_s: float,
+    ) -> None:
+        now = host.now()
+        self.call_id = call_id
+        self.offer = offer
+        self.surface = surface
+        self.cname = call_id
+        self.started_unix_ms = int(unix_s * 1000)
+        self.state = State.NEW
+        self.end_reason = ""
+        self.local_ufrag, self.local_password = host.mint()
+        self._host = host
+        self._certificate = certificate
+        self._ice = IceLite(Credentials(self.local_ufrag, self.local_password, offer.ufrag))
+        self._dtls: DtlsAssociation | ResumedDtls | None = None
+        self._audio = AudioStream(
+            offer.audio.payload_type,
+            self.cname,
+            unix_s - now,
+            random.random,
+            offer.audio.red_payload_type,
+        )
+        self._voice = CallVoice(call_id, offer.audio, self._audio, host.count)
+        self._messages = CallMessages(
+            *(offer.data, Role(offer.dtls_role), self._send_sctp, self._on_message, host.count)
+        )
+        self._backend = self._session_json = ""
+        self._connect_by_s = now + CONNECT_TIMEOUT_S
+        self._farewell_s, self._farewell_reason = math.inf, ""
+        self._wake_s = math.inf
+        self._released = asyncio.Event()
+        self._closing: asyncio.Task[None] | None = None
+        host.answers_to(self, self.local_ufrag)
+        self._rewake(now)
+
+    @property
+    def ssrc(self) -> int:
+        """Of the RTP stream we send."""
+        return self._audio.sender.ssrc
+
+    @property
+    def addresses(self) -> tuple[bytes, ...]:
+        """The caller's addresses that authenticated, at most `ice.MAX_ADDRESSES`."""
+        return self._ice.addresses
+
+    @property
+    def ufrags(self) -> tuple[str, ...]:
+        """Our ufrags that checks may name: one, or two during an ICE restart."""
+        return self._ice.local_ufrags
+
+    @property
+    def sidebands(self) -> Sidebands:
+        """Who else hears what the caller is sent."""
+        return self._messages.sidebands
+
+    @property
+    def secured(self) -> bool:
+        """Whether the DTLS handshake is over."""
+        return self._dtls is not None and self._dtls.connected
+
+    # Another process goes on: export here, resume there.
+
+    @classmethod
+    def resumed(
+        cls,
+        state: SessionState,
+        certificate: LocalCertificate,
+        host: Host,
+        unix_s: float,
+        reserve: Reserve = STOPPED_BEFORE,
+    ) -> Session:
+        """A call that another process exported, connected; `open` it, then `carry_on`.
+
+        Raises ValueError when its DTLS or SRTP cannot be resumed here.
+        """
+        association = ResumedDtls(dtls_state(state, reserve))
+        session = cls(state.call_id, state.offer, state.surface, certificate, host, unix_s)
+        session._dtls = association
+        session._adopt(state, host.now() - max(0.0, unix_s - state.unix_s))
+        return session
+
+    def carry_on(self, state: SessionState, unix_s: float, reserve: Reserve) -> None:
+        """Let sound and messages of a resumed call flow. Raises ValueError as `resumed`."""
+        now = self._host.now()
+        exported_s = now - max(0.0, unix_s - state.unix_s)
+        audio = state.audio
+        if self._voice.audio_format != state.link.audio_format:  # what is queued is of another kind
+            audio = replace(audio, send=replace(audio.send, queue=()))
+        self._audio.resume(audio, exported_s, now, reserve)
+        self._voice.credit_anew()
+        self.state = State.CONNECTED
+        self._messages.resume(state.sctp, state.waiting, reserve)
+        log.info("call_resumed", call_id=self.call_id)
+        self._rewake(now)
+
+    def export(self, unix_s: float, relay_of: Callable[[bytes], bytes]) -> SessionState:
+        """The call as a value, at the Unix time `unix_s`. Raises RuntimeError when not connected.
+
+        `relay_of` names the relay that hears an address. For a handover `leave` comes before
+        anything else is sent, or the exported counters are not true any more.
+        """
+        association = self._dtls
+        if self.state is not State.CONNECTED or association is None:
+            raise RuntimeError("a call can be exported while it is connected")
+        now = self._host.now()
+        sctp, waiting = self._messages.export()
+        return SessionState(
+            call_id=self.call_id,
+            surface=self.surface,
+            started_unix_ms=self.started_unix_ms,
+            unix_s=unix_s,
+            offer=self.offer,
+            ice=self._ice.export(now, relay_of),
+            dtls=dtls_part(association.export_state()),
+            audio=self._audio.export(now),
+            sctp=sctp,
+            waiting=waiting,
+            messages_received=self._messages.received,
+            messages_sent=self._messages.sent,
+            link=LinkState(self._backend, self._session_json, self._voice.audio_format),
+        )
+
+    def leave(self) -> None:
+        """End here without a word to the caller, who is another process's from now on."""
+        if self.state is State.ENDED:
+            return
+        self.state = follow(self.state, Step.END)
+        self.end_reason = "moved"
+        self._audio.stop()
+        self._messages.leave()
+        if self._voice.handle is not None:
+            self._voice.handle.close("drained")
+        self._collect_counters()
+        log.info("call_moved", call_id=self.call_id)
+        self._host.ended(self)
+        self._dtls = None  # no close_notify
+        self._release()
+
+    def _adopt(self, state: SessionState, exported_s: float) -> None:
+        self._host.ufrag_ended(self.local_ufrag)  # minted for a new call, which this is not
+        current = state.ice.pending or state.ice.current
+        self.local_ufrag, self.local_password = current.local_ufrag, current.local_password
+        self.started_unix_ms = state.started_unix_ms
+        self._messages.received = state.messages_received
+        self._messages.sent = state.messages_sent
+        self._ice = IceLite.resumed(state.ice, exported_s)
+        for ufrag in self.ufrags:
+            self._host.answers_to(self, ufrag)
+
+    # The front: signaling and the operator.
+
+    def open(self, link: ModelLink, session_json: str) -> None:
+        """Put the call on the link. Raises BackendAbsent or CallLimit."""
+        audio_format = choose_format(link.accepts)
+        if not audio_format:
+            raise BackendAbsent("the backend accepts no audio format of ours")
+        self._voice.handle = link.open_call(
+            self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format
+        )
+        self._session_json, self._backend = session_json, link.backend
+        self._voice.speak(audio_format)
+
+    async def accepted(self, timeout_s: float) -> None:
+        """Return when the backend took the call.
+
+        Raises BackendRefused or BackendAbsent, also when there is no answer in `timeout_s`. The
+        call goes on until someone ends it.
+        """
+        if self._voice.handle is not None:
+            await self._voice.handle.accepted(timeout_s)
+
+    def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str]:
+        """New credentials for a caller with new ones (RFC 8445 §9): ours, ufrag and password.
+
+        The old ones hold until the first check with the new. A lite agent sends no checks, so it
+        has no use for the caller's password.
+        """
+        del remote_password
+        self.local_ufrag, self.local_password = self._host.mint()
+        credentials = Credentials(self.local_ufrag, self.local_password, remote_ufrag)
+        replaced = self._ice.restart(credentials)
+        if replaced is not None:
+            self._host.ufrag_ended(replaced.local_ufrag)
+        self._host.answers_to(self, self.local_ufrag)
+        return self.local_ufrag, self.local_password
+
+    def snapshot(self) -> CallSnapshot:
+        """What the operator may know of the call."""
+        audio, address = self._audio, self._ice.selected
+        jitter = audio.heard.jitter if audio.heard else 0.0
+        return CallSnapshot(
+            call_id=self.call_id,
+            state=self.state.value,
+            started_unix_ms=self.started_unix_ms,
+            backend=self._backend,
+            surface=self.surface,
+            packets_received=audio.received,
+            packets_sent=audio.sender.packets,
+            packets_lost=audio.lost,
+            jitter_ms=jitter * 1000 / opus.CLOCK_HZ,
+            round_trip_ms=(audio.round_trip_s or 0.0) * 1000,
+            queued_frames=len(audio.sender),
+            messages_received=self._messages.received,
+            messages_sent=self._messages.sent,
+            client_network=redact_network(unpack_address(address)[0]) if address else "",
+        )
+
+    # The caller's side: datagrams and time.
+
+    def handle_datagram(self, address: bytes, packet: bytes, now: float) -> None:
+        """Take a datagram from the caller's `address` (18 bytes)."""
+        kind = classify(packet)
+        if kind is _STUN:
+            self._read_stun(packet, address, now)
+        elif not self._ice.knows(address):
+            self._host.count("session_unknown_address")
+        elif self.state is _ENDED:
+            self._host.count("session_ended")
+        elif kind is _RTP:
+            frames = self._audio.receive_rtp(packet, now)
+            if frames:
+                self._voice.hear(frames)
+            self._note_held(now)
+        elif kind is _RTCP:
+            self._read_rtcp(packet, now)
+        elif kind is _DTLS:
+            self._read_dtls(packet, now)
+        else:
+            self._host.count("session_unknown_kind")
+
+    def handle_stun(self, message: stun.Message, packet: bytes, address: bytes, now: float) -> None:
+        """Take a STUN message that names one of our ufrags; `packet` is what it was read from."""
+        if self.state is State.ENDED:
+            self._host.count("session_ended")
+            return
+        response, events, reason = self._ice.handle(message, packet, address, now)
+        if reason:
+            self._host.count(reason)
+        for event in events:
+            self._on_ice(event)
+        if response is not None:
+            self._host.transmit(address, response)
+        if response is not None and not reason:
+            self._checked(now)
+
+    def forget_address(self, address: bytes) -> None:
+        """Another session owns `address` now."""
+        self._ice.forget(address)
+
+    def tick(self, now: float) -> None:
+        """Do what is due. The host calls this at the time last asked for, or later."""
+        self._wake_s = math.inf
+        if self.state is State.ENDED:
+            return
+        if self._overdue(now):
+            return
+        if self._dtls is not None and not self._dtls.connected:
+            self._dtls.handle_timeout(now)
+            self._pump_dtls(now)
+        self._voice.hear(self._audio.window.expire(now))
+        self._play(now)
+        self._rewake(now)
+
+    def end(self, reason: str) -> None:
+        """End the call: tell the caller and the backend, let everything go.
+
+        `reason` is one of `END_REASONS`; ending twice does nothing.
+        """
+        if self.state is State.ENDED:
+            return
+        self.state = follow(self.state, Step.END)
+        self.end_reason = reason
+        goodbye = self._audio.goodbye(self._host.now())
+        if goodbye is not None:
+            self._transmit(goodbye)
+        if self._voice.handle is not None:
+            self._voice.handle.close(reason)
+        self._collect_counters()
+        log.info("call_ended", call_id=self.call_id, reason=reason)
+        self._host.ended(self)
+        if self._messages.channels is None:
+            self._release()
+        else:
+            self._closing = asyncio.ensure_future(self._close_channels(self._messages.channels))
+
+    def dismiss(self, reason: str) -> None:
+        """Tell the caller why, then end the call; `reason` is one of `END_REASONS`."""
+        if self.state is not State.CONNECTED:
+            self.end(reason)
+        elif self._farewell_s == math.inf:
+            self._say_goodbye(reason, reason)
+
+    async def released(self) -> None:
+        """Return when an ended call holds nothing any more."""
+        await self._released.wait()
+
+    def hear_sideband(self, text: str) -> None:
+        """Take an event of a side band as if the caller had sent it."""
+        self._on_message(EVENTS_LABEL, text)
+
+    # The backend's side: transceiver.link.call_handle.CallSink.
+
+    def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
+        """Write the backend's PCM as it asks."""
+        self._voice.write_as(encoder)
+
+    def on_audio(self, payload: bytes, duration: int) -> None:
+        """Queue a frame; it is paced out, or waits until the caller is there."""
+        now = self._host.now()
+        self._voice.put(payload, duration, now)
+        self._play(now)
+        if self._audio.sender:  # what left at once brings no deadline forward
+            self._rewake(now)
+
+    def on_data(self, label: str, content: str | bytes) -> None:
+        """Send a message to the caller; it waits for a channel that is not open yet."""
+        self._messages.tell(label, content)
+
+    def on_clear(self) -> None:
+        """Forget queued frames, and say how far the caller heard."""
+        self._voice.clear()
+
+    def on_hang_up(self, reason: str) -> None:
+        """The backend ended the call; the caller reads why when nobody on the line wanted it."""
+        if reason in FAREWELLS:
+            self.dismiss(reason)
+        else:
+            self.end(reason if reason in END_REASONS else "hangup")
+
+    def on_backend_lost(self) -> None:
+        """Tell the caller that there is nobody to talk to, then end the call."""
+        self._voice.handle = None
+        self._audio.sender.clear()
+        self._say_goodbye("failed", "backend_lost")
+
+    # Inside: ICE and DTLS.
+
+    def _read_stun(self, packet: bytes, address: bytes, now: float) -> None:
+        try:
+            message = stun.read(packet)
+        except WireError as error:
+            self._host.count(error.reason)
+            return
+        self.handle_stun(message, packet, address, now)
+
+    def _on_ice(self, event: IceEvent) -> None:
+        if isinstance(event, AddressLearned):
+            self._host.address_learned(self, event.address)
+        elif isinstance(event, AddressForgotten):
+            self._host.address_forgotten(self, event.address)
+        elif isinstance(event, GenerationEnded):
+            self._host.ufrag_ended(event.local_ufrag)
+
+    def _checked(self, now: float) -> None:
+        self.state = follow(self.state, Step.CHECKED)
+        if self._dtls is not None:
+            return
+        self._dtls = DtlsAssociation(
+            Role(self.offer.dtls_role), self._certificate, _fingerprints(self.offer), now
+        )
+        self._pump_dtls(now)
+        self._rewake(now)
+
+    def _read_dtls(self, packet: bytes, now: float) -> None:
+        # An address that ICE knows means a check, and the first check made the association.
+        if self._dtls is None:
+            self._host.count("dtls_before_check")
+            return
+        self._dtls.handle_datagram(packet, now)
+        self._pump_dtls(now)
+        self._rewake(now)
+
+    def _pump_dtls(self, now: float) -> None:
+        association = self._dtls
+        if association is None:
+            return
+        while (event := association.poll_event()) is not None:
+            self._send_dtls(association)  # a flight leaves before what its end sets off
+            self._on_dtls(event, now)
+        self._send_dtls(association)
+
+    def _send_dtls(self, association: DtlsAssociation | ResumedDtls) -> None:
+        while (packet := association.poll_transmit()) is not None:
+            self._transmit(packet)
+
+    def _on_dtls(self, event: dtls.Event, now: float) -> None:
+        if isinstance(event, dtls.ApplicationData):
+            self._messages.handle(event.data)
+        elif isinstance(event, dtls.Connected):
+            self._secured(event.keys, now)
+        elif isinstance(event, dtls.Closed):
+            self.end("client_closed")
+        else:
+            self._host.count(f"dtls_failed_{event.reason}")
+            self.end("timeout" if event.reason == "timeout" else "failed")
+
+    def _secured(self, keys: SrtpKeys, now: float) -> None:
+        if self.state is State.ENDED:
+            return
+        self.state = follow(self.state, Step.SECURED)
+        self._audio.start(SrtpSession(keys), now)
+        log.info("call_connected", call_id=self.call_id)
+        self._messages.start()
+        self._play(now)
+
+    # Inside: messages.
+
+    def _send_sctp(self, packet: bytes) -> None:
+        if self._dtls is not None and self._dtls.send(packet):
+            self._send_dtls(self._dtls)
+
+    def _on_message(self, label: str, content: str | bytes) -> None:
+        handle = self._voice.handle
+        if handle is None or self.state is State.ENDED:
+            return
+        if isinstance(content, str):
+            handle.send_text(label, content)
+        else:
+            handle.send_binary(label, content)
+
+    # Inside: audio.
+
+    def _read_rtcp(self, packet: bytes, now: float) -> None:
+        learned, frames = self._audio.receive_rtcp(packet, now)
+        self._voice.hear(frames)
+        self._voice.reported(moved=learned.acknowledged)
+
+    def _play(self, now: float) -> None:
+        for packet in self._audio.poll(now):
+            self._transmit(packet)
+        self._voice.played()
+
+    # Inside: time and the end.
+
+    def _say_goodbye(self, reason: str, code: str) -> None:
+        error = {"type": "server_error", "code": code, "message": FAREWELLS[code]}
+        now = self._host.now()
+        self.on_data(EVENTS_LABEL, json.dumps({"type": "error", "error": error}))
+        self._farewell_s, self._farewell_reason = now + FAREWELL_S, reason
+        self._rewake(now)
+
+    def _overdue(self, now: float) -> bool:
+        if now >= self._farewell_s:
+            self.end(self._farewell_reason)
+        elif self._ice.expired(now):
+            self._host.count("ice_consent_expired")
+            self.end("timeout")
+        elif self.state is not State.CONNECTED and now >= self._connect_by_s:
+            self.end("timeout")
+        return self.state is State.ENDED
+
+    def _note_held(self, now: float) -> None:
+        # The one deadline that a packet can bring forward.
+        if self._audio.window.pressing:
+            self._rewake(now)
+
+    def _rewake(self, now: float) -> None:
+        if self.state is State.ENDED:
+            return
+        due_s = self._due_s(now)
+        if due_s < self._wake_s:
+            self._wake_s = due_s
+            self._host.wake_at(self, due_s)
+
+    def _due_s(self, now: float) -> float:
+        due_s = self._farewell_s
+        if self.state is State.CONNECTED:
+            audio_s = self._audio.due_s(now)
+            expiry_s = self._ice.expiry_s()
+        else:
+            audio_s = self._dtls.poll_timeout() if self._dtls is not None else None
+            expiry_s = self._connect_by_s
+        if audio_s is not None and audio_s < due_s:
+            due_s = audio_s
+        return due_s if expiry_s is None or due_s < expiry_s else expiry_s
+
+    def _transmit(self, packet: bytes) -> None:
+        address = self._ice.selected
+        if address is None:
+            self._host.count("no_selected_address")
+        else:
+            self._host.transmit(address, packet)
+
+    async def _close_channels(self, channels: DataChannels) -> None:
+        try:
+            await channels.close()
+        finally:
+            _collect(channels.dropped, self._host.count)
+            self._release()
+
+    def _release(self) -> None:
+        if self._dtls is not None:
+            self._dtls.close()
+            self._send_dtls(self._dtls)
+            _collect(self._dtls.dropped, self._host.count)
+        self._messages.release()
+        self._voice.handle = None
+        self._host.released(self)
+        self._released.set()
+
+    def _collect_counters(self) -> None:
+        audio = self._audio
+        _collect(audio.dropped, self._host.count)
+        self._host.count("rtp_received", audio.received)
+        self._host.count("rtp_sent", audio.sender.packets)
+        self._host.count("rtp_lost", audio.lost)
+        self._host.count("rtp_late", audio.late)
+        self._host.count("rtp_duplicate", audio.duplicates)
+        self._host.count("rtp_recovered", audio.recovered)
+        if self._voice.malformed:
+            self._host.count("opus_malformed", self._voice.malformed)
+
+
+def _collect(reasons: Counter[str], count: Callable[[str, int], None]) -> None:
+    for reason, amount in reasons.items():
+        count(reason, amount)
+    reasons.clear()
+
+
+def _fingerprints(offer: Offer) -> list[certificate.Fingerprint]:
+    return [
+        certificate.Fingerprint(found.algorithm, found.value.upper())
+        for found in offer.fingerprints
+    ]

@@ -1,0 +1,146 @@
+"""The sound of one call as its backend has it: the format, the credit, the played-out position.
+
+    AudioStream ── frames ──▶ [PcmVoice] ──▶ CallHandle ──▶ backend
+    AudioStream ◀── frames, encoded as paced ── put ◀────── backend
+                 └─ credit, playout, network ─▶ CallHandle
+
+A frame is Opus on both sides, untouched; a backend that wants PCM gets a `PcmVoice` in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from transceiver.call.offer import AudioOffer
+from transceiver.call.pcm_voice import RATES_HZ, PcmVoice, backend_wishes
+from transceiver.link.call_handle import CallHandle
+from transceiver.opus import open_codec
+from transceiver.rtp import opus
+from transceiver.rtp.audio import AudioStream
+from transceiver.rtp.receive import Frame
+from trunkline.v1 import model_pb2
+
+CREDIT_LOT = 25  # credit goes back in lots: an event for every frame would double the traffic
+
+log = structlog.get_logger(__name__)
+
+
+class CallVoice:
+    """Between the stream and the link. `count` takes reasons by fixed words.
+
+    `handle` None: nobody listens.
+    """
+
+    def __init__(
+        self, call_id: str, offer: AudioOffer, stream: AudioStream, count: Callable[[str], None]
+    ) -> None:
+        self.handle: CallHandle | None = None
+        self.audio_format = 0
+        self._call_id = call_id
+        self._offer = offer
+        self._stream = stream
+        self._count = count
+        self._pcm: PcmVoice | None = None  # None: the backend speaks Opus
+        self._credited = 0
+        self._told_talkspurts = 0
+
+    @property
+    def malformed(self) -> int:
+        """Packets of the caller that were no Opus, as the decoder found."""
+        return self._pcm.malformed if self._pcm is not None else 0
+
+    def speak(self, audio_format: int) -> None:
+        """Put a codec in between, for a backend that wants PCM."""
+        self.audio_format = audio_format
+        rate_hz = RATES_HZ.get(audio_format)
+        if rate_hz is None:
+            return
+        self._pcm = PcmVoice(open_codec(), rate_hz, self._offer.wishes)
+        self._stream.fill_holes()
+        self._stream.sender.encoded_by(self._pcm.encode, self._pcm.max_frame_bytes)
+
+    def write_as(self, encoder: model_pb2.OpusEncoder) -> None:
+        """Write the backend's PCM as it asks; of no meaning for one that speaks Opus."""
+        try:
+            wishes = backend_wishes(encoder)
+        except ValueError as error:
+            self._count("encoder_refused")
+            log.warning("encoder_refused", call_id=self._call_id, reason=str(error))
+            return
+        if self._pcm is not None:
+            self._pcm.write_as(wishes)
+
+    def hear(self, frames: Iterable[Frame]) -> None:
+        """Hand frames of the caller to the backend."""
+        handle = self.handle
+        if handle is None:
+            return
+        if self._pcm is not None:
+            for sound in self._pcm.hear(frames):
+                handle.send_audio(*sound)
+            return
+        for payload, timestamp, lost, _, _ in frames:
+            duration = opus.duration(payload)
+            if duration:
+                handle.send_audio(payload, timestamp, duration, lost)
+            else:
+                self._count("opus_malformed")
+
+    def put(self, payload: bytes, duration: int, now: float) -> None:
+        """Queue a frame of the backend; its own word on `duration` counts for Opus only."""
+        if self._pcm is not None:
+            duration = self._pcm.duration(payload)
+        sender = self._stream.sender
+        if not self._offer.receives:
+            sender.refused += 1
+            self._count("audio_not_wanted")
+        elif not sender.push(payload, duration, now):
+            self._count("audio_refused")
+
+    def clear(self) -> None:
+        """Forget queued frames, and say how far the caller heard."""
+        self._stream.sender.clear()
+        self.give_credit()
+        self.tell_playout()
+
+    def played(self) -> None:
+        """Frames left, perhaps: what the backend is to know of it."""
+        talkspurts = self._stream.sender.talkspurts
+        if talkspurts != self._told_talkspurts:
+            self._told_talkspurts = talkspurts
+            self.tell_network()
+            self.tell_playout()  # the backend learns when its answer began to leave
+        self.give_credit()
+
+    def reported(self, *, moved: bool) -> None:
+        """A report of the caller came; `moved`: the played-out position did."""
+        if self._pcm is not None:
+            self._pcm.expect_loss(self._stream.sender.redundancy.loss_percent)
+        self.tell_network()
+        if moved:
+            self.tell_playout()
+
+    def credit_anew(self) -> None:
+        """A resumed call: its backend's credit begins anew, so what is queued is not given back."""
+        sender = self._stream.sender
+        self._credited = sender.used + len(sender)
+
+    def give_credit(self) -> None:
+        """Give credit back for frames that no longer wait, a lot at a time."""
+        owed = self._stream.sender.used - self._credited
+        if owed >= CREDIT_LOT and self.handle is not None:
+            self._credited += owed
+            self.handle.give_credit(owed)
+
+    def tell_playout(self) -> None:
+        """Say how far the caller's ear is."""
+        if self.handle is not None:
+            self.handle.send_playout(*self._stream.sender.playout())
+
+    def tell_network(self) -> None:
+        """Say what the caller's network and our buffer cost."""
+        if self.handle is not None:
+            stream = self._stream
+            self.handle.send_network(stream.round_trip_s, stream.received, stream.waited_s)

@@ -1,0 +1,1 @@
+"""The data channels of a call over SCTP."""

@@ -1,0 +1,479 @@
+"""All calls of one transceiver process on one event loop: trunk datagrams in, batches out.
+
+    TrunkPort ─▶ frames ─▶ STUN:  by ufrag ──┐
+                        └▶ other: by address ┴─▶ Session
+    TrunkPort ◀─ what one wake-up produced ◀───────┘   ▲
+                             Wheel: one loop timer for every deadline
+
+No packet costs a task, a future or a timer. A wake-up (readable socket, wheel, a batch of the
+model link) lets the sessions put packets into the trunk port, which sends them once at its end.
+
+    Exception
+    └── EngineRefusal
+        ├── TooManyCalls    `max_calls` are live
+        └── Draining        the process takes no new calls
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import structlog
+
+from fleet.address import Address
+from transceiver.call.call_id import new_call_id
+from transceiver.call.offer import Offer
+from transceiver.call.session import Session
+from transceiver.call.states import State
+from transceiver.engine.handshakes import MAX_DATAGRAMS_PER_TURN, HandshakeQueue
+from transceiver.engine.trunk_port import Frames, TrunkPort
+from transceiver.engine.wheel import Wheel
+from transceiver.link.model_link import ModelLink
+from transceiver.takeover.session_state import STOPPED_BEFORE, Reserve, SessionState
+from transceiver.transport.certificate import LocalCertificate
+from wire import stun, token, trunk
+from wire.errors import WireError
+from wire.keys import KeyRing
+from wire.token import Route
+
+MAX_CALLS = 1000
+MAX_STUN_BYTE = 3  # RFC 7983 §7: first bytes 0–3 are STUN
+MIN_MEDIA_BYTE = 128  # and from here on RTP and RTCP; DTLS is between
+RELEASE_TIMEOUT_S = 5.0  # for the goodbyes of all calls when the engine closes
+
+log = structlog.get_logger(__name__)
+
+
+class EngineRefusal(Exception):  # noqa: N818 - a state of the process, not a mistake
+    """The process will not take a call now."""
+
+
+class TooManyCalls(EngineRefusal):
+    """As many calls are live as the process takes."""
+
+
+class Draining(EngineRefusal):
+    """The process is about to leave."""
+
+
+class _Path:
+    """An address of a caller: whose it is, and the relay worker that hears it."""
+
+    __slots__ = ("relay", "session")
+
+    def __init__(self, session: Session, relay: bytes) -> None:
+        self.session = session
+        self.relay = relay
+
+
+class Engine:
+    """The calls of this process. `route` is what their ufrags say; it may change (a new lease).
+
+    `process` is its number in a pod of several; call ids name it. `max_calls` may change too; live
+    calls beyond it go on. `begun` counts all calls there ever were; `counters` has what was dropped
+    and why, by fixed words, and totals of ended calls.
+    """
+
+    def __init__(
+        self,
+        token_keys: KeyRing,
+        trunk_keys: KeyRing,
+        route: Route,
+        certificate: LocalCertificate,
+        max_calls: int = MAX_CALLS,
+        mtu: int = trunk.DEFAULT_MTU,
+        process: int = 0,
+    ) -> None:
+        self.route = route
+        self.draining = False
+        self.begun = 0
+        self.counters: Counter[str] = Counter()
+        self._token_keys = token_keys
+        self._trunk = TrunkPort(trunk_keys, mtu, self.counters)
+        self._certificate = certificate
+        self.max_calls = max_calls
+        self._ended_listeners: list[Callable[[str], None]] = []
+        self._process = process
+        self._loop = asyncio.get_running_loop()
+        self._calls: dict[str, Session] = {}
+        self._releasing: set[Session] = set()
+        self._ufrags: dict[str, Session] = {}
+        self._paths: dict[bytes, _Path] = {}
+        self._source = b""  # of the trunk datagram being read
+        self._flush_is_due = False  # at the end of this wake-up, or scheduled
+        self._handshakes: HandshakeQueue[Session] = HandshakeQueue()
+        self._handshakes_are_due = False
+        self._wheel: Wheel[Session] = Wheel()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = math.inf
+        self._drain_timer: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    # The process: start, drain, close.
+
+    async def start(self, trunk_address: Address) -> Address:
+        """Bind the trunk socket; where it is bound. Raises AddressInUse, AddressUnusable."""
+        socket = self._trunk.open(trunk_address)
+        self._loop.add_reader(socket.fileno(), self._on_readable)
+        return socket.address
+
+    def drain(self, deadline_s: float = 0) -> int:
+        """Take no new calls; end what is left after `deadline_s` (0: never). Live calls now."""
+        self.draining = True
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+            self._drain_timer = None
+        if deadline_s:
+            self._drain_timer = self._loop.call_later(deadline_s, self.dismiss_all, "drained")
+        return len(self._calls)
+
+    def undrain(self) -> None:
+        """Take new calls again; a deadline that has not passed ends no call any more."""
+        self.draining = False
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+            self._drain_timer = None
+
+    def rotate(self, token_keys: KeyRing | None, trunk_keys: KeyRing | None) -> None:
+        """Other keys from the next packet on; None leaves a ring as it is.
+
+        Live calls keep their ufrags and passwords, which were derived when they began.
+        """
+        self._token_keys = token_keys or self._token_keys
+        if trunk_keys is not None:
+            self._trunk.rotate(trunk_keys)
+
+    @property
+    def key_rings(self) -> tuple[KeyRing, KeyRing]:
+        """The rings of route tokens and of the trunk, as they are now."""
+        return self._token_keys, self._trunk.keys
+
+    async def idle(self) -> None:
+        """Return when no call is live."""
+        await self._idle.wait()
+
+    async def close(self, reason: str = "drained") -> None:
+        """End all calls, send their goodbyes, let the port go."""
+        self.draining = True
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+        self._end_all(reason)
+        leaving = [asyncio.ensure_future(session.released()) for session in self._releasing]
+        if leaving:
+            _, stuck = await asyncio.wait(leaving, timeout=RELEASE_TIMEOUT_S)
+            for task in stuck:
+                task.cancel()
+        self._flush()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._trunk.socket is not None:
+            self._loop.remove_reader(self._trunk.socket.fileno())
+            self._trunk.close()
+
+    # Calls.
+
+    def create_call(
+        self, offer: Offer, surface: str, session_json: str, link: ModelLink
+    ) -> Session:
+        """A new call to the backend of `link`.
+
+        Raises TooManyCalls, Draining, BackendAbsent, CallLimit.
+        """
+        self.check_room()
+        call_id = new_call_id(self._process, self.route.node)
+        session = Session(call_id, offer, surface, self._certificate, self, time.time())
+        self._calls[call_id] = session
+        self.begun += 1
+        self._idle.clear()
+        try:
+            session.open(link, session_json)
+        except BaseException:
+            session.end("refused")
+            raise
+        log.info("call_created", call_id=call_id, surface=surface)
+        return session
+
+    def hand_over(self, call_id: str) -> SessionState | None:
+        """A connected call as a value, for another process; here nothing of it is left.
+
+        None when no connected call has that id. The caller is told nothing and misses nothing but
+        what comes before another process adopts the call.
+        """
+        session = self._calls.get(call_id)
+        if session is None or session.state is not State.CONNECTED:
+            return None
+        state = session.export(time.time(), self._relay_of)
+        session.leave()
+        return state
+
+    def checkpoint(self, call_id: str) -> SessionState | None:
+        """A connected call as a value, while it goes on here; None as `hand_over`.
+
+        Who adopts it must reserve numbers for what is sent after this moment.
+        """
+        session = self._calls.get(call_id)
+        if session is None or session.state is not State.CONNECTED:
+            return None
+        return session.export(time.time(), self._relay_of)
+
+    def adopt(
+        self, state: SessionState, link: ModelLink, reserve: Reserve = STOPPED_BEFORE
+    ) -> Session:
+        """Go on with a call of another process, with the backend of `link`.
+
+        Raises TooManyCalls, Draining, BackendAbsent, CallLimit, and ValueError for a call that is
+        here already or cannot be resumed by this version.
+        """
+        self.check_room()
+        if state.call_id in self._calls:
+            raise ValueError("the call is here already")
+        unix_s = time.time()
+        session = Session.resumed(state, self._certificate, self, unix_s, reserve)
+        self._calls[state.call_id] = session
+        self.begun += 1
+        self._idle.clear()
+        for path in state.ice.paths:
+            self._learn(session, path.address, path.relay)
+        try:
+            session.open(link, state.link.session_json)
+            session.carry_on(state, unix_s, reserve)
+        except BaseException:
+            session.leave()
+            raise
+        return session
+
+    def _relay_of(self, address: bytes) -> bytes:
+        path = self._paths.get(address)
+        return b"" if path is None else path.relay
+
+    def find(self, call_id: str) -> Session | None:
+        """The live call of that id."""
+        return self._calls.get(call_id)
+
+    def end(self, call_id: str, reason: str) -> bool:
+        """End a call; False when no live call has that id."""
+        session = self._calls.get(call_id)
+        if session is not None:
+            session.end(reason)
+        return session is not None
+
+    def calls(self) -> list[Session]:
+        """Live calls, oldest first."""
+        return list(self._calls.values())
+
+    def dismiss(self, call_id: str, reason: str) -> bool:
+        """End a call after its caller was told why; False when no live call has that id."""
+        session = self._calls.get(call_id)
+        if session is not None:
+            session.dismiss(reason)
+        return session is not None
+
+    def listen_ended(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the id of every call that is no longer live."""
+        self._ended_listeners.append(listener)
+
+    def check_room(self) -> None:
+        """Whether a call can be taken now. Raises TooManyCalls or Draining."""
+        if self.draining:
+            raise Draining("the process takes no new calls")
+        if len(self._calls) + len(self._releasing) >= self.max_calls:
+            raise TooManyCalls(f"{self.max_calls} calls are live")
+
+    def dismiss_all(self, reason: str) -> int:
+        """`dismiss` every call; returns how many there were."""
+        calls = self.calls()
+        for session in calls:
+            session.dismiss(reason)
+        return len(calls)
+
+    def _end_all(self, reason: str) -> None:
+        for session in self.calls():
+            session.end(reason)
+
+    # What sessions ask for: transceiver.call.host.Host.
+
+    def now(self) -> float:
+        """The loop's clock."""
+        return self._loop.time()
+
+    def transmit(self, address: bytes, packet: bytes) -> None:
+        """Put a datagram to a caller into this wake-up's batch."""
+        path = self._paths.get(address)
+        relay = self._source if path is None else path.relay
+        if not relay:
+            self.counters["out_no_path"] += 1
+            return
+        if self._trunk.put(relay, address, packet) and not self._flush_is_due:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+
+    def wake_at(self, session: Session, when_s: float) -> None:
+        """Put the session on the wheel."""
+        self._wheel.schedule(session, when_s)
+        if when_s < self._timer_s:
+            self._arm()
+
+    def mint(self) -> tuple[str, str]:
+        """ICE credentials that lead to this process."""
+        ufrag = token.mint(self._token_keys, self.route, secrets.token_bytes(4))
+        while ufrag in self._ufrags:  # 32 random bits: two of 1,000 calls meet once in 8,600 years
+            ufrag = token.mint(self._token_keys, self.route, secrets.token_bytes(4))
+        return ufrag, token.password(self._token_keys, ufrag)
+
+    def answers_to(self, session: Session, ufrag: str) -> None:
+        """Route STUN by `ufrag`."""
+        self._ufrags[ufrag] = session
+
+    def ufrag_ended(self, ufrag: str) -> None:
+        """Stop that."""
+        self._ufrags.pop(ufrag, None)
+
+    def address_learned(self, session: Session, address: bytes) -> None:
+        """Route an address; a valid check takes it from whoever had it."""
+        self._learn(session, address, self._source)
+
+    def _learn(self, session: Session, address: bytes, relay: bytes) -> None:
+        path = self._paths.get(address)
+        if path is not None and path.session is not session:
+            path.session.forget_address(address)
+            self.count("address_taken_over")
+        self._paths[address] = _Path(session, relay)
+
+    def address_forgotten(self, session: Session, address: bytes) -> None:
+        """Stop that, unless it is another session's by now."""
+        path = self._paths.get(address)
+        if path is not None and path.session is session:
+            del self._paths[address]
+
+    def ended(self, session: Session) -> None:
+        """The call is no longer live; its last packets may still go out."""
+        self._calls.pop(session.call_id, None)
+        for ufrag in session.ufrags:
+            self._ufrags.pop(ufrag, None)
+        self._wheel.cancel(session)
+        self._handshakes.forget(session)
+        self._releasing.add(session)
+        self.counters[f"call_ended_{session.end_reason}"] += 1
+        for tell in self._ended_listeners:
+            tell(session.call_id)
+        if not self._calls:
+            self._idle.set()
+
+    def released(self, session: Session) -> None:
+        """Nothing of the call is left."""
+        for address in session.addresses:
+            self.address_forgotten(session, address)
+        self._wheel.cancel(session)
+        self._releasing.discard(session)
+
+    def count(self, reason: str, amount: int = 1) -> None:
+        """Add to a counter."""
+        self.counters[reason] += amount
+
+    # A wake-up by the socket.
+
+    def _on_readable(self) -> None:
+        self._flush_is_due = True
+        now = self._loop.time()
+        for source, frames in self._trunk.receive():
+            self._source = source
+            self._dispatch(frames, now)
+        self._source = b""
+        self._flush()
+
+    def _dispatch(self, frames: Frames, now: float) -> None:
+        paths, source = self._paths, self._source
+        for address, packet in frames:
+            path = paths.get(address)
+            if path is not None:
+                path.relay = source
+            is_media = packet and packet[0] >= MIN_MEDIA_BYTE
+            if is_media and path is not None and not self._handshakes_are_due:
+                path.session.handle_datagram(address, packet, now)
+            else:
+                self._dispatch_other(path, address, packet, now)
+
+    def _dispatch_other(
+        self, path: _Path | None, address: bytes, packet: bytes, now: float
+    ) -> None:
+        if packet and packet[0] <= MAX_STUN_BYTE:
+            self._dispatch_stun(address, packet, now)
+        elif path is None:
+            self.counters["unknown_address"] += 1
+        elif path.session.secured:
+            path.session.handle_datagram(address, packet, now)
+        else:
+            # Sound too: right behind a caller's last flight it must not overtake that.
+            self._put_off(path.session, address, packet)
+
+    def _dispatch_stun(self, address: bytes, packet: bytes, now: float) -> None:
+        try:
+            message = stun.read(packet)
+            ufrag, _ = stun.username(message)
+        except WireError as error:
+            self.counters[error.reason] += 1
+            return
+        session = self._ufrags.get(ufrag)
+        if session is None:
+            self.counters["unknown_ufrag"] += 1
+        else:
+            session.handle_stun(message, packet, address, now)
+
+    # Handshakes: a few datagrams a wake-up, so that live calls do not wait for new ones.
+
+    def _put_off(self, session: Session, address: bytes, packet: bytes) -> None:
+        if not self._handshakes.add(session, address, packet):
+            self.counters["dtls_waiting_full"] += 1
+        elif not self._handshakes_are_due:
+            self._handshakes_are_due = True
+            self._loop.call_soon(self._shake_hands)
+
+    def _shake_hands(self) -> None:
+        now = self._loop.time()
+        for _ in range(MAX_DATAGRAMS_PER_TURN):
+            waiting = self._handshakes.take()
+            if waiting is not None:
+                session, address, packet = waiting
+                session.handle_datagram(address, packet, now)
+        # What is left has its turn after the sockets have had theirs.
+        self._handshakes_are_due = len(self._handshakes) > 0
+        if self._handshakes_are_due:
+            self._loop.call_soon(self._shake_hands)
+        self._flush()
+
+    # A wake-up by the wheel.
+
+    def _arm(self) -> None:
+        next_s = self._wheel.next_s()
+        if next_s == self._timer_s:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_s = math.inf if next_s is None else next_s
+        if next_s is not None:
+            self._timer = self._loop.call_at(next_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        # Loops round: a timer may fire a little early, and must not find its slot not yet due.
+        now = max(self._loop.time(), self._timer_s)
+        self._timer, self._timer_s = None, -math.inf  # what is scheduled meanwhile must not arm
+        self._flush_is_due = True
+        for session in self._wheel.expire(now):
+            session.tick(now)
+        self._timer_s = math.inf
+        self._arm()
+        self._flush()
+
+    # The end of a wake-up.
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        self._trunk.flush(self.route)

@@ -1,0 +1,102 @@
+"""The trunk as the engine has it: callers' frames in, packets to them out, a wake-up's at once.
+
+    socket ─▶ tag, replay ─▶ frames, and the relay that sent them
+    socket ◀─ packed per relay, tagged ◀─ flush ◀─ put, put, put
+
+What is forged, cut or replayed is counted in `counters` by its reason and goes no further.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from fleet.address import Address
+from transceiver.engine.trunk_socket import TrunkSocket
+from wire import trunk
+from wire.errors import WireError
+from wire.keys import KeyRing
+from wire.replay import ReplayWindow
+from wire.token import Route
+
+Frames = Sequence[tuple[bytes, bytes]]  # client address (18 bytes) and payload
+
+
+class TrunkPort:
+    """One process's end of the trunk; `mtu` bounds its datagrams. Nothing flows before `open`."""
+
+    def __init__(self, keys: KeyRing, mtu: int, counters: Counter[str]) -> None:
+        self.keys = keys
+        self.socket: TrunkSocket | None = None
+        self.out: dict[bytes, list[tuple[bytes, bytes]]] = {}  # by relay, until `flush`
+        self._tagger = trunk.Tagger(keys)
+        self._replay = ReplayWindow()
+        self._mtu = mtu
+        self._max_payload = trunk.max_payload(mtu)
+        self._counters = counters
+        self._sent_datagrams = secrets.randbelow(1 << 32)
+
+    def open(self, address: Address) -> TrunkSocket:
+        """Bind the socket. Raises AddressInUse, AddressUnusable."""
+        self.socket = TrunkSocket(address)
+        return self.socket
+
+    def close(self) -> None:
+        """Give the port back; what is put from now on goes nowhere."""
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+
+    def rotate(self, keys: KeyRing) -> None:
+        """Other keys from the next datagram on."""
+        self.keys = keys
+        self._tagger = trunk.Tagger(keys)
+
+    def receive(self) -> Iterator[tuple[bytes, Frames]]:
+        """What waits: the relay's address and its frames, datagram by datagram."""
+        if self.socket is None:
+            return
+        unix_s = int(time.time())
+        for datagram, source in self.socket.receive():
+            try:
+                read = trunk.read(self._tagger, datagram)
+                self._replay.accept(read.sender, read.time_s, read.count, unix_s)
+            except WireError as error:
+                self._counters[error.reason] += 1
+                continue
+            yield source, read.frames
+
+    def put(self, relay: bytes, address: bytes, packet: bytes) -> bool:
+        """Send a packet to `address` through a relay with the next `flush`; False if it is long."""
+        if len(packet) > self._max_payload:
+            self._counters["out_oversize"] += 1
+            return False
+        frames = self.out.get(relay)
+        if frames is None:
+            frames = self.out[relay] = []
+        frames.append((address, packet))
+        return True
+
+    def flush(self, route: Route) -> None:
+        """Send what was put, packed; `route` says who sends."""
+        if not self.out:
+            return
+        out, self.out = self.out, {}
+        sender, unix_s = route.node << 16 | route.epoch, int(time.time())
+        datagrams = [
+            (self._pack(sender, run, unix_s), relay)
+            for relay, frames in out.items()
+            for run in trunk.fill(frames, self._mtu)
+        ]
+        if self.socket is None:
+            return
+        self._counters["out_datagrams"] += len(datagrams)
+        lost = self.socket.send(datagrams)
+        if lost:
+            self._counters["out_lost"] += lost
+
+    def _pack(self, sender: int, frames: Frames, unix_s: int) -> bytes:
+        self._sent_datagrams = (self._sent_datagrams + 1) & 0xFFFF_FFFF
+        return trunk.pack(self._tagger, sender, unix_s, self._sent_datagrams, frames)

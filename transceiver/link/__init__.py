@@ -1,0 +1,1 @@
+"""The link to the model backends: one stream for many calls."""

@@ -1,0 +1,356 @@
+"""One call on the model link: what its session says to the backend, and hears.
+
+Nothing here makes a task, a future or an await per frame. Bounds, counted in `LinkCounters`:
+
+- audio that waits: MAX_CALL_FRAMES a call, `outbox.MAX_WAITING_BYTES` in all; the newest frame is
+  dropped, and the next one that does go out reports it as `lost`;
+- data messages that wait: MAX_CALL_DATA_BYTES a call, the same in all; data is never lost
+  silently, so the call ends `failed` instead;
+- playout, network and credit reports merge while they wait.
+
+What is being written is held beside what waits, so a call's share is at most twice its bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from transceiver.link.counters import LinkCounters
+from transceiver.link.errors import BackendAbsent, BackendRefused, LinkError
+from transceiver.link.outbox import EVENT_BYTES, Outbox
+from trunkline.v1 import model_pb2
+
+MAX_CALL_FRAMES = 100  # two seconds of 20 ms frames: older speech is of no use to a turn
+MAX_CALL_DATA_BYTES = 1024 * 1024
+
+log = structlog.get_logger()
+
+
+class CallSink(Protocol):
+    """What a session hears from its backend; called on the loop, batch by batch, in order.
+
+    A sink that raises loses its call (`on_hang_up("failed")`), never the link. After on_hang_up,
+    on_backend_lost or the session's own `close` nothing follows.
+    """
+
+    def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
+        """How the backend's PCM is to be written; told before its first frame, if at all."""
+
+    def on_audio(self, payload: bytes, duration: int) -> None:
+        """Queue one frame; `duration` in 48 kHz ticks. Give its credit back once it is played."""
+
+    def on_data(self, label: str, content: str | bytes) -> None:
+        """A message for the caller's data channel `label`."""
+
+    def on_clear(self) -> None:
+        """Forget queued audio now, give its credit back, and answer with `send_playout`."""
+
+    def on_hang_up(self, reason: str) -> None:
+        """The call is over: the backend ended it, or it failed here."""
+
+    def on_backend_lost(self) -> None:
+        """The stream broke; called exactly once for a call that was open then."""
+
+
+class Link(Protocol):
+    """Who counts what happens to calls, and hears how they were answered and what they used."""
+
+    counters: LinkCounters
+    on_answer: Callable[[LinkError | None], None]
+    on_usage: Callable[[str, model_pb2.Usage], None]
+
+
+class Carrier(Protocol):
+    """What a handle needs of the stream it is on."""
+
+    outbox: Outbox
+
+    @property
+    def link(self) -> Link:
+        """The link that the stream is one of."""
+
+    def forget(self, number: int) -> None:
+        """The call's handle is done with the stream."""
+
+
+class CallHandle:
+    """One call on the link, held by its session.
+
+    Every method is a plain call that appends to the batch of this tick. After the end of the call
+    (closed, hung up, backend lost) they do nothing.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_answer",
+        "_audio_frames",
+        "_carrier",
+        "_clears",
+        "_counted_round",
+        "_credit",
+        "_data_bytes",
+        "_link",
+        "_network",
+        "_new_credit",
+        "_outbox",
+        "_playout",
+        "_sink",
+        "_unsent",
+        "call_id",
+        "number",
+    )
+
+    def __init__(self, carrier: Carrier, number: int, call_id: str, sink: CallSink) -> None:
+        self.call_id = call_id
+        self._carrier = carrier
+        self._link = carrier.link
+        self._outbox: Outbox | None = carrier.outbox  # None: the call is over
+        self.number = number
+        self._sink: CallSink | None = sink  # None: the sink must hear nothing more
+        self._answer: asyncio.Future[LinkError | None] = asyncio.get_running_loop().create_future()
+        self._credit = 0
+        self._clears = 0
+        self._unsent = 0  # packets that the next frame reports as lost before it
+        self._counted_round = -1
+        self._audio_frames = 0
+        self._data_bytes = 0
+        self._new_credit = 0
+        self._playout: tuple[int, int, int, int] | None = None
+        self._network: tuple[float | None, int, float] | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether the call still is on the link."""
+        return self._outbox is not None
+
+    async def accepted(self, timeout_s: float | None = None) -> None:
+        """Wait until the backend takes the call.
+
+        Raises BackendRefused, or BackendAbsent when the backend is lost, the call is closed, or no
+        answer came within `timeout_s`. The call is not closed by a timeout: that is the caller's.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                error = await asyncio.shield(self._answer)
+        except TimeoutError:
+            absent = BackendAbsent("the backend did not answer in time")
+            self._link.on_answer(absent)
+            raise absent from None
+        if error is not None:
+            raise error
+
+    def send_audio(self, payload: bytes, rtp_time: int, duration: int, lost: int = 0) -> None:
+        """One frame of the caller's speech; times in 48 kHz ticks, `lost` in packets before it."""
+        outbox = self._outbox
+        if outbox is None:
+            return
+        if self._counted_round != outbox.round:
+            self._start_counting(outbox.round)
+        if self._audio_frames >= MAX_CALL_FRAMES or outbox.full:
+            self._unsent += lost + 1
+            self._link.counters.link_audio_dropped += 1
+            return
+        self._audio_frames += 1
+        if self._unsent:
+            lost += self._unsent
+            self._unsent = 0
+        audio = outbox.add(self.number, len(payload) + EVENT_BYTES).audio
+        audio.payload = payload
+        audio.rtp_time = rtp_time
+        audio.duration = duration
+        if lost:
+            audio.lost = lost
+
+    def send_text(self, label: str, text: str) -> None:
+        """A text message from the caller's data channel `label`."""
+        data = self._add_data(label, len(text.encode()))
+        if data is not None:
+            data.text = text
+
+    def send_binary(self, label: str, content: bytes) -> None:
+        """A binary message from the caller's data channel `label`."""
+        data = self._add_data(label, len(content))
+        if data is not None:
+            data.binary = content
+
+    def send_playout(self, sent: int, acked: int, cleared: int, queued: int) -> None:
+        """How far the caller's ear is, in frames; only the newest report of a tick travels."""
+        if self._outbox is not None:
+            self._playout = (sent, acked, cleared, queued)
+            self._outbox.ask_for_reports(self)
+
+    def send_network(self, round_trip_s: float | None, packets: int, waited_s: float) -> None:
+        """As model.proto's Network, in seconds; only the newest report of a tick travels."""
+        if self._outbox is not None:
+            self._network = (round_trip_s, packets, waited_s)
+            self._outbox.ask_for_reports(self)
+
+    def give_credit(self, frames: int) -> None:
+        """Let the backend send `frames` more; credit given in one tick travels as one event."""
+        if self._outbox is not None and frames > 0:
+            self._credit += frames
+            self._new_credit += frames
+            self._outbox.ask_for_reports(self)
+
+    def close(self, reason: str) -> None:
+        """End the call; `reason` as in CallEnded. The sink hears nothing after this."""
+        self._sink = None
+        self._end(reason)
+
+    # What follows is for the link and the outbox.
+
+    def write_reports(self) -> None:
+        """Append what merged while it waited."""
+        outbox = self._outbox
+        if outbox is None:
+            return
+        if self._new_credit:
+            outbox.add(self.number, EVENT_BYTES).credit.frames = self._new_credit
+            self._new_credit = 0
+        if self._network is not None:  # before the playout, as model.proto says
+            network = outbox.add(self.number, EVENT_BYTES).network
+            round_trip_s, network.packets, waited_s = self._network
+            network.waited_ms = waited_s * 1000
+            if round_trip_s is not None:
+                network.round_trip_ms = round_trip_s * 1000
+            self._network = None
+        if self._playout is not None:
+            playout = outbox.add(self.number, EVENT_BYTES).playout
+            playout.sent_frames, playout.acked_frames = self._playout[:2]
+            playout.cleared_frames, playout.queued_frames = self._playout[2:]
+            playout.clears = self._clears
+            self._playout = None
+
+    def start(self, session_json: str, audio_format: int, credit: int, unix_ms: int) -> None:
+        """Announce the call to the backend."""
+        if self._outbox is None:
+            return
+        self._credit = credit
+        started = self._outbox.add(self.number, len(session_json.encode()) + EVENT_BYTES).started
+        started.call_id = self.call_id
+        started.format = model_pb2.AudioFormat.ValueType(audio_format)
+        started.session_json = session_json
+        started.send_credit = credit
+        started.started_unix_ms = unix_ms
+
+    def deliver(self, event: model_pb2.BackendEvent) -> None:
+        """Hand one event to the sink; whatever the sink raises ends this call only."""
+        sink = self._sink
+        if sink is None:
+            return
+        try:
+            if event.HasField("audio"):
+                self._credit -= 1
+                if self._credit < 0:
+                    self._note_violation()
+                audio = event.audio
+                sink.on_audio(audio.payload, audio.duration)
+            else:
+                self._deliver_rare(sink, event)
+        except Exception:
+            self._sink_failed()
+
+    def lose(self) -> None:
+        """The stream is gone."""
+        self._settle(BackendAbsent("the backend was lost"), self._link.on_answer)
+        self._outbox = None
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            self._guarded(sink.on_backend_lost)
+
+    def _deliver_rare(self, sink: CallSink, event: model_pb2.BackendEvent) -> None:
+        match event.WhichOneof("event"):
+            case "data":
+                data = event.data
+                text = data.HasField("text")
+                sink.on_data(data.label, data.text if text else data.binary)
+            case "clear":
+                self._clears += 1
+                sink.on_clear()
+            case "accepted":
+                if event.accepted.HasField("encoder"):
+                    sink.on_encoder(event.accepted.encoder)
+                self._settle(None, self._link.on_answer)
+            case "refused":
+                self._settle(BackendRefused(event.refused.reason), self._link.on_answer)
+                self._sink = None
+                self._leave()
+            case "hang_up":
+                self._leave()
+                self._tell_hang_up(event.hang_up.reason)
+            case "usage":
+                self._link.on_usage(self.call_id, event.usage)
+            case _:
+                pass  # an event of a later minor version of the protocol
+
+    def _start_counting(self, round_number: int) -> None:
+        self._counted_round = round_number
+        self._audio_frames = 0
+        self._data_bytes = 0
+
+    def _add_data(self, label: str, size_bytes: int) -> model_pb2.Data | None:
+        outbox = self._outbox
+        if outbox is None:
+            return None
+        if self._counted_round != outbox.round:
+            self._start_counting(outbox.round)
+        size_bytes += len(label.encode()) + EVENT_BYTES
+        self._data_bytes += size_bytes
+        if self._data_bytes > MAX_CALL_DATA_BYTES or outbox.full:
+            self._overflow()
+            return None
+        data = outbox.add(self.number, size_bytes).data
+        data.label = label
+        return data
+
+    def _overflow(self) -> None:
+        self._link.counters.link_data_overflows += 1
+        self._end("failed")
+        # Not from within the session's own call into us.
+        asyncio.get_running_loop().call_soon(self._tell_hang_up, "failed")
+
+    def _note_violation(self) -> None:
+        self._credit = 0  # each frame beyond the credit counts once, and is no debt
+        self._link.counters.link_credit_violations += 1
+
+    def _sink_failed(self) -> None:
+        self._link.counters.link_sink_failures += 1
+        log.exception("sink_failed", call_id=self.call_id)
+        self._end("failed")
+        self._tell_hang_up("failed")
+
+    def _tell_hang_up(self, reason: str) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            self._guarded(sink.on_hang_up, reason)
+
+    def _guarded(self, tell: Callable[..., None], *args: str) -> None:
+        try:
+            tell(*args)
+        except Exception:
+            self._link.counters.link_sink_failures += 1
+            log.exception("sink_failed", call_id=self.call_id)
+
+    def _end(self, reason: str) -> None:
+        outbox = self._outbox
+        if outbox is not None:
+            self.write_reports()
+            outbox.add(self.number, EVENT_BYTES).ended.reason = reason
+            self._leave()
+
+    def _leave(self) -> None:
+        self._outbox = None
+        self._settle(BackendAbsent("the call has ended"))
+        self._carrier.forget(self.number)
+
+    def _settle(
+        self, error: LinkError | None, tell: Callable[[LinkError | None], None] | None = None
+    ) -> None:
+        if not self._answer.done():
+            self._answer.set_result(error)
+            if tell is not None:
+                tell(error)

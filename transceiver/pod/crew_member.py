@@ -1,0 +1,57 @@
+"""One process of a transceiver of several; started by `transceiver.pod.crew` and by nobody else.
+
+python -m transceiver.pod.crew_member INDEX COUNT DIRECTORY LEASH_FD HTTP_FD …
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from fleet import logs, process
+from fleet.ending import ending
+from fleet.settings import load
+from transceiver.__main__ import run
+from transceiver.pod.pod_place import Place
+from transceiver.settings import TransceiverSettings
+
+UP = b"\n"
+
+
+async def _run(
+    settings: TransceiverSettings, place: Place, leash: socket.socket, stop: asyncio.Event
+) -> None:
+    async with asyncio.TaskGroup() as tasks, ending() as running:
+        running.append(tasks.create_task(_follow(leash, stop)))
+        await run(place.own(settings), stop, place)
+
+
+async def _follow(leash: socket.socket, stop: asyncio.Event) -> None:
+    """Stop when the parent is gone."""
+    await asyncio.get_running_loop().sock_recv(leash, 1)
+    stop.set()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; returns the exit status."""
+    index, count, directory, leash_fd, *http_fds = arguments
+    settings = load(TransceiverSettings, "python -m transceiver", argv=[])
+    logs.configure(settings.log_level, settings.log_format, process=f"transceiver-{index}")
+    leash = socket.socket(fileno=int(leash_fd))
+    leash.setblocking(False)
+    place = Place(
+        index=int(index),
+        count=int(count),
+        http_sockets=[socket.socket(fileno=int(descriptor)) for descriptor in http_fds],
+        directory=Path(directory),
+        up=lambda: leash.sendall(UP),
+    )
+    return process.run(partial(_run, settings, place, leash))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

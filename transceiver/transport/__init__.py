@@ -1,0 +1,1 @@
+"""What secures a call on its way: ICE, DTLS, SRTP."""
