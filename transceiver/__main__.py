@@ -22,7 +22,7 @@ import grpc.aio
 import structlog
 from aiohttp import web
 
-from fleet import logs, process
+from fleet import logs
 from fleet.address import WILDCARDS, Address
 from fleet.admin import process_admin
 from fleet.admin import server as admin
@@ -33,7 +33,6 @@ from fleet.directory.redis_store import RedisStore
 from fleet.ending import ending
 from fleet.limits.call_limits import CallLimits
 from fleet.limits.redis_ledger import RedisLedger
-from fleet.listen import check_free
 from fleet.settings import load
 from transceiver.admin import SERVICE_NAME, TransceiverAdmin
 from transceiver.engine.call_tickets import CallTickets
@@ -55,6 +54,8 @@ from transceiver.signaling.console_page import ConsolePage, console_files
 from transceiver.signaling.http_listener import listen
 from transceiver.signaling.intake import Intake
 from transceiver.transport.certificate import LocalCertificate
+from trunkline.process import shell
+from trunkline.process.listen import check_free
 from trunkline.v1.admin_pb2_grpc import (
     add_ProcessAdminServicer_to_server,
     add_TransceiverAdminServicer_to_server,
@@ -79,9 +80,9 @@ class _Media:
 async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place = ALONE) -> None:
     """Run until `stop`. Raises StartupError when something it needs is not to be had.
 
-    After `stop` live calls have their time (`transceiver.pod.leaving`). What is closed last is entered
-    first: callers lose the HTTP port, then their calls end, then their places and the node index
-    are given back, then the backend sees the stream end.
+    After `stop` live calls have their time (`transceiver.pod.leaving`). What is closed last is
+    entered first: callers lose the HTTP port, then their calls end, then their places and the node
+    index are given back, then the backend sees the stream end.
     """
     await _check(settings, place)
     name = f"{socket.gethostname()}:{os.getpid()}"
@@ -207,7 +208,7 @@ def _engine(
         Route(settings.cluster, 0, 0),  # until there is a lease; no call is made before
         certificate,
         max_calls=settings.transceiver_max_calls,
-        mtu=settings.transceiver_trunk_mtu,
+        mtu=settings.trunk_mtu,
         process=place.index,
     )
 
@@ -325,7 +326,7 @@ def main() -> int:
     settings = load(TransceiverSettings, "python -m transceiver")
     logs.configure(settings.log_level, settings.log_format, process="transceiver")
     several = settings.transceiver_processes > 1
-    return process.run(partial(crew.run if several else run, settings))
+    return shell.run(partial(crew.run if several else run, settings))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ MAX_CALLS_A_SCRIPT = 500  # Redis does nothing else while a script runs
 class RedisLedger:
     """A `Ledger` in the Redis at `url`, for one cluster (0 to 4095).
 
-    No command is repeated: whoever waits can count by itself meanwhile (`fleet.limits.call_limits`).
+    No command is repeated: whoever waits can count by itself meanwhile
+    (`fleet.limits.call_limits`).
     `unreadable` counts limits set by operators that this version cannot read; they are left out.
     """
 

@@ -1,4 +1,4 @@
-"""What the supervisor counts about the store of flows. The workers' own are `relay.shared.counters`."""
+"""What the supervisor counts about the store of flows; `relay.shared.counters` has the workers'."""
 
 from __future__ import annotations
 

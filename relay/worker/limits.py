@@ -131,7 +131,7 @@ class TokenBuckets:
 
 
 class SourceLimits:
-    """The three budgets of one worker. Addresses are n x 2 words as `relay.shared.flows` has them."""
+    """The three budgets of one worker. Addresses are n x 2 words as in `relay.shared.flows`."""
 
     def __init__(self, rates: Rates) -> None:
         self._strangers = TokenBuckets(*_figures(rates.strangers))

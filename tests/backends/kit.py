@@ -9,10 +9,10 @@ from typing import Any
 
 import grpc.aio
 
-from backends.serve import BackendServer, Handler
 from fleet.address import Address
 from transceiver.link.call_handle import CallHandle
 from transceiver.link.model_link import ModelLink
+from trunkline.backend import Backend, BackendServer, Handler
 from trunkline.v1 import model_pb2, model_pb2_grpc
 
 ANY_PORT = Address("127.0.0.1", 0)
@@ -43,6 +43,7 @@ class Sink:
         self.clears = 0
         self.hang_ups: list[str] = []
         self.losses = 0
+        self.faults: list[Exception] = []
         self.encoder = model_pb2.OpusEncoder()
         self._heard = asyncio.Event()
 
@@ -72,6 +73,10 @@ class Sink:
         self.losses += 1
         self._heard.set()
 
+    def on_fault(self, error: Exception) -> None:
+        self.faults.append(error)
+        self._heard.set()
+
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(TIMEOUT_S):
             while not condition():
@@ -82,7 +87,7 @@ class Sink:
 @asynccontextmanager
 async def serving(handler: Handler, **options: Any) -> AsyncIterator[BackendServer]:
     """A backend on a free port."""
-    async with BackendServer(handler, ANY_PORT, **options) as server:
+    async with BackendServer(Backend(handler, **options), ANY_PORT) as server:
         yield server
 
 

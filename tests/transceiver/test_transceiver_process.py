@@ -14,7 +14,6 @@ from aiohttp import ClientSession
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from backends.echo import echo
-from backends.serve import Call
 from fleet.admin.tls import BadCertificate
 from fleet.directory.redis_store import RedisStore
 from fleet.errors import AddressInUse
@@ -26,6 +25,7 @@ from tests.fleet.certificates import Authority
 from tests.transceiver.offers import real_offer
 from transceiver.__main__ import run
 from transceiver.settings import TransceiverSettings
+from trunkline.backend import Call
 
 CLUSTER = 77
 

@@ -31,6 +31,7 @@ from trunkline.v1 import model_pb2
 
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LONGEST_S = 5.0
+STEADY_S = 10.0  # a stream that held so long was a good one: a greeting alone proves nothing
 MAX_MESSAGE_BYTES = 1024 * 1024  # reading more takes tens of milliseconds of a loop with live calls
 MAX_NAME_CHARS = 64  # of the backend's own name, which goes to logs and ListCalls
 
@@ -142,11 +143,15 @@ class ModelLink:
         return handle
 
     async def _stay_connected(self) -> None:
+        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as streams:
             while True:
                 moving = asyncio.Event()  # the stream has ended, or its backend is leaving
+                began_s = loop.time()
                 streams.create_task(self._connect(moving), name="model-link-stream")
                 await moving.wait()
+                if loop.time() - began_s >= STEADY_S:
+                    self._failures = 0
                 await asyncio.sleep(backoff_s(self._failures, random.random()))  # noqa: S311 - jitter
                 self._failures += 1
 
@@ -163,6 +168,8 @@ class ModelLink:
                     await self._greet_and_carry(rpc, moving)
                 finally:
                     rpc.cancel()
+        except Exception:  # of ours: the end of this stream, and no other
+            log.exception("link_stream_failed")
         finally:
             moving.set()
 
@@ -198,7 +205,6 @@ class ModelLink:
         self.max_calls = welcome.max_calls
         self.down_reason = ""
         self.counters.link_connects += 1
-        self._failures = 0
         self._logged_reason = ""
         self._ready.set()
         log.info("backend_connected", backend=self.backend)

@@ -26,8 +26,8 @@ from fleet.address import Address
 from fleet.backoff import backoff_s
 from fleet.ending import end, ending
 from fleet.errors import StartupError
-from fleet.listen import check_free
 from transceiver.settings import TransceiverSettings
+from trunkline.process.listen import check_free
 
 STEADY_S = 10.0
 """A process that lived that long has not failed to start: the next restart is quick again."""

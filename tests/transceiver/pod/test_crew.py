@@ -37,7 +37,7 @@ from trunkline.v1 import admin_pb2, admin_pb2_grpc
 CLUSTER = 78
 TIMEOUT_S = 30.0
 HEADERS = {"Authorization": "Bearer key-one"}
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Pod:
