@@ -9,12 +9,12 @@ from typing import Protocol
 
 import structlog
 
-from backends.call import Call
 from backends.settings import BackendSettings
 from fleet.admin import process_admin
 from fleet.admin import server as admin
 from fleet.admin.answers import Context, calls_page, deadline_of, no_such_call, why_of
 from fleet.admin.operator import who
+from trunkline.backend.call import Call
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 SERVICE_NAME = admin_pb2.DESCRIPTOR.services_by_name["BackendAdmin"].full_name

@@ -1,13 +1,14 @@
-"""A backend that returns what it hears: the smallest one there is, and the one to copy.
+"""A backend that returns what it hears, in any format; `examples/` has some to copy.
 
 python -m backends.echo
 """
 
 from __future__ import annotations
 
-from backends.serve import Audio, Binary, Call, Text, serve
+from backends.operated import serve
 from backends.settings import EchoSettings
 from fleet.settings import load
+from trunkline.backend import Audio, Backend, Binary, Call, Text
 
 
 async def echo(call: Call) -> None:
@@ -24,4 +25,4 @@ async def echo(call: Call) -> None:
 
 if __name__ == "__main__":
     settings = load(EchoSettings, "python -m backends.echo")
-    serve(echo, settings, accepts=settings.backend_accepts, name="echo", encoder=settings.encoder)
+    serve(Backend(echo, accepts=settings.backend_accepts, encoder=settings.encoder), settings)

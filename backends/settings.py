@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, PlainValidator
 
-from backends.encoder import LARGEST_BPS, MAX_COMPLEXITY, SMALLEST_BPS, OpusEncoder
-from backends.events import AudioFormat
 from fleet.address import Address, shown
 from fleet.fields import within
 from fleet.settings import AdminSettings
+from trunkline.backend.encoder import LARGEST_BPS, MAX_COMPLEXITY, SMALLEST_BPS, OpusEncoder
+from trunkline.backend.events import AudioFormat
+from trunkline.backend.settings import LONGEST_DRAIN_S, Settings
 
 
 def _formats(value: Any) -> tuple[AudioFormat, ...]:
@@ -28,6 +29,8 @@ def _format(name: Any) -> AudioFormat:
         raise ValueError(f"{shown(str(name))} is not one of {known}") from None
 
 
+_LIBRARY = Settings()
+
 AudioFormats = Annotated[tuple[AudioFormat, ...], PlainValidator(_formats)]
 
 
@@ -35,15 +38,15 @@ class BackendSettings(AdminSettings):
     """Settings of a model backend; a backend with more to set derives its own class."""
 
     backend_listen: Address = Field(
-        Address("127.0.0.1", 9301),
+        Address.parse(str(_LIBRARY.listen)),
         description="address for transceivers (model link), health and reflection",
     )
     backend_admin: Address = Field(
         Address("127.0.0.1", 9401),
         description="address of the gRPC admin service, health and reflection",
     )
-    backend_drain_s: Annotated[int, within("a number of seconds", 0, 86_400)] = Field(
-        30,
+    backend_drain_s: Annotated[int, within("a number of seconds", 0, LONGEST_DRAIN_S)] = Field(
+        _LIBRARY.drain_s,
         description="how long live calls may go on after SIGTERM; then they end, with a message "
         "to the caller. The process exits a few seconds later at most",
     )

@@ -2,9 +2,8 @@
 """The errors of this package.
 
     Exception
-    ├── StartupError          a process cannot start or go on; its text is one line for an operator
-    │   ├── AddressInUse      another process listens there
-    │   ├── AddressUnusable   not an address of this machine, or not ours to bind
+    ├── StartupError          of the library (`trunkline.process.errors`), with AddressInUse and
+    │   │                     AddressUnusable; its text is one line for an operator
     │   ├── StoreUnavailable  the store does not answer, or refuses us
     │   │   └── NoMaster      behind sentinels: a failover may be under way
     │   └── DirectoryFull     every node index is held
@@ -15,17 +14,17 @@ No text carries a password: store errors name host and port only.
 
 from __future__ import annotations
 
+from trunkline.process.errors import AddressInUse, AddressUnusable, StartupError
 
-class StartupError(Exception):
-    """What keeps a process from running, in one line fit for stderr."""
-
-
-class AddressInUse(StartupError):
-    """Another process listens on the address (EADDRINUSE)."""
-
-
-class AddressUnusable(StartupError):
-    """The address cannot be bound here: unknown host, not local, or a privileged port."""
+__all__ = [
+    "AddressInUse",
+    "AddressUnusable",
+    "DirectoryFull",
+    "LeaseLost",
+    "NoMaster",
+    "StartupError",
+    "StoreUnavailable",
+]
 
 
 class StoreUnavailable(StartupError):

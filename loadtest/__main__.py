@@ -12,6 +12,7 @@ from launcher import StartupError
 from loadtest.benchmark import Limits, Result, Scenario
 from loadtest.benchmarks import SCENARIOS
 from loadtest.benchmarks.relay import BENCHMARKS
+from loadtest.measured.command import measured
 from loadtest.plan.command import plan_command
 from loadtest.relay_bench.benchmark import add_benchmarks
 from loadtest.report import print_result, progress_bar
@@ -111,6 +112,7 @@ app.command("fleet")(fleet_command)
 app.command("storm")(storm_command)
 app.command("plan")(plan_command)
 app.command("simulate")(simulate_command)
+app.add_typer(measured, name="measured")
 
 if __name__ == "__main__":
     app()

@@ -12,7 +12,7 @@ from functools import partial
 import grpc.aio
 import structlog
 
-from fleet import logs, process
+from fleet import logs
 from fleet.admin import process_admin
 from fleet.admin import server as admin
 from fleet.await_master import after_failover
@@ -30,6 +30,7 @@ from relay.supervisor.crew import Crew
 from relay.supervisor.flow_persistence import Remembering
 from relay.supervisor.handover import Handover, inherit
 from relay.supervisor.sockets import open_public, open_trunk
+from trunkline.process import shell
 from trunkline.v1.admin_pb2_grpc import (
     add_ProcessAdminServicer_to_server,
     add_RelayAdminServicer_to_server,
@@ -45,9 +46,9 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
     admin.AdminSecurity.of(settings).check()
     inherited = await inherit(settings)
     public, trunk = inherited.sockets if inherited else _open(settings)
-    store = RedisStore(settings.redis_url.get_secret_value(), settings.cluster)
     directory = Directory()
     crew = Crew(settings, public, trunk, inherited.tables if inherited else ())
+    store = RedisStore(settings.redis_url.get_secret_value(), settings.cluster, crew.token_keys)
     remembering = Remembering(settings, crew)
     holder = Handover(settings.relay_handover, crew, settings.cluster, stop.set)
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks, ending() as running:
@@ -131,7 +132,7 @@ def main() -> int:
     """Entry point; returns the exit status."""
     settings = load(RelaySettings, "python -m relay")
     logs.configure(settings.log_level, settings.log_format, process="relay")
-    return process.run(partial(run, settings))
+    return shell.run(partial(run, settings))
 
 
 if __name__ == "__main__":

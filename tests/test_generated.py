@@ -10,7 +10,8 @@ import grpc_tools
 import pytest
 from grpc_tools import protoc
 
-PROTO = Path(__file__).parents[1] / "proto"
+ROOT = Path(__file__).parents[1]
+PROTO = ROOT / "proto"
 NAMES = sorted(path.stem for path in (PROTO / "trunkline/v1").glob("*.proto"))
 
 
@@ -35,4 +36,6 @@ def test_generated_modules_are_current(name: str, tmp_path: Path) -> None:
     fresh = sorted((tmp_path / "trunkline/v1").iterdir())
     assert fresh
     for path in fresh:
-        assert path.read_text() == (PROTO / "trunkline/v1" / path.name).read_text(), path.name
+        assert path.read_text() == (ROOT / "library/trunkline/v1" / path.name).read_text(), (
+            path.name
+        )

@@ -35,8 +35,6 @@ from backends.agent.reply import Asked, Limits, Reply
 from backends.agent.stages import NetworkLegs, Stamps, TurnRecord
 from backends.agent.tools import Toolbox
 from backends.agent.turns import PauseBegan, PauseOver, SpeechBegan, TurnEnded, TurnEvent
-from backends.call import Call
-from backends.events import Audio, Playout, Text
 from backends.realtime import (
     AppendAudio,
     CancelResponse,
@@ -53,6 +51,8 @@ from backends.realtime import (
     UpdateSession,
     to_text,
 )
+from trunkline.backend.call import Call
+from trunkline.backend.events import Audio, Playout, Text
 
 EVENTS_LABEL = "oai-events"
 MAX_UNSENT = 2000  # events; a client that takes none for that long has gone

@@ -20,10 +20,10 @@ from backends.agent.played import FRAME_MS
 from backends.agent.reply import Asked, Finished, Limits, Reply, Sound, Words
 from backends.agent.stages import TurnRecord
 from backends.agent.tools import Toolbox
-from backends.call import Call
-from backends.events import Playout
 from backends.realtime import InputTokens, OutputTokens, RealtimeSession, ServerEvent, Usage
 from backends.realtime.responses import Reason, Response
+from trunkline.backend.call import Call
+from trunkline.backend.events import Playout
 
 Tell = Callable[[Sequence[ServerEvent]], None]
 

@@ -9,8 +9,8 @@ from typing import Any, Self
 import structlog
 
 from backends.agent.models import ModelFailure
-from backends.call import Call, CallOver
 from fleet.ending import end
+from trunkline.backend.call import Call, CallOver
 
 MAX_ERRANDS = 64
 log = structlog.get_logger()

@@ -11,9 +11,9 @@ from backends.agent.agent import Agent, Manner
 from backends.agent.metrics import TurnMetrics
 from backends.agent.models import Models
 from backends.agent.tools import Toolbox
-from backends.serve import Call
 from fleet.address import Address
 from fleet.errors import AddressInUse
+from trunkline.backend import Call
 
 
 class AgentHost:

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from backends.agent.models import BYTES_PER_MS
 from backends.agent.played import FRAME_MS, Played
-from backends.call import Call
-from backends.events import Playout
+from trunkline.backend.call import Call
+from trunkline.backend.events import Playout
 
 FRAME_S = FRAME_MS / 1000
 FRAME_TICKS = 960  # 20 ms of the 48 kHz clock

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from backends.events import Network
+from trunkline.backend.events import Network
 
 STAGES = (
     "ended",

@@ -16,10 +16,11 @@ from backends.openai_pipeline.hearing import HttpSpeechToText
 from backends.openai_pipeline.server import Endpoint, Server
 from backends.openai_pipeline.settings import PipelineSettings
 from backends.openai_pipeline.speech import HttpTextToSpeech
-from backends.serve import AudioFormat, serve
+from backends.operated import serve
 from backends.voice.local import missing
 from fleet.errors import StartupError
 from fleet.settings import load
+from trunkline.backend import AudioFormat, Backend
 
 
 @asynccontextmanager
@@ -83,12 +84,14 @@ def main() -> None:
     toolbox = Toolbox([GetTime(), *settings.backend_tools])
     agent = AgentHost(pipeline(settings), toolbox, manner(settings), settings.backend_metrics)
     serve(
-        agent.handle,
+        Backend(
+            agent.handle,
+            name="openai_pipeline",
+            accepts=(AudioFormat.PCM16_16000,),
+            max_calls=settings.backend_max_calls,
+            around=agent.running,
+        ),
         settings,
-        accepts=(AudioFormat.PCM16_16000,),
-        name="openai_pipeline",
-        max_calls=settings.backend_max_calls,
-        around=agent.running(),
     )
 
 

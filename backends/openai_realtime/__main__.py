@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from backends.openai_realtime.bridge import converse
 from backends.openai_realtime.settings import RealtimeSettings
 from backends.openai_realtime.upstream import Realtime
-from backends.serve import AudioFormat, Call, serve
+from backends.operated import serve
 from fleet.settings import load
+from trunkline.backend import AudioFormat, Backend, Call
 
 
 class RealtimeBackend:
@@ -42,12 +43,14 @@ def main() -> None:
     settings = load(RealtimeSettings, "python -m backends.openai_realtime")
     backend = RealtimeBackend(settings)
     serve(
-        backend.handle,
+        Backend(
+            backend.handle,
+            name="openai_realtime",
+            accepts=(AudioFormat.PCM16_24000,),
+            max_calls=settings.backend_max_calls,
+            around=backend.running,
+        ),
         settings,
-        accepts=(AudioFormat.PCM16_24000,),
-        name="openai_realtime",
-        max_calls=settings.backend_max_calls,
-        around=backend.running(),
     )
 
 

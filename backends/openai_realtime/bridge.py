@@ -11,8 +11,6 @@ import structlog
 
 from backends.agent.errands import Errands
 from backends.agent.mouth import Mouth
-from backends.call import Call, CallOver
-from backends.events import Audio, Playout, Text
 from backends.openai_realtime.translate import (
     BYTES_PER_MS,
     Action,
@@ -30,6 +28,8 @@ from backends.openai_realtime.upstream import Realtime, Upstream, UpstreamFailur
 from backends.realtime import to_text
 from backends.realtime.events import server_event
 from backends.realtime.refusals import Refusal
+from trunkline.backend.call import Call, CallOver
+from trunkline.backend.events import Audio, Playout, Text
 
 EVENTS_LABEL = "oai-events"
 MAX_WAITING_BYTES = 300 * 1000 * BYTES_PER_MS  # five minutes of speech; nobody listens longer

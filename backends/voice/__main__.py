@@ -11,10 +11,11 @@ from backends.agent.hosting import AgentHost
 from backends.agent.models import Models
 from backends.agent.settings import AgentSettings
 from backends.agent.tools import GetTime, Toolbox
-from backends.serve import AudioFormat, serve
+from backends.operated import serve
 from backends.voice.local import local_models
 from backends.voice.phrases import FAILED, TIME, Phrase
 from fleet.settings import load
+from trunkline.backend import AudioFormat, Backend
 
 CONTEXT_CHARS = 5000  # about 1,200 of SmolLM2's 2,048 tokens
 
@@ -56,12 +57,14 @@ def main() -> None:
     toolbox = Toolbox([GetTime(), *settings.backend_tools])
     agent = AgentHost(_models(settings, manner), toolbox, manner, settings.backend_metrics)
     serve(
-        agent.handle,
+        Backend(
+            agent.handle,
+            name="voice",
+            accepts=(AudioFormat.PCM16_16000,),
+            max_calls=settings.backend_max_calls,
+            around=agent.running,
+        ),
         settings,
-        accepts=(AudioFormat.PCM16_16000,),
-        name="voice",
-        max_calls=settings.backend_max_calls,
-        around=agent.running(),
     )
 
 

@@ -98,7 +98,7 @@ class ProcessAdmin(admin_pb2_grpc.ProcessAdminServicer):
 def build_version() -> str:
     """The version of the package, or `unknown` in a source tree that was never installed."""
     try:
-        return version("trunkline")
+        return version("trunkline-server")
     except PackageNotFoundError:
         return "unknown"
 

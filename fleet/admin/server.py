@@ -20,14 +20,12 @@ from fleet.admin.access import AdminAccess, AdminToken
 from fleet.admin.guard import AdminGuard
 from fleet.admin.tls import AdminTls
 from fleet.errors import AddressInUse
-from fleet.listen import check_free
 from fleet.settings import AdminSettings
+from trunkline.process.health import LIVE
+from trunkline.process.listen import check_free
 
 CLOSE_GRACE_S = 0.5
 MAX_CONCURRENT_STREAMS = 1024  # per connection
-# Health of the event loop alone: whoever restarts processes asks for this name, because a drained
-# process is not ready and must live on until its calls have ended.
-LIVE = "live"
 
 _OPTIONS = (
     # gRPC shares ports by default: two servers would each get some of the calls, silently.

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from backends.serve import Audio, Call, CallOver, serve
+from backends.operated import serve
 from backends.settings import BackendSettings
 from fleet.ending import end
 from fleet.settings import load
 from loadtest.live.speaking import FRAMES_PER_S, vocabulary
+from trunkline.backend import Audio, Call, CallOver
 
 PAUSE_FRAMES = 15
 """300 ms without speech end a turn."""
@@ -70,4 +71,4 @@ async def _answer(call: Call) -> None:
 
 if __name__ == "__main__":
     vocabulary()  # before the port is there: encoding takes a while
-    serve(talk, load(BackendSettings, "python -m loadtest.peers.talker"), name="talker")
+    serve(talk, load(BackendSettings, "python -m loadtest.peers.talker"))

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from backends.echo import echo
-from backends.serve import BackendServer, Call
 from fleet.address import Address
 from launcher.addresses import LOOPBACK
+from trunkline.backend import Backend, BackendServer, Call
 
 
 class CountedBackend:
@@ -49,6 +49,6 @@ class CountedBackend:
 async def counted_backend(capacity: int) -> AsyncIterator[CountedBackend]:
     """Serve on a free port for the length of the block."""
     backend = CountedBackend(capacity)
-    async with BackendServer(backend.handle, Address(LOOPBACK, 0), name="counted") as server:
+    async with BackendServer(Backend(backend.handle, "counted"), Address(LOOPBACK, 0)) as server:
         backend.port = server.port
         yield backend

@@ -18,6 +18,7 @@ import sys
 import time
 from dataclasses import dataclass
 
+from datagram.fresh import FreshQueue
 from datagram.mmsg import ReceiveBatch, SendBatch
 from relay.shared import control, memory
 from relay.shared.counters import Counter
@@ -35,7 +36,7 @@ from relay.worker.siblings import Siblings
 from relay.worker.trunk_writer import TrunkWriter
 from wire.keys import KeyRing
 from wire.replay import ReplayWindow
-from wire.trunk import Tagger, max_payload
+from wire.trunk import SLOT_BYTES, Tagger
 
 POLL_S = 0.05  # how late a heartbeat or an expiry slice can be
 BATCHES_A_WAKE = 4  # of one direction before the other gets its turn
@@ -80,7 +81,7 @@ class Worker:
             KernelDrops(self._public_fd, self._counts, Counter.UP_QUEUE_OVERFLOW),
             KernelDrops(self._trunk_fd, self._counts, Counter.DOWN_QUEUE_OVERFLOW),
         )
-        self._from_clients = ReceiveBatch(assignment.batch, uplink.SLOT_BYTES)
+        self._from_clients = ReceiveBatch(assignment.batch, uplink.slot_bytes(assignment.mtu))
         self._trunk_writer = TrunkWriter(
             self._from_clients, nodes, tagger, int.from_bytes(os.urandom(4)), assignment.mtu
         )
@@ -103,12 +104,12 @@ class Worker:
             admission=self._admission,
             writer=self._trunk_writer,
             counts=self._counts,
-            max_payload=max_payload(assignment.mtu),
+            mtu=assignment.mtu,
             limits=self._limits,
             fresh=FreshChecks(memory.shared_check_log(nodes_fd)),
             recovery=self._recovery,
         )
-        self._from_nodes = ReceiveBatch(assignment.batch, downlink.slot_bytes(assignment.mtu))
+        self._from_nodes = ReceiveBatch(assignment.batch, SLOT_BYTES)
         self._downlink = downlink.Downlink(
             received=self._from_nodes,
             nodes=nodes,
@@ -116,6 +117,8 @@ class Worker:
             replay=ReplayWindow(),
             counts=self._counts,
         )
+        self._public = FreshQueue(self._public_fd, self._from_clients)
+        self._trunk = FreshQueue(self._trunk_fd, self._from_nodes)
         self._sweep_slots = int(self._memory.flows.slot_count * POLL_S / SWEEP_ROTA_S) + 1
         self._next_sweep_s = 0.0
 
@@ -126,12 +129,13 @@ class Worker:
             poll.register(fd, select.EPOLLIN)
         while True:
             ready = poll.poll(POLL_S)
-            self._housekeep(time.monotonic())
+            now_s = time.monotonic()
+            self._housekeep(now_s)
             for fd, _ in ready:
                 if fd == self._public_fd:
-                    self._take_from_clients()
+                    self._take_from_clients(now_s)
                 elif fd == self._trunk_fd:
-                    self._take_from_nodes()
+                    self._take_from_nodes(now_s)
                 elif not self._listen():
                     return
 
@@ -162,10 +166,10 @@ class Worker:
         self._voice.follow(orders.watches, int(time.monotonic() * 1000))
         self._memory.sight.carried_out(orders.number)
 
-    def _take_from_clients(self) -> None:
+    def _take_from_clients(self, now_s: float) -> None:
         received, counts = self._from_clients, self._counts
         for _ in range(BATCHES_A_WAKE):
-            count = received.receive(self._public_fd)
+            count = self._public.receive(now_s)
             if not count:
                 return
             began_ns = time.monotonic_ns()
@@ -189,10 +193,10 @@ class Worker:
             self._counts[Counter.DROP_UP_SEND_BUFFER_FULL] += lost
             self._counts[Counter.DROP_UP_SEND_REFUSED] += refused
 
-    def _take_from_nodes(self) -> None:
+    def _take_from_nodes(self, now_s: float) -> None:
         received, counts = self._from_nodes, self._counts
         for _ in range(BATCHES_A_WAKE):
-            count = received.receive(self._trunk_fd)
+            count = self._trunk.receive(now_s)
             if not count:
                 return
             began_ns = time.monotonic_ns()
@@ -216,6 +220,8 @@ class Worker:
         self._voice.expire(now_ms)
         for drops in self._kernel_drops:
             drops.read()
+        self._counts[Counter.DROP_UP_STALE] += self._public.take_stale()
+        self._counts[Counter.DROP_DOWN_STALE] += self._trunk.take_stale()
 
 
 def _send(batch: SendBatch, fd: int, count: int) -> tuple[int, int]:

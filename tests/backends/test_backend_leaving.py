@@ -11,11 +11,8 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from structlog.testing import capture_logs
 
 from backends.echo import echo
-from backends.leaving import leave
-from backends.serve import SERVICE, BackendServer
 from fleet.admin.server import LIVE
 from tests.backends.kit import (
     TIMEOUT_S,
@@ -32,6 +29,9 @@ from tests.backends.kit import (
 from tests.conftest import free_port
 from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
+from trunkline.backend import BackendServer
+from trunkline.backend.leaving import leave
+from trunkline.backend.server import SERVICE
 
 
 async def echoed(handle: Any, sink: Sink) -> None:
@@ -183,19 +183,19 @@ async def test_a_drain_that_is_taken_back_has_no_deadline() -> None:
         assert sink.hang_ups == []
 
 
-async def test_leaving_waits_for_the_last_call() -> None:
+async def test_leaving_waits_for_the_last_call(caplog: pytest.LogCaptureFixture) -> None:
     """And not for longer: it is over when the call is."""
     stop = asyncio.Event()
     stop.set()
-    with capture_logs() as logs:
-        async with serving(echo) as server, linked(server.port) as link:
-            handle, _ = await open_call(link)
-            task = asyncio.create_task(leave(server, 3600, stop))
-            await until_absent(link)
-            assert not task.done()
-            handle.close("hangup")
-            await soon(task)
-    ends = [line for line in logs if line["event"] == "drain_ended"]
+    caplog.set_level("INFO", "trunkline")
+    async with serving(echo) as server, linked(server.port) as link:
+        handle, _ = await open_call(link)
+        task = asyncio.create_task(leave(server, 3600, stop))
+        await until_absent(link)
+        assert not task.done()
+        handle.close("hangup")
+        await soon(task)
+    ends = [vars(record) for record in caplog.records if record.msg == "drain_ended"]
     assert [line["calls_dismissed"] for line in ends] == [0]
 
 

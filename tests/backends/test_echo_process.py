@@ -11,10 +11,10 @@ import sys
 
 import pytest
 
-from backends.events import AudioFormat
 from backends.settings import EchoSettings
 from tests.backends.kit import TIMEOUT_S, audio, linked, open_call, raw_transceiver
 from tests.conftest import free_port
+from trunkline.backend.events import AudioFormat
 
 
 def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -20,11 +20,11 @@ from backends.agent.models import (
     ToolCall,
 )
 from backends.agent.tools import Toolbox
-from backends.serve import AudioFormat, BackendServer
 from fleet.address import Address
 from launcher.stack import Stack, StackSettings
 from tests.backends.agent import stand_ins
 from tests.conftest import free_port
+from trunkline.backend import AudioFormat, Backend, BackendServer
 
 QUESTION = "What is the weather like in Berlin today?"
 SHORT = "It is ten o'clock."
@@ -148,7 +148,7 @@ async def agents(answer: Answer, **variables: str) -> AsyncIterator[Agents]:
     models = stand_ins.models(think=chat, hear=Dictation(QUESTION))
     host = AgentHost(nullcontext(models), Toolbox([SlowTool()]), MANNER)
     server = BackendServer(
-        host.handle, Address("127.0.0.1", 0), accepts=(AudioFormat.PCM16_16000,), name="voice"
+        Backend(host.handle, "voice", (AudioFormat.PCM16_16000,)), Address("127.0.0.1", 0)
     )
     echo = f"127.0.0.1:{free_port()}"
     async with host.running(), server:

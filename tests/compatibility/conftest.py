@@ -13,10 +13,10 @@ from backends.agent.hosting import AgentHost
 from backends.agent.tools import Toolbox
 from backends.openai_pipeline.__main__ import manner, pipeline
 from backends.openai_pipeline.settings import PipelineSettings
-from backends.serve import AudioFormat, BackendServer
 from fleet.address import Address
 from launcher.stack import Stack, StackSettings
 from tests.backends.openai.stand_in import StandIn, stand_in
+from trunkline.backend import AudioFormat, Backend, BackendServer
 
 
 @dataclass
@@ -40,7 +40,7 @@ async def service() -> AsyncIterator[Service]:
         settings = _settings(models.url)
         agent = AgentHost(pipeline(settings), Toolbox([]), manner(settings))
         listen = Address("127.0.0.1", 0)
-        backend = BackendServer(agent.handle, listen, accepts=(AudioFormat.PCM16_16000,))
+        backend = BackendServer(Backend(agent.handle, accepts=(AudioFormat.PCM16_16000,)), listen)
         async with agent.running(), backend:
             where = f"127.0.0.1:{backend.port}"
             chosen = StackSettings({"TRUNKLINE_TRANSCEIVER_BACKEND": where})

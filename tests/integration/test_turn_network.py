@@ -14,13 +14,13 @@ import pytest
 from backends.agent.agent import Manner
 from backends.agent.hosting import AgentHost
 from backends.agent.tools import Toolbox
-from backends.serve import AudioFormat, BackendServer
 from fleet.address import Address
 from launcher.stack import Stack, StackSettings
 from loadtest.sound import silence, tone
 from loadtest.target import Target
 from tests.backends.agent.instant import instant_models
 from tests.integration.libwebrtc_caller import LibwebrtcCaller
+from trunkline.backend import AudioFormat, Backend, BackendServer
 
 MOST_TURNS = 8  # until the caller has sent a report on what it heard
 GREETING = "Hello there, how can I help you?"
@@ -33,7 +33,7 @@ async def caller() -> AsyncIterator[LibwebrtcCaller]:
     manner = Manner(session=session, greeting=GREETING)
     agent = AgentHost(nullcontext(instant_models()), Toolbox(), manner)
     listen = Address("127.0.0.1", 0)
-    backend = BackendServer(agent.handle, listen, accepts=(AudioFormat.PCM16_16000,))
+    backend = BackendServer(Backend(agent.handle, accepts=(AudioFormat.PCM16_16000,)), listen)
     async with agent.running(), backend, aiohttp.ClientSession() as http:
         settings = StackSettings({"TRUNKLINE_TRANSCEIVER_BACKEND": f"127.0.0.1:{backend.port}"})
         async with Stack(settings) as stack:

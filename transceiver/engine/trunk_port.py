@@ -1,6 +1,6 @@
 """The trunk as the engine has it: callers' frames in, packets to them out, a wake-up's at once.
 
-    socket ─▶ tag, replay ─▶ frames, and the relay that sent them
+    socket ─▶ tag, replay ─▶ parts rejoined ─▶ frames, and the relay that sent them
     socket ◀─ packed per relay, tagged ◀─ flush ◀─ put, put, put
 
 What is forged, cut or replayed is counted in `counters` by its reason and goes no further.
@@ -18,6 +18,7 @@ from transceiver.engine.trunk_socket import TrunkSocket
 from wire import trunk
 from wire.errors import WireError
 from wire.keys import KeyRing
+from wire.rejoin import Rejoin
 from wire.replay import ReplayWindow
 from wire.token import Route
 
@@ -42,6 +43,7 @@ class TrunkPort:
         self.out: dict[bytes, list[tuple[bytes, bytes]]] = {}  # by relay, until `flush`
         self._tagger = trunk.Tagger(keys)
         self._replay = ReplayWindow()
+        self._rejoin = Rejoin()
         self._mtu = mtu
         self._max_payload = trunk.max_payload(mtu)
         self._counters = counters
@@ -50,7 +52,7 @@ class TrunkPort:
 
     def open(self, address: Address) -> TrunkSocket:
         """Bind the socket. Raises AddressInUse, AddressUnusable."""
-        self.socket = TrunkSocket(address)
+        self.socket = TrunkSocket(address, self._mtu)
         return self.socket
 
     def close(self) -> None:
@@ -64,12 +66,12 @@ class TrunkPort:
         self.keys = keys
         self._tagger = trunk.Tagger(keys)
 
-    def receive(self) -> Iterator[tuple[bytes, Frames]]:
+    def receive(self, now_s: float) -> Iterator[tuple[bytes, Frames]]:
         """What waits: the relay's address and its frames, datagram by datagram."""
         if self.socket is None:
             return
         unix_s = int(time.time())
-        for datagram, source in self.socket.receive():
+        for datagram, source in self.socket.receive(now_s):
             try:
                 read = trunk.read(self._tagger, datagram)
                 self._replay.accept(read.sender, read.time_s, read.count, unix_s)
@@ -79,7 +81,12 @@ class TrunkPort:
             except Exception as error:
                 self._on_fault(error)
                 continue
-            yield source, read.frames
+            frames, lost = self._rejoin.frames(read)
+            if lost:
+                self._counters["trunk_part"] += lost
+            yield source, frames
+        if stale := self.socket.take_stale():
+            self._counters["in_stale"] += stale
 
     def put(self, relay: bytes, address: bytes, packet: bytes) -> bool:
         """Send a packet to `address` through a relay with the next `flush`; False if it is long."""

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from fleet import logs, process
+from fleet import logs
 from fleet.ending import ending
 from fleet.settings import load
 from transceiver.__main__ import run
 from transceiver.pod.pod_place import Place
 from transceiver.settings import TransceiverSettings
+from trunkline.process import shell
 
 UP = b"\n"
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         directory=Path(directory),
         up=lambda: leash.sendall(UP),
     )
-    return process.run(partial(_run, settings, place, leash))
+    return shell.run(partial(_run, settings, place, leash))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ digest, so that what intermediaries log of it opens nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2s
 from weakref import WeakKeyDictionary
 
@@ -19,10 +19,10 @@ ANY_TAG = "*"
 class Generation:
     """Both sides' credentials in use, and the tag of the pair (with its quotes)."""
 
-    local_ufrag: str
-    local_password: str
-    remote_ufrag: str
-    remote_password: str
+    local_ufrag: str = field(repr=False)
+    local_password: str = field(repr=False)
+    remote_ufrag: str = field(repr=False)
+    remote_password: str = field(repr=False)
 
     @property
     def tag(self) -> str:

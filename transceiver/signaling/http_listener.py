@@ -15,7 +15,7 @@ from pathlib import Path
 from aiohttp import web
 
 from fleet.address import Address
-from fleet.listen import check_free
+from trunkline.process.listen import check_free
 
 IDLE_TIMEOUT_S = 20.0
 LINGER_S = 2.0  # how long the rest of a refused body is read and thrown away

@@ -12,13 +12,14 @@ placed with a client secret has the session bound to that secret, and its own me
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
-from transceiver.signaling.access import BOUND_SESSION, KEY_ID
+from fleet.foreign_json import read_json
+from transceiver.signaling.access import BOUND_SESSION, PRINCIPAL
 from transceiver.signaling.body import as_text, read_body, require_type
 from transceiver.signaling.form import Field, FormError, read_form
 from transceiver.signaling.intake import Intake
@@ -60,13 +61,13 @@ class RealtimeCalls:
             body = await read_body(request, MAX_OFFER_BYTES, self._body_timeout_s)
             sdp, session_json = as_text(body, "not_sdp"), ""
         session_json = over(request.get(BOUND_SESSION, ""), session_json)
-        call = await self._intake.place(sdp, "realtime", request[KEY_ID], session_json)
+        call = await self._intake.place(sdp, "realtime", request[PRINCIPAL], session_json)
         headers = {"Location": f"{CALLS_PATH}/{call.session.call_id}"}
         return web.Response(status=201, text=call.answer, content_type=SDP_TYPE, headers=headers)
 
     async def hang_up(self, request: web.Request) -> web.Response:
         """End a call."""
-        self._intake.hang_up(request.match_info["call_id"])
+        self._intake.hang_up(request.match_info["call_id"], request[PRINCIPAL])
         return web.Response(status=200)
 
     async def describe_calls(self, _request: web.Request) -> web.Response:
@@ -117,7 +118,12 @@ def over(bound_json: str, session_json: str) -> str:
     """The session of a call over the one bound to its secret, member by member; both are good."""
     if not bound_json or not session_json:
         return bound_json or session_json
-    return json.dumps({**json.loads(bound_json), **json.loads(session_json)})
+    return as_json({**from_json(bound_json), **from_json(session_json)})
+
+
+def as_json(members: Mapping[str, Any]) -> str:
+    """An object that `read_object` read, as text. A number beyond a double's range is null."""
+    return to_json(members, inf_nan_mode="null").decode()
 
 
 def read_object(text: str, code: str, what: str) -> dict[str, Any]:
@@ -125,7 +131,7 @@ def read_object(text: str, code: str, what: str) -> dict[str, Any]:
     try:
         # Not `json`: that goes as deep as the interpreter can, where finalizers of other objects
         # fail. It also takes NaN and Infinity, which the backend's parser need not know.
-        members = from_json(text, allow_inf_nan=False)
+        members = read_json(text)
     except ValueError:
         raise Problem(code, f"{what} cannot be read as JSON.") from None
     if not isinstance(members, dict):

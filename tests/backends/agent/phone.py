@@ -14,9 +14,9 @@ from backends.agent.agent import EVENTS_LABEL, Agent, Manner
 from backends.agent.metrics import TurnMetrics
 from backends.agent.models import Models
 from backends.agent.tools import Toolbox
-from backends.call import Call, CallOver
-from backends.outbox import Outbox
 from fleet.ending import end
+from trunkline.backend.call import Call, CallOver
+from trunkline.backend.outbox import Outbox
 from trunkline.v1 import model_pb2
 
 PCM16_16000 = model_pb2.AUDIO_FORMAT_PCM16_16000

@@ -15,9 +15,9 @@ from backends.agent.models import ModelFailure
 from backends.agent.mouth import FRAME_S, Mouth
 from backends.agent.played import Played
 from backends.agent.stages import Stamps, TurnRecord
-from backends.events import Playout
 from tests.backends.agent.phone import LOUD, SILENT, Phone
 from tests.backends.agent.stand_ins import Speaker
+from trunkline.backend.events import Playout
 from trunkline.v1 import model_pb2
 
 

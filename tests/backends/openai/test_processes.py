@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from backends.events import AudioFormat
 from tests.backends.kit import TIMEOUT_S, Sink, linked
 from tests.backends.openai.stand_in import HEAR, SPEAK, THINK, stand_in
 from tests.backends.openai.upstream_stand_in import upstream_stand_in
 from tests.conftest import free_port
+from trunkline.backend.events import AudioFormat
 
 PIPELINE, REALTIME = "backends.openai_pipeline", "backends.openai_realtime"
 SECRET = "sk-very-secret"

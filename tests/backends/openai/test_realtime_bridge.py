@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from backends.agent.played import Played
-from backends.events import AudioFormat
 from backends.openai_realtime import bridge
 from backends.openai_realtime.bridge import converse
 from backends.openai_realtime.translate import Silence, Sound, ToCaller, ToUpstream, Translator
 from backends.openai_realtime.upstream import Realtime
-from backends.serve import Call
 from tests.backends.kit import TIMEOUT_S, Sink, linked, serving
 from tests.backends.openai.upstream_stand_in import FRAME, UpstreamStandIn, upstream_stand_in
 from tests.conftest import free_port
+from trunkline.backend import Call
+from trunkline.backend.events import AudioFormat
 
 LABEL = "oai-events"
 

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from backends.echo import echo
-from backends.serve import Audio, AudioFormat, Call, OpusEncoder, Text
+from fleet.backoff import Backoff
 from tests.backends.kit import (
     TIMEOUT_S,
     Sink,
@@ -27,11 +27,12 @@ from tests.backends.kit import (
     tasks_left,
 )
 from tests.conftest import free_port
-from transceiver.link import call_handle, model_link
+from transceiver.link import call_handle
 from transceiver.link import stream as link_stream
 from transceiver.link.errors import BackendAbsent, BackendRefused, CallLimit
-from transceiver.link.model_link import ModelLink, backoff_s
+from transceiver.link.model_link import ModelLink
 from transceiver.link.outbox import BATCH_BYTES, Outbox
+from trunkline.backend import Audio, AudioFormat, Call, OpusEncoder, Text
 from trunkline.v1 import model_pb2
 
 
@@ -190,7 +191,9 @@ async def test_a_stuck_handler_stalls_nobody_else() -> None:
         assert not slow_sink.hang_ups
 
 
-async def test_an_exception_ends_its_own_call_and_is_logged_once() -> None:
+async def test_an_exception_ends_its_own_call_and_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """A handler that raises hangs up `failed`; its neighbour lives on."""
 
     async def handler(call: Call) -> None:
@@ -198,15 +201,15 @@ async def test_an_exception_ends_its_own_call_and_is_logged_once() -> None:
             raise RuntimeError("boom")
         await echo(call)
 
-    with capture_logs() as logs:
-        async with serving(handler) as server, linked(server.port) as link:
-            good, good_sink = await open_call(link, "good")
-            _, bad_sink = await open_call(link, "bad")
-            await bad_sink.until(lambda: bad_sink.hang_ups)
-            good.send_text("chat", "still here")
-            await good_sink.until(lambda: good_sink.data)
+    async with serving(handler) as server, linked(server.port) as link:
+        good, good_sink = await open_call(link, "good")
+        _, bad_sink = await open_call(link, "bad")
+        await bad_sink.until(lambda: bad_sink.hang_ups)
+        good.send_text("chat", "still here")
+        await good_sink.until(lambda: good_sink.data)
     assert bad_sink.hang_ups == ["failed"]
-    assert [entry["call_id"] for entry in logs if entry["event"] == "handler_failed"] == ["bad"]
+    failures = [vars(record) for record in caplog.records if record.msg == "handler_failed"]
+    assert [entry["call_id"] for entry in failures] == ["bad"]
 
 
 async def test_the_backend_hangs_up() -> None:
@@ -278,12 +281,12 @@ async def test_an_absent_backend() -> None:
         link.open_call("c", "", Sink(), 50, 0)
     attempts = asyncio.Semaphore(0)
 
-    def no_wait(*_: float) -> float:
+    def no_wait(*_: object) -> float:
         attempts.release()
         return 0.0
 
     with pytest.MonkeyPatch.context() as patch, capture_logs() as logs:
-        patch.setattr(model_link, "backoff_s", no_wait)
+        patch.setattr(Backoff, "after", no_wait)
         task = asyncio.create_task(link.run())
         for _ in range(3):
             await soon(attempts.acquire())
@@ -533,7 +536,7 @@ async def test_a_backend_that_greets_wrongly(
     """Another protocol version, or no greeting at all, keeps the link from being ready."""
     monkeypatch.setattr(link_stream, "GREETING_TIMEOUT_S", 0.3 if "mute" in options else 5.0)
     failed = asyncio.Event()
-    monkeypatch.setattr(model_link, "backoff_s", lambda *_: failed.set() or 30.0)
+    monkeypatch.setattr(Backoff, "after", lambda *_: failed.set() or 30.0)
     async with scripted(**options) as backend, running_link(backend.port) as link:
         await soon(failed.wait())
         assert not link.ready
@@ -543,11 +546,29 @@ async def test_a_backend_that_greets_wrongly(
 async def test_a_backend_that_rejects_our_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """UNIMPLEMENTED from the backend is told in its own words."""
     failed = asyncio.Event()
-    monkeypatch.setattr(model_link, "backoff_s", lambda *_: failed.set() or 30.0)
+    monkeypatch.setattr(Backoff, "after", lambda *_: failed.set() or 30.0)
     monkeypatch.setattr(link_stream, "PROTOCOL", 9)
     async with serving(echo) as server, running_link(server.port) as link:
         await soon(failed.wait())
         assert "speaks protocol 1, not 9" in link.down_reason
+
+
+async def test_a_backend_that_greets_and_breaks_is_left_alone_longer_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A greeting does not end the row of failures: only a stream that held does."""
+    rows: asyncio.Queue[int] = asyncio.Queue()
+
+    def count(backoff: Backoff, lived_s: float) -> float:
+        wait_s = after(backoff, lived_s)
+        rows.put_nowait(backoff.failures)
+        return min(wait_s, 0.01)
+
+    after = Backoff.after
+    monkeypatch.setattr(Backoff, "after", count)
+    async with scripted(brief=True) as backend, running_link(backend.port) as link:
+        assert [await soon(rows.get()) for _ in range(5)] == [1, 2, 3, 4, 5]
+        assert link.counters.link_connects == 5
 
 
 async def test_a_backend_that_ends_the_stream_is_lost() -> None:
@@ -579,13 +600,6 @@ async def test_a_closed_link_stays_closed() -> None:
     await link.run()
     await link.close()
     assert not link.ready
-
-
-def test_backoff_doubles_to_its_limit() -> None:
-    """The longest wait goes 0.1, 0.2, … 5 s; half of each is random."""
-    assert [backoff_s(n, 1.0) for n in range(4)] == pytest.approx([0.1, 0.2, 0.4, 0.8])
-    assert backoff_s(10_000, 1.0) == 5.0
-    assert backoff_s(10_000, 0.0) == 2.5
 
 
 def test_a_large_round_is_cut_into_messages() -> None:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.serve import OpusEncoder
 from transceiver.call.offer import OpusWishes
 from transceiver.opus import libopus, open_codec
 from transceiver.opus.codec import FRAME_DURATIONS, RATES_HZ, Codec, duration, samples
@@ -23,6 +22,7 @@ from transceiver.opus.settings import (
 )
 from transceiver.opus.through_av import AvCodec
 from transceiver.rtp import opus as packets
+from trunkline.backend import OpusEncoder
 
 FRAME = 960
 

@@ -1,0 +1,1 @@
+"""What every process starts with: addresses, listening, signals, and one line when it cannot."""
