@@ -430,7 +430,7 @@ class Engine:
         self._flush_is_due = True
         now = self._loop.time()
         try:
-            for source, frames in self._trunk.receive():
+            for source, frames in self._trunk.receive(now):
                 self._source = source
                 self._dispatch(frames, now)
         finally:

@@ -19,6 +19,7 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import from_json, to_json
 
+from fleet.foreign_json import read_json
 from fleet.page_policy import NotForPages, PagePolicy
 from transceiver.call.principal import Principal
 from transceiver.signaling.access import BOUND_SESSION, PRINCIPAL
@@ -150,7 +151,7 @@ def read_object(text: str, code: str, what: str) -> dict[str, Any]:
     try:
         # Not `json`: that goes as deep as the interpreter can, where finalizers of other objects
         # fail. It also takes NaN and Infinity, which the backend's parser need not know.
-        members = from_json(text, allow_inf_nan=False)
+        members = read_json(text)
     except ValueError:
         raise Problem(code, f"{what} cannot be read as JSON.") from None
     if not isinstance(members, dict):
