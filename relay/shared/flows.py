@@ -1,4 +1,4 @@
-"""The flow table: which transceiver owns a client address.
+"""The flow table says which transceiver owns a client address.
 
 A set-associative hash table laid out as plain arrays over one buffer, because
 - a batch of packets is looked up with a few array operations, not packet by packet;

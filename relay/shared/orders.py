@@ -1,4 +1,4 @@
-"""What the supervisor wants of a worker while it runs: keys, limits, watched flows.
+"""What the supervisor wants from a running worker: keys, limits, watched flows.
 
 Every message carries the whole state and not a change of it, so a worker that missed one, or one
 that was just born, is right after the next. The worker notes the number of what it has carried

@@ -1,4 +1,4 @@
-"""RelayAdmin: the operator's view of a relay, and hand on it.
+"""RelayAdmin: operators look at a relay and act on it.
 
 What is shown is read from the workers' shared memory; what is asked of them goes out as orders
 (`relay.shared.orders`), and the answer waits for shared memory to say that they were carried out.

@@ -1,4 +1,4 @@
-"""The workers of one relay: started, replaced when they die or hang, ended together.
+"""The workers of one relay: they are started, replaced when they fail, and ended together.
 
 Every worker process is started as a spare and made a worker by one message (`relay.worker`), and
 one spare always waits. So when a worker dies its successor has Python and numpy loaded already,

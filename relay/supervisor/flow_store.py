@@ -1,4 +1,4 @@
-"""Which transceiver owned a client address last: a cache all relays of a cluster share.
+"""Which transceiver last owned a client address: a cache that all relays of a cluster share.
 
 A relay that lost its memory asks here; nothing else does, and whatever is missing comes back with
 the caller's next STUN request. So entries may be lost, late or old: the epoch in each says whether

@@ -1,4 +1,4 @@
-"""A relay's sockets pass to its successor, so that an upgrade loses no packet.
+"""A relay gives its sockets to its successor, so that an upgrade loses no packet.
 
 Both run `python -m relay` with the same TRUNKLINE_RELAY_HANDOVER. Who holds the path is asked by
 whoever comes:

@@ -1,4 +1,4 @@
-"""Whether a worker hangs, or only waits for a core.
+"""Tells a worker that hangs from one that only waits for a core.
 
 A worker's loop comes round every 50 ms and beats. One that has not beaten for long may be blocked,
 stopped, or spinning: then nothing but a successor helps. Or the machine gives it no time: then a

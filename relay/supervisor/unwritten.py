@@ -1,4 +1,4 @@
-"""Which flows of a worker's table the store does not have yet: a comparison, not a queue.
+"""Finds the flows of a worker's table that the store does not have yet, by comparison.
 
 It keeps for every slot what was written last, and when. What differs from the table is still to be
 written. So nothing can overflow, the newest owner wins by itself, an outage of the store piles up

@@ -1,4 +1,4 @@
-"""First packets: who may make a flow.
+"""Decides whether a first packet may make a flow.
 
 Whoever never got an answer over HTTPS knows no ufrag of ours, so no token's MAC; who saw a ufrag
 pass by still lacks the password, so no MESSAGE-INTEGRITY. Both are checked here from the packet

@@ -1,4 +1,4 @@
-"""What a valid STUN check may still not do: be somebody's recording, or one of too many.
+"""Refuses valid STUN checks that are recordings, or one of too many.
 
 A check proves that its sender knew the call's password when it was made, not that it was made now
 or here: STUN has no time in it (RFC 8489), and the address is not covered. Three rules follow.

@@ -1,4 +1,4 @@
-"""How much strangers may cost, held before anything of a packet is parsed.
+"""Limits what strangers may cost, before anything of a packet is parsed.
 
 Three budgets hold single sources, each a table of token buckets:
 

@@ -1,4 +1,4 @@
-"""A worker's way back to flows it does not have: siblings at once, the supervisor in a moment.
+"""How a worker gets back a flow that it does not know.
 
     unknown address ─▶ siblings' tables (shared memory) ─▶ taken over, forwarded in the same batch
                     ─▶ parked (`worker.parking`) ─▶ question to the supervisor, which asks the store
