@@ -1,4 +1,4 @@
-"""Replay protection for the trunk: which datagrams of which sender were seen.
+"""Replay protection for the trunk: it remembers which datagrams of which sender were seen.
 
 A window per sender over its count, as RFC 4303 §3.4.3 describes it, in serial arithmetic because
 the count wraps. The time field says what a wrapped count cannot: that a datagram is old. It is
