@@ -1,4 +1,4 @@
-"""What may be said about a caller: enough to find a fault, too little to find the person."""
+"""Shortens what belongs to a caller: enough to find a fault, too little to find the person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a key or a model may use, and how that is written.
+"""How much a key or a model may use, and how a setting says it.
 
     key/*: calls=100 rate=10 tokens=500000; key/k_0123456789: calls=5; model/voice: calls=40
 
