@@ -1,4 +1,4 @@
-"""One call: ICE, DTLS, audio, data channels and the model link, joined. No socket is in sight.
+"""One call: ICE, DTLS, audio, data channels and the model link together, without a socket.
 
     caller ── STUN ──▶ IceLite ─── selected address
            ── DTLS ──▶ DtlsAssociation ── keys ──▶ AudioStream

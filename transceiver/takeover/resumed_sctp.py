@@ -1,4 +1,4 @@
-"""An SCTP association from its state: what goes out again, what is passed over, what never comes.
+"""Goes on with an SCTP association: what is sent again, skipped, or given up.
 
 Theory of operation. When the old owner stopped before it exported, both sides' numbers are true and
 nothing here is needed but sending what was not acknowledged once more. When it died some time after
