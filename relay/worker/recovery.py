@@ -122,7 +122,7 @@ class Recovery:
         return self._flows.find(hashes, addresses, ports)
 
     def park(self, indexes: Iterable[int], now_ms: int) -> None:
-        """Keep packets of the batch whose addresses nobody here knows, or drop and count them."""
+        """Keep packets from unknown addresses, or drop and count them."""
         received = self._received
         for index in indexes:
             address = packed_address(received.names[index])
