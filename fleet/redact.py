@@ -37,7 +37,7 @@ def redact_ufrag(ufrag: str) -> str:
 
 
 def redact_transcript(text: str) -> str:
-    """How long it is, and nothing of what was said."""
+    """Its length, and nothing of its words."""
     return f"[{len(text)} characters]"
 
 
