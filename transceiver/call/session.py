@@ -210,7 +210,7 @@ class Session:
         )
 
     def leave(self) -> None:
-        """End here without a word to the caller, who is another process's from now on."""
+        """End here and tell the caller nothing: another process goes on with the call."""
         if self.state is State.ENDED:
             return
         self.state = follow(self.state, Step.END)
