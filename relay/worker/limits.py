@@ -16,11 +16,11 @@ and then they share its budget. With 65,536 buckets this costs an honest source 
 shares with one that floods. The key is random, so nobody can choose with whom to share. Nothing is
 stored for a source but its bucket, and nothing grows.
 
-Two more budgets hold all strangers of a worker together, because a flood from everywhere has as many
-prefixes as it wants. A first check costs about 30 µs, and unknown media about 10 µs. Times these
-rates, that leaves most of the core to live calls, and a burst is over before the queue of the socket
-is full. During such a flood a new caller is served only by chance. ICE asks again (RFC 8445 §14), six
-times in the first four seconds.
+Two more budgets hold all strangers of a worker together, because a flood from everywhere has as
+many prefixes as it wants. A first check costs about 30 µs, and unknown media about 10 µs. Times
+these rates, that leaves most of the core to live calls, and a burst is over before the queue of
+the socket is full. During such a flood a new caller is served only by chance. ICE asks again (RFC
+8445 §14), six times in the first four seconds.
 
 Each worker has its own limits. If the kernel spreads the clients of a prefix over n workers, that
 prefix has n budgets.
