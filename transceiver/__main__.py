@@ -305,6 +305,7 @@ def _app(
         ApiKeys(keys),
         lambda: engine.key_rings[0],
         status,
+        pages=settings.transceiver_pages,
         cors_origins=settings.transceiver_cors_origins,
         console=_console(keys[0].key, backends) if settings.transceiver_console else None,
         neighbours=neighbours,

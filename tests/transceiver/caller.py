@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -213,7 +214,7 @@ class FakeHandle:
         if self.echo:
             self.sink.on_audio(payload, duration)
 
-    def send_text(self, label: str, text: str) -> None:
+    def send_text(self, label: str, text: str, *, from_server: bool = False) -> None:
         self.messages.append((label, text))
         if self.echo:
             self.sink.on_data(label, text)
@@ -258,6 +259,7 @@ class FakeLink:
         send_credit: int,
         started_unix_ms: int,
         audio_format: int = model_pb2.AUDIO_FORMAT_OPUS,
+        page_may_set: Sequence[str] | None = None,
     ) -> CallHandle:
         if not self.ready:
             raise BackendAbsent("no backend")

@@ -242,7 +242,8 @@ class Session:
         if not audio_format:
             raise BackendAbsent("the backend accepts no audio format of ours")
         self._voice.handle = link.open_call(
-            self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format
+            *(self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format),
+            page_may_set=self.placed_by.may_set,
         )
         self._session_json, self._backend = session_json, link.backend
         self._voice.speak(audio_format)
@@ -388,10 +389,13 @@ class Session:
         elif self._farewell_s == math.inf:
             self._say_goodbye(reason, reason)
 
-    def hear_sideband(self, text: str) -> None:
-        """Take an event of a side band as if the caller had sent it."""
+    def hear_sideband(self, text: str, *, from_server: bool) -> None:
+        """Take an event of a side band as if the caller had sent it, or the application's server,
+        whom no page's policy binds."""
         with self._host.guarded(self):
-            self._on_message(EVENTS_LABEL, text)
+            handle = self._voice.handle
+            if handle is not None and self.state is not State.ENDED:
+                handle.send_text(EVENTS_LABEL, text, from_server=from_server)
 
     # The backend's side: transceiver.link.call_handle.CallSink.
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 import grpc.aio
@@ -122,8 +122,10 @@ class ModelLink:
         send_credit: int,
         started_unix_ms: int,
         audio_format: int = model_pb2.AUDIO_FORMAT_OPUS,
+        page_may_set: Sequence[str] | None = None,
     ) -> CallHandle:
-        """Put a call on the link; `send_credit` is how many frames the backend may queue here.
+        """Put a call on the link; `send_credit` is how many frames the backend may queue here,
+        `page_may_set` what a page may set of the session (None: the caller is no page).
 
         Raises BackendAbsent when there is no backend or it has stopped reading, CallLimit when it
         holds all the calls it wants. Await `accepted()` of the handle next.
@@ -131,7 +133,7 @@ class ModelLink:
         if self._stream is None:
             raise BackendAbsent(f"no backend: {self.down_reason}")
         handle = self._stream.add_call(next(self._numbers), call_id, sink)
-        handle.start(session_json, audio_format, send_credit, started_unix_ms)
+        handle.start(session_json, audio_format, send_credit, started_unix_ms, page_may_set)
         return handle
 
     async def _stay_connected(self) -> None:
