@@ -6,6 +6,8 @@ They lie over shared memory: the supervisor writes, all workers read, nobody sen
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,6 +18,13 @@ NO_EPOCH = -1
 _NODES = MAX_NODE + 1
 _NAMES_BYTES = _NODES * NAME_WORDS * 8
 SIZE_BYTES = _NAMES_BYTES + _NODES * 4
+
+
+class FlowOwner(NamedTuple):
+    """Whose a flow is: a node index and its epoch, 0–65535 each."""
+
+    node: int
+    epoch: int
 
 
 class NodeTable:

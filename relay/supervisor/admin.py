@@ -23,11 +23,11 @@ from relay.shared.counters import named
 from relay.shared.flows import FlowRow
 from relay.shared.latency import Latency
 from relay.shared.orders import Orders
+from relay.shared.rates import Rates
 from relay.shared.voice import MAX_WATCHED, WatchOrder
 from relay.supervisor.crew import Crew, Post
+from relay.supervisor.gains import Gains
 from relay.supervisor.watches import TooManyWatches, UnknownFlow, Watches, health_of
-from relay.worker.gains import Gains
-from relay.worker.limits import Rates
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 from wire.address import unpack_address
 from wire.keys import KeyRing

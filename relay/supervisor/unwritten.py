@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from relay.shared.flows import FlowTable, Slots
-from relay.supervisor.flow_store import FlowOwner
+from relay.shared.nodes import FlowOwner
 
 SLICE_SLOTS = 65_536  # looked at in one go: some 100 µs
 

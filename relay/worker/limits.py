@@ -29,11 +29,11 @@ prefix has n budgets.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from relay.shared.rates import Rates
 from relay.worker.allowance import Allowance
 
 U64 = npt.NDArray[np.uint64]
@@ -47,7 +47,6 @@ V6_PREFIX_BITS = 48
 
 BUCKETS = 65_536  # 16 bytes each
 BURST_S = 2  # a bucket holds this much of its rate
-MAX_RATE = 10_000_000
 
 # Of all strangers together; the shares of a core these cost stand above.
 FIRST_CHECKS_PER_S = 5_000
@@ -61,21 +60,6 @@ _V4_MASK = np.uint64((1 << 32 + V4_PREFIX_BITS) - 1)
 _V6_MASK = np.uint64((1 << V6_PREFIX_BITS) - 1)
 _HALF = np.uint64(32)
 _NONE = np.zeros(0, np.bool_)
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Packets per second of each budget; 0 lifts a limit."""
-
-    strangers: int = 0
-    checks: int = 0
-    packets: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a rate out of range."""
-        for name, rate in vars(self).items():
-            if not 0 <= rate <= MAX_RATE:
-                raise ValueError(f"{name} is not within 0 to {MAX_RATE}")
 
 
 class TokenBuckets:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from struct import unpack_from
 
+from transceiver.counters import Counted
+
 MAX_PACKET_BYTES = 2048
 MAX_CHUNKS = 64  # in one packet; 1,200 bytes hold 59 of the shortest DATA chunks
 MAX_STREAMS = 1024  # stream identifiers 0–1023: what libwebrtc uses
@@ -26,16 +28,16 @@ _RECONFIG_BYTES = {13: 16, 16: 12, 17: 12}
 def screen(packet: bytes) -> str | None:
     """The reason `packet` must be dropped, or None when it may be parsed."""
     if not _COMMON_HEADER_BYTES + 4 <= len(packet) <= MAX_PACKET_BYTES:
-        return "sctp_size"
+        return Counted.SCTP_SIZE
     chunks = list(_items(packet, _COMMON_HEADER_BYTES, length_at=2))
     if None in chunks:
-        return "sctp_malformed"
+        return Counted.SCTP_MALFORMED
     if len(chunks) > MAX_CHUNKS:
-        return "sctp_too_many_chunks"
+        return Counted.SCTP_TOO_MANY_CHUNKS
     kinds = [chunk[0] for chunk in chunks if chunk]
     if _INIT in kinds and len(kinds) > 1:  # RFC 9260 §6.10: never bundled
-        return "sctp_malformed"
-    return None if all(_sound(chunk) for chunk in chunks if chunk) else "sctp_malformed"
+        return Counted.SCTP_MALFORMED
+    return None if all(_sound(chunk) for chunk in chunks if chunk) else Counted.SCTP_MALFORMED
 
 
 def _items(data: bytes, start: int, length_at: int) -> Iterator[bytes | None]:
