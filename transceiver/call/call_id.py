@@ -1,9 +1,9 @@
 """Public call ids: `rtc_`, a letter for the process of the pod, three for the node, 144 random
 bits.
 
-A request about a call may reach any process of the fleet; by the letters it finds the one that made
-the call: the node leads to the pod (`fleet.directory`), the first letter to the process in it. They
-say nothing to anybody else. Pure.
+A request about a call may reach any process of the fleet. The letters lead to the process that made
+the call: the node to the Pod (`fleet.directory`), and the first letter to the process in the Pod.
+To anybody else they mean nothing. Pure.
 """
 
 from __future__ import annotations

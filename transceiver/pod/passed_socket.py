@@ -2,8 +2,8 @@
 
     application server ◀─ near ─▶ this process ◀─ far ─▶ the call's process
 
-Nothing is kept here: a message is read when the one before it was taken. So a slow listener is the
-owner's to judge, as if it were connected there.
+Nothing is kept here: a message is read after the one before it was taken. So the owner of the call
+judges a slow listener, as if it were connected there.
 """
 
 from __future__ import annotations

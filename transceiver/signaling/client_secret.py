@@ -4,9 +4,9 @@
     expiry 64 | id of the API key it was made with 96 | deflated session
 
 The key is derived from the ring that signs route tokens, so every transceiver of a fleet takes a
-secret that any of them made, and rotating the ring ends old secrets. Sealed and not only signed:
-what a session is told (instructions, tools) is nobody's business on the way through a browser's
-logs and proxies. A header line of 8 KiB is what servers and proxies commonly take, so a secret
+secret that any of them made, and rotating the ring ends old secrets. It is sealed and not only
+signed: the logs of a browser and the proxies on the way must not learn the instructions and tools
+of a session. A header line of 8 KiB is what servers and proxies commonly take, so a secret
 stays below.
 """
 

@@ -20,8 +20,8 @@ An address that has not answered gets little (`transport.path`). Mostly the DTLS
 that somebody hears us there. Where it does not (a rebound NAT, an address that changed meanwhile)
 each check of the caller is answered by one of ours as well, which a full agent must answer.
 
-What does not authenticate is never answered, not even with the 400 or 401 of RFC 8489 §9.1.3: a
-stranger must not be able to make us write to an address of his choice.
+A check that does not authenticate is never answered, not even with the 400 or 401 of RFC 8489
+§9.1.3: a stranger must not be able to make us write to an address that the stranger chooses.
 """
 
 from __future__ import annotations
