@@ -10,6 +10,7 @@ import ast
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -463,8 +464,8 @@ async def leave(scene: Scene) -> None:
 
 
 ENDINGS = (
-    *("_say_bye", "_messages.close", "_transport.close", "_close_link", "_collect_counters"),
-    "_messages.release",
+    *("_say_bye", "_messages.channels._association.stop", "_transport.close", "_close_link"),
+    *("_collect_counters", "_messages.release"),
 )
 
 
@@ -478,7 +479,7 @@ def test_an_end_that_fails_half_way_is_an_end(run: Run, step: str) -> None:
         listener = SimpleNamespace(hear=ok, call_ended=lambda: heard.append("ended"))
         scene.victim.sidebands.join(cast(Any, listener))
         owner, _, name = step.rpartition(".")
-        scene.broken(getattr(scene.victim, owner) if owner else scene.victim, name)
+        scene.broken(attrgetter(owner)(scene.victim) if owner else scene.victim, name)
         with capture_logs() as logs:
             assert scene.engine.end(scene.victim.call_id, "hangup")
         assert scene.victim.end_reason == "hangup"
