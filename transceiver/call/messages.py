@@ -1,4 +1,4 @@
-"""The messages of one call: its data channels, what waits for them, who else hears.
+"""The messages of one call: its data channels, and who else hears them.
 
 backend ── tell ──▶ WaitingMessages ──▶ DataChannels ── SCTP packets ──▶ DTLS
             └─ events ─▶ Sidebands

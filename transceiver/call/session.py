@@ -1,4 +1,4 @@
-"""One call: ICE, DTLS, audio, data channels and the model link, joined. No socket is in sight.
+"""One call: ICE, DTLS, audio, data channels and the model link together, without a socket.
 
     caller ── STUN ──▶ CallTransport
            ── DTLS ──▶ CallTransport ── keys ──▶ AudioStream
@@ -222,7 +222,7 @@ class Session:
         )
 
     def leave(self) -> None:
-        """End here without a word to the caller, who is another process's from now on."""
+        """End here and tell the caller nothing: another process goes on with the call."""
         if self.state is State.ENDED:
             return
         self.state = follow(self.state, Step.END)

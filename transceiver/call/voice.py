@@ -1,4 +1,4 @@
-"""The sound of one call as its backend has it: the format, the credit, the played-out position.
+"""The sound of one call as its backend has it: format, credit, and what was played.
 
     AudioStream ── frames ──▶ [PcmVoice] ──▶ CallHandle ──▶ backend
     AudioStream ◀── frames, encoded as paced ── put ◀────── backend

@@ -1,4 +1,4 @@
-"""The SCTP association of one call: aiortc's, with the limits it does not set itself.
+"""The SCTP association of one call: aiortc's, with the limits that aiortc does not set.
 
 aiortc's association talks to an RTCDtlsTransport; `DtlsPipe` is the part of one that it uses. No
 send in it ever waits, so the association's coroutines never suspend and `run` drives them to their

@@ -1,4 +1,4 @@
-"""What an SCTP packet must look like before aiortc may parse it (RFC 9260 §3).
+"""Checks an SCTP packet before aiortc may parse it (RFC 9260 §3).
 
 aiortc's parser trusts its peer: a parameter of length 0 makes it loop for ever, a chunk cut short
 raises out of the packet path, and every stream a peer names costs memory. Here the shape of each

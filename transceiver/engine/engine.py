@@ -77,7 +77,7 @@ class CallFailed(EngineRefusal):
 
 
 class _Path:
-    """An address of a caller: whose it is, and the relay worker that hears it."""
+    """An address of a caller: its session, and the relay worker that receives from it."""
 
     __slots__ = ("relay", "session")
 

@@ -1,4 +1,4 @@
-"""The trunk as the engine has it: callers' frames in, packets to them out, a wake-up's at once.
+"""The engine's end of the trunk: it reads callers' frames and packs packets to them.
 
     socket ─▶ tag, replay ─▶ parts rejoined ─▶ frames, and the relay that sent them
     socket ◀─ packed per relay, tagged ◀─ flush ◀─ put, put, put

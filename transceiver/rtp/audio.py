@@ -1,4 +1,4 @@
-"""The audio of one call: SRTP around the reorder window, the paced sender and their reports.
+"""The audio of one call: SRTP, the reorder window, the paced sender and their reports.
 
 Pure but for libsrtp. It exists from the start of the call, so that the backend may speak before
 the caller is there; until `start` brings keys, what it says waits.

@@ -1,4 +1,4 @@
-"""A DTLS 1.2 association that another process began: its records without OpenSSL.
+"""Goes on with a DTLS 1.2 association of another process, without OpenSSL.
 
 After the handshake an association is a pair of AES-GCM keys, which follow from the master secret
 and both randoms (RFC 5246 §6.3), and two counters. So application data, the peer's close_notify and
