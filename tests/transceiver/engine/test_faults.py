@@ -340,7 +340,7 @@ async def restart(scene: Scene) -> None:
 
 async def sideband_speaks(scene: Scene) -> None:
     scene.victim.handle = cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok))
-    scene.victim.hear_sideband("{}", from_server=True)
+    scene.victim.hear_sideband("{}", from_server=False)
 
 
 async def sideband_hears(scene: Scene) -> None:
