@@ -213,7 +213,7 @@ def _engine(
         Route(settings.cluster, 0, 0),  # until there is a lease; no call is made before
         certificate,
         max_calls=settings.transceiver_max_calls,
-        mtu=settings.transceiver_trunk_mtu,
+        mtu=settings.trunk_mtu,
         process=place.index,
     )
 

@@ -285,7 +285,7 @@ class Crew:
             flow_capacity=settings.relay_flow_capacity,
             flow_idle_s=settings.relay_flow_idle_s,
             batch=settings.relay_batch,
-            mtu=settings.relay_trunk_mtu,
+            mtu=settings.trunk_mtu,
             cluster=settings.cluster,
             parking_packets=settings.relay_parking_packets,
             questions_per_s=settings.relay_questions,

@@ -43,6 +43,7 @@ class Sink:
         self.clears = 0
         self.hang_ups: list[str] = []
         self.losses = 0
+        self.faults: list[Exception] = []
         self.encoder = model_pb2.OpusEncoder()
         self._heard = asyncio.Event()
 
@@ -70,6 +71,10 @@ class Sink:
 
     def on_backend_lost(self) -> None:
         self.losses += 1
+        self._heard.set()
+
+    def on_fault(self, error: Exception) -> None:
+        self.faults.append(error)
         self._heard.set()
 
     async def until(self, condition: Callable[[], object]) -> None:

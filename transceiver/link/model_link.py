@@ -157,6 +157,8 @@ class ModelLink:
                     await self._greet_and_carry(rpc, moving)
                 finally:
                     rpc.cancel()
+        except Exception:  # of ours: the end of this stream, and no other
+            log.exception("link_stream_failed")
         finally:
             moving.set()
 
