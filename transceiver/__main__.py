@@ -64,7 +64,7 @@ from trunkline.v1.admin_pb2_grpc import (
 from wire.token import Route
 
 _READY_CHECK_INTERVAL_S = 0.1
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,12 @@ def _app(
     stack.push_async_callback(neighbours.close)
     status = Status(
         ready=lambda: node.ready,
-        counters=lambda: {**engine.counters, **backends.counters, **limits.counters},
+        counters=lambda: {
+            **engine.counters,
+            **backends.counters,
+            **limits.counters,
+            **logs.counts(),
+        },
         gauges=lambda: _gauges(engine, media.probe.latest),
     )
     keys = [key.get_secret_value() for key in settings.transceiver_api_keys]

@@ -26,7 +26,7 @@ from fleet.redact import redact_text
 _OPEN_TO_ALL = f"/{health.SERVICE_NAME}/"
 _REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/"
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:  # generic for type checkers alone
     Handler = grpc.RpcMethodHandler[Any, Any]

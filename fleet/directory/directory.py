@@ -72,7 +72,7 @@ class Snapshot:
     nodes: tuple[Node, ...]
 
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 Listener = Callable[[Sequence[Node]], None]
 

@@ -13,7 +13,7 @@ from fleet.directory.store import Store
 from fleet.errors import StoreUnavailable
 from fleet.outages import OutageCounter
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class DirectoryFollower:

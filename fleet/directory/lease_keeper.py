@@ -18,7 +18,7 @@ from fleet.outages import OutageCounter
 
 MAX_STEPS_A_BEAT = 4  # lost, claimed, told: more in a row is no heartbeat any more
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 def _ignore(_tenancy: Tenancy) -> None:

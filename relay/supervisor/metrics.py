@@ -14,6 +14,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from fleet import logs
 from fleet.address import Address
 from fleet.directory.directory import Directory
 from fleet.errors import AddressInUse
@@ -47,7 +48,7 @@ class RelayCollector(Collector):
         yield from facts.values()
         yield self._latency()
         yield from self._gauges()
-        for name, value in self._crew.store_counts.named().items():
+        for name, value in {**self._crew.store_counts.named(), **logs.counts()}.items():
             yield CounterMetricFamily(f"trunkline_relay_{name}", _words(name), value)
 
     def _latency(self) -> Metric:

@@ -29,7 +29,7 @@ MESSAGE_INTERVAL_S = 0.001
 
 Rpc = grpc.aio.StreamStreamCall[model_pb2.ToBackend, model_pb2.ToTransceiver]
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class LinkDown(Exception):  # noqa: N818

@@ -18,7 +18,7 @@ from transceiver.node import NodeKeeper
 
 GOODBYE_S = 2.0  # for messages to callers and their answers to leave; ten times what it takes
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 async def leave(node: NodeKeeper, engine: Engine, deadline_s: float, stop: asyncio.Event) -> None:
