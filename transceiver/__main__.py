@@ -24,7 +24,7 @@ from aiohttp import web
 
 from fleet import logs
 from fleet.address import Address
-from fleet.admin import process_admin
+from fleet.admin import guard, process_admin
 from fleet.admin import server as admin
 from fleet.await_master import after_failover
 from fleet.directory.clock import warn_of_skew
@@ -301,6 +301,7 @@ def _app(
             **backends.counters,
             **limits.counters,
             **logs.counts(),
+            **guard.counts,
         },
         gauges=lambda: _gauges(engine, media.probe.latest),
     )
