@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from datagram.fresh import FreshQueue
 from datagram.mmsg import ReceiveBatch, SendBatch
@@ -57,8 +57,8 @@ class Assignment:
     cluster: int
     parking_packets: int
     questions_per_s: int
-    token_keys: str  # as wire.keys.KeyRing.parse reads them
-    trunk_keys: str
+    token_keys: str = field(repr=False)  # as wire.keys.KeyRing.parse reads them
+    trunk_keys: str = field(repr=False)
     # With it and not after it: the first packets may be of flows that only a sibling knows.
     siblings: control.Message
 
