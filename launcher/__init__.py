@@ -1,6 +1,6 @@
 """Starts a whole Trunkline on one machine, under one supervisor with one log."""
 
-from launcher.errors import LauncherError, NotRunningError, StartupError
+from launcher.errors import NotRunningError, StartupError
 from launcher.stack import Stack, StackSettings
 
-__all__ = ["LauncherError", "NotRunningError", "Stack", "StackSettings", "StartupError"]
+__all__ = ["NotRunningError", "Stack", "StackSettings", "StartupError"]
