@@ -106,7 +106,7 @@ def _compounds(size: int) -> Iterable[bytes]:
     """As many packets as fit: empty ones, full ones, and lists of sources that say nothing."""
     yield struct.pack("!BBHI", 0x80, 201, 1, SSRC) * (size // 8)
     yield struct.pack("!BBH", 0x80, 203, 0) * (size // 4)
-    yield _COMPOUNDS[1] * (size // len(_COMPOUNDS[1]))
+    yield _COMPOUNDS[1] * max(1, size // len(_COMPOUNDS[1]))
     item = struct.pack("!I", SSRC) + bytes(4)
     yield (struct.pack("!BBH", 0x9F, 202, 31 * 2) + item * 31) * (size // 252)
     items = b"\x01\x00" * ((size - 12) // 4 * 2)
@@ -184,6 +184,7 @@ class _Pair:
 
     def __init__(self) -> None:
         self.recorded: list[bytes] = []
+        self.faults: list[Exception] = []
         self.ours = self._end(Role.SERVER, self._to_caller)
         self.caller = self._end(Role.CLIENT, self._to_us)
         self.last = b""
@@ -197,6 +198,7 @@ class _Pair:
             on_message=_ignore,
             on_open=_ignore,
             on_close=_ignore,
+            on_fault=self.faults.append,
         )
 
     def _to_us(self, packet: bytes) -> None:
@@ -217,8 +219,9 @@ class _Pair:
         await asyncio.sleep(0)
 
     async def close(self) -> None:
-        await self.caller.close()
-        await self.ours.close()
+        self.caller.close()
+        self.ours.close()
+        await asyncio.sleep(0)
 
     def header(self) -> bytes:
         """The common header of what the caller sends: ports and our tag."""
@@ -254,6 +257,8 @@ async def _association() -> AsyncIterator[Reader]:
         if chunks[:1] == b"\x00" and len(chunks) > 8:  # else no DATA chunk would ever be taken
             chunks = chunks[:4] + tsn + chunks[8:]
         pair.ours.handle_data(checked(pair.header() + chunks))
+        if pair.faults:
+            raise pair.faults.pop()
 
     try:
         yield read

@@ -45,7 +45,7 @@ def _attributes(size: int) -> Iterable[bytes]:
 
 def _tables(size: int) -> Iterable[bytes]:
     """Tables as long as fit, of empty frames, with a tag that holds."""
-    count = min(255, (size - trunk.HEADER_BYTES) // trunk.ENTRY_BYTES)
+    count = min(trunk.MAX_FRAMES, (size - trunk.HEADER_BYTES) // trunk.ENTRY_BYTES)
     yield from_node(*[(pack_address("192.0.2.1", 1), b"")] * count)
 
 

@@ -118,6 +118,7 @@ def _certificate(data: bytes) -> None:
     read_operator(data)
 
 
+_PIECES = (b":", b"a:1,", b"1", b"=", b"/", b";", b"[", b"@", b"a.")
 _VALUES = (
     *(b"127.0.0.1:8080", b"[::1]:1", b"info", b"true", b"100", b"0.5", b"a=192.0.2.1:1*2,b=c:3"),
     *(
@@ -142,7 +143,7 @@ ROWS = (
         worst=lambda size: [
             bytes((n,)) + piece * ((size - 1) // len(piece))
             for n in range(len(_FIELDS))
-            for piece in (b",", b":", b"a:1,", b"1", b"=", b"/", b";", b"[", b"@", b"a.")
+            for piece in (b",", _PIECES[n % len(_PIECES)])
         ],
         mutate=words((*_VALUES, b",", b"-1", b"9" * 30, b"\xc2\xb2", b"\x00"), b" ,;:=/@[]"),
         weight=2,
