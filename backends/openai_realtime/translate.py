@@ -18,6 +18,7 @@ from typing import Any
 
 from backends.realtime import ServerEvent, to_text
 from backends.realtime.events import server_event
+from backends.realtime.page import ANYBODY, Page
 from backends.realtime.refusals import MAX_QUOTED_CHARS, Refusal
 from fleet.foreign_json import read_json
 
@@ -67,9 +68,14 @@ Action = ToUpstream | ToCaller | Sound | SoundEnds | Silence
 
 
 class Translator:
-    """Of one call; it remembers whether the caller's voice interrupts."""
+    """Of one call; it remembers whether the caller's voice interrupts.
 
-    def __init__(self) -> None:
+    `page` is who the caller is: a page's events go up under the operator's key, so what its policy
+    does not name does not.
+    """
+
+    def __init__(self, page: Page = ANYBODY) -> None:
+        self._page = page
         self._interrupts = True
 
     def opening(self, session_json: str) -> list[Action]:
@@ -78,11 +84,21 @@ class Translator:
         session = {"type": "realtime", **given}
         return [_up({"type": "session.update", "session": _session(session)})]
 
-    def from_caller(self, text: str) -> list[Action]:
-        """An event of the caller. Never raises; what is no event is answered here."""
+    def from_caller(self, text: str, *, from_server: bool = False) -> list[Action]:
+        """An event of the caller, or of its server. Never raises; what is no event, or may not be
+        said, is answered here."""
         event = _object(text)
         if event is None:
             return [_refused(Refusal("invalid_json", "The event is not a JSON object."))]
+        if self._page is ANYBODY or from_server:
+            return self._up(event, text)
+        try:
+            checked = self._page.checked(event)
+        except Refusal as refusal:
+            return [_refused(refusal)]
+        return self._up(checked, json.dumps(checked))
+
+    def _up(self, event: dict[str, Any], text: str) -> list[Action]:
         kind = event.get("type")
         if isinstance(kind, str) and kind.startswith(OURS):
             message = f"Invalid value: '{kind[:MAX_QUOTED_CHARS]}'. This backend has no such event."

@@ -80,6 +80,8 @@ class Counter(IntEnum):
     DROP_STUN_REPLAY = 95  # the transaction was seen from another address
     DROP_UFRAG_ADDRESSES = 96  # the call uses more addresses than a caller has
     DROP_TRUNK_SOURCE = 97  # not from the trunk address that the directory gives the sender
+    DROP_UP_STALE = 98  # had waited in the socket for more than a second: no part of a talk now
+    DROP_DOWN_STALE = 99  # the same, in trunk datagrams
     # recovery
     RECOVERED_SIBLING = 100  # flows found in another worker's table
     RECOVERED_REDIS = 101  # flows the store knew

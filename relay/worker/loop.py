@@ -18,6 +18,7 @@ import sys
 import time
 from dataclasses import dataclass
 
+from datagram.fresh import FreshQueue
 from datagram.mmsg import ReceiveBatch, SendBatch
 from relay.shared import control, memory
 from relay.shared.counters import Counter
@@ -116,6 +117,8 @@ class Worker:
             replay=ReplayWindow(),
             counts=self._counts,
         )
+        self._public = FreshQueue(self._public_fd, self._from_clients)
+        self._trunk = FreshQueue(self._trunk_fd, self._from_nodes)
         self._sweep_slots = int(self._memory.flows.slot_count * POLL_S / SWEEP_ROTA_S) + 1
         self._next_sweep_s = 0.0
 
@@ -126,12 +129,13 @@ class Worker:
             poll.register(fd, select.EPOLLIN)
         while True:
             ready = poll.poll(POLL_S)
-            self._housekeep(time.monotonic())
+            now_s = time.monotonic()
+            self._housekeep(now_s)
             for fd, _ in ready:
                 if fd == self._public_fd:
-                    self._take_from_clients()
+                    self._take_from_clients(now_s)
                 elif fd == self._trunk_fd:
-                    self._take_from_nodes()
+                    self._take_from_nodes(now_s)
                 elif not self._listen():
                     return
 
@@ -162,10 +166,10 @@ class Worker:
         self._voice.follow(orders.watches, int(time.monotonic() * 1000))
         self._memory.sight.carried_out(orders.number)
 
-    def _take_from_clients(self) -> None:
+    def _take_from_clients(self, now_s: float) -> None:
         received, counts = self._from_clients, self._counts
         for _ in range(BATCHES_A_WAKE):
-            count = received.receive(self._public_fd)
+            count = self._public.receive(now_s)
             if not count:
                 return
             began_ns = time.monotonic_ns()
@@ -189,10 +193,10 @@ class Worker:
             self._counts[Counter.DROP_UP_SEND_BUFFER_FULL] += lost
             self._counts[Counter.DROP_UP_SEND_REFUSED] += refused
 
-    def _take_from_nodes(self) -> None:
+    def _take_from_nodes(self, now_s: float) -> None:
         received, counts = self._from_nodes, self._counts
         for _ in range(BATCHES_A_WAKE):
-            count = received.receive(self._trunk_fd)
+            count = self._trunk.receive(now_s)
             if not count:
                 return
             began_ns = time.monotonic_ns()
@@ -216,6 +220,8 @@ class Worker:
         self._voice.expire(now_ms)
         for drops in self._kernel_drops:
             drops.read()
+        self._counts[Counter.DROP_UP_STALE] += self._public.take_stale()
+        self._counts[Counter.DROP_DOWN_STALE] += self._trunk.take_stale()
 
 
 def _send(batch: SendBatch, fd: int, count: int) -> tuple[int, int]:

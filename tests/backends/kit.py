@@ -129,13 +129,14 @@ async def open_call(link: ModelLink, name: str = "call_1", credit: int = 50) -> 
 class ScriptedBackend:
     """A backend that says what a test wants, whatever it hears; `heard` holds the events."""
 
-    def __init__(self, protocol: int = 1, mute: bool = False) -> None:
+    def __init__(self, protocol: int = 1, mute: bool = False, brief: bool = False) -> None:
         self.port = 0
         self.heard: list[model_pb2.CallEvent] = []
         self.batches: list[int] = []  # events in each
         self.streams = 0  # open now
         self._protocol = protocol
         self._mute = mute
+        self._brief = brief  # ends each stream after its greeting
         self._heard = asyncio.Event()
         self._context: Any = None
 
@@ -146,6 +147,8 @@ class ScriptedBackend:
             await asyncio.Event().wait()
         welcome = model_pb2.Welcome(protocol=self._protocol, backend="scripted", accepts=[1])
         await context.write(model_pb2.ToTransceiver(welcome=welcome))
+        if self._brief:
+            return
         self.streams += 1
         try:
             while (batch := await context.read()) is not grpc.aio.EOF:

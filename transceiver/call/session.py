@@ -26,6 +26,7 @@ from transceiver.call.host import Host
 from transceiver.call.messages import CallMessages
 from transceiver.call.offer import Offer
 from transceiver.call.pcm_voice import choose_format
+from transceiver.call.principal import NOBODY
 from transceiver.call.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import END_REASONS, FAREWELLS, State, Step, follow
@@ -48,6 +49,7 @@ from transceiver.transport.ice import (
     IceEvent,
     IceLite,
 )
+from transceiver.transport.path import UNBOUNDED_BYTES
 from transceiver.transport.srtp import SrtpKeys, SrtpSession
 from trunkline.v1 import model_pb2
 from wire import stun
@@ -91,6 +93,7 @@ class Session:
         self.call_id = call_id
         self.offer = offer
         self.surface = surface
+        self.placed_by = NOBODY
         self.cname = call_id
         self.started_unix_ms = int(unix_s * 1000)
         self.state = State.NEW
@@ -99,7 +102,7 @@ class Session:
         self.local_ufrag, self.local_password = host.mint()
         self._host = host
         self._certificate = certificate
-        self._ice = IceLite(Credentials(self.local_ufrag, self.local_password, offer.ufrag))
+        self._ice = IceLite(self._credentials(offer.ufrag, offer.password))
         self._dtls: DtlsAssociation | ResumedDtls | None = None
         self._audio = AudioStream(
             offer.audio.payload_type,
@@ -192,6 +195,7 @@ class Session:
         return SessionState(
             call_id=self.call_id,
             surface=self.surface,
+            placed_by=self.placed_by,
             started_unix_ms=self.started_unix_ms,
             unix_s=unix_s,
             offer=self.offer,
@@ -224,6 +228,7 @@ class Session:
         current = state.ice.pending or state.ice.current
         self.local_ufrag, self.local_password = current.local_ufrag, current.local_password
         self.started_unix_ms = state.started_unix_ms
+        self.placed_by = state.placed_by
         self._messages.received = state.messages_received
         self._messages.sent = state.messages_sent
         self._ice = IceLite.resumed(state.ice, exported_s)
@@ -236,7 +241,8 @@ class Session:
         if not audio_format:
             raise BackendAbsent("the backend accepts no audio format of ours")
         self._voice.handle = link.open_call(
-            self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format
+            *(self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format),
+            page_may_set=self.placed_by.may_set,
         )
         self._session_json, self._backend = session_json, link.backend
         self._voice.speak(audio_format)
@@ -256,18 +262,15 @@ class Session:
     def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str] | None:
         """New credentials for a caller with new ones (RFC 8445 §9): ours, ufrag and password.
 
-        The old ones hold until the first check with the new. A lite agent sends no checks, so it
-        has no use for the caller's password. None: the call failed over it.
+        The old ones hold until the first check with the new. None: the call failed over it.
         """
         with self._host.guarded(self):
             return self._restart_ice(remote_ufrag, remote_password)
         return None
 
     def _restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str]:
-        del remote_password
         self.local_ufrag, self.local_password = self._host.mint()
-        credentials = Credentials(self.local_ufrag, self.local_password, remote_ufrag)
-        replaced = self._ice.restart(credentials)
+        replaced = self._ice.restart(self._credentials(remote_ufrag, remote_password))
         if replaced is not None:
             self._host.ufrag_ended(replaced.local_ufrag)
         self._host.answers_to(self, self.local_ufrag)
@@ -301,9 +304,14 @@ class Session:
         kind = classify(packet)
         if kind is _STUN:
             self._read_stun(packet, address, now)
-        elif not self._ice.knows(address):
+            return
+        path = self._ice.paths.get(address)
+        if path is None:
             self._host.count("session_unknown_address")
-        elif self.state is _ENDED:
+            return
+        if not path.answered:
+            path.came(len(packet))
+        if self.state is _ENDED:
             self._host.count("session_ended")
         elif kind is _RTP:
             frames = self._audio.receive_rtp(packet, now)
@@ -318,7 +326,10 @@ class Session:
             self._host.count("session_unknown_kind")
 
     def handle_stun(self, message: stun.Message, packet: bytes, address: bytes, now: float) -> None:
-        """Take a STUN message that names one of our ufrags; `packet` is what it was read from."""
+        """Take a STUN message that names one of our ufrags, or answers a check of ours.
+
+        `packet` is what it was read from.
+        """
         if self.state is State.ENDED:
             self._host.count("session_ended")
             return
@@ -329,8 +340,10 @@ class Session:
             self._on_ice(event)
         if response is not None:
             self._host.transmit(address, response)
-        if response is not None and not reason:
+        if events or (response is not None and not reason):
             self._checked(now)
+        if self._dtls is not None:
+            self._send_dtls(self._dtls)  # what waited for more to come from there
 
     def forget_address(self, address: bytes) -> None:
         """Another session owns `address` now."""
@@ -375,10 +388,13 @@ class Session:
         elif self._farewell_s == math.inf:
             self._say_goodbye(reason, reason)
 
-    def hear_sideband(self, text: str) -> None:
-        """Take an event of a side band as if the caller had sent it."""
+    def hear_sideband(self, text: str, *, from_server: bool) -> None:
+        """Take an event of a side band as if the caller had sent it, or the application's server,
+        whom no page's policy binds."""
         with self._host.guarded(self):
-            self._on_message(EVENTS_LABEL, text)
+            handle = self._voice.handle
+            if handle is not None and self.state is not State.ENDED:
+                handle.send_text(EVENTS_LABEL, text, from_server=from_server)
 
     # The backend's side: transceiver.link.call_handle.CallSink.
 
@@ -440,6 +456,7 @@ class Session:
     def _checked(self, now: float) -> None:
         self.state = follow(self.state, Step.CHECKED)
         if self._dtls is not None:
+            self._check_back()
             return
         self._dtls = DtlsAssociation(
             Role(self.offer.dtls_role), self._certificate, _fingerprints(self.offer), now
@@ -466,8 +483,22 @@ class Session:
         self._send_dtls(association)
 
     def _send_dtls(self, association: DtlsAssociation | ResumedDtls) -> None:
-        while (packet := association.poll_transmit()) is not None:
+        path = self._ice.path
+        most_bytes = UNBOUNDED_BYTES if path is None else path.room_bytes
+        while (packet := association.poll_transmit(most_bytes)) is not None:
+            if not association.connected:
+                self._ice.flight_sent()
             self._transmit(packet)
+            most_bytes = UNBOUNDED_BYTES if path is None else path.room_bytes
+
+    def _check_back(self) -> None:
+        """Ask an address that has not answered whether somebody hears us there.
+
+        The handshake asks by itself.
+        """
+        check = self._ice.check() if self.secured else None
+        if check is not None:
+            self._transmit(check)
 
     def _on_dtls(self, event: dtls.Event, now: float) -> None:
         if isinstance(event, dtls.ApplicationData):
@@ -484,6 +515,8 @@ class Session:
         if self.state is State.ENDED:
             return
         self.state = follow(self.state, Step.SECURED)
+        self._ice.handshake_done()
+        self._check_back()
         self._audio.start(SrtpSession(keys), now)
         log.info("call_connected", call_id=self.call_id)
         self._messages.start()
@@ -561,11 +594,16 @@ class Session:
         return due_s if expiry_s is None or due_s < expiry_s else expiry_s
 
     def _transmit(self, packet: bytes) -> None:
-        address = self._ice.selected
-        if address is None:
+        path = self._ice.path
+        if path is None:
             self._host.count("no_selected_address")
+        elif path.answered or path.takes(len(packet)):
+            self._host.transmit(path.address, packet)
         else:
-            self._host.transmit(address, packet)
+            self._host.count("out_unanswered")
+
+    def _credentials(self, remote_ufrag: str, remote_password: str) -> Credentials:
+        return Credentials(self.local_ufrag, self.local_password, remote_ufrag, remote_password)
 
     def _failed(self, error: Exception) -> None:
         self._host.fail(self, error)

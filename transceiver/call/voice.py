@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from transceiver.call.offer import AudioOffer
-from transceiver.call.pcm_voice import RATES_HZ, PcmVoice, backend_wishes
+from transceiver.call.pcm_voice import RATES_HZ, PcmVoice, backend_wishes, is_quiet
 from transceiver.link.call_handle import CallHandle
 from transceiver.opus import open_codec
 from transceiver.rtp import opus
@@ -59,7 +59,7 @@ class CallVoice:
             return
         self._pcm = PcmVoice(open_codec(), rate_hz, self._offer.wishes)
         self._stream.fill_holes()
-        self._stream.sender.encoded_by(self._pcm.encode, self._pcm.max_frame_bytes)
+        self._stream.sender.encoded_by(self._pcm.encode, self._pcm.max_frame_bytes, is_quiet)
 
     def write_as(self, encoder: model_pb2.OpusEncoder) -> None:
         """Write the backend's PCM as it asks; of no meaning for one that speaks Opus."""

@@ -34,6 +34,7 @@ import structlog
 from fleet.address import Address
 from transceiver.call.call_id import new_call_id
 from transceiver.call.offer import Offer
+from transceiver.call.principal import NOBODY, Principal
 from transceiver.call.session import Session
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import State
@@ -53,6 +54,7 @@ from wire.token import Route
 FAULTS = "call_faults"
 MAX_CALLS = 1000
 MAX_STUN_BYTE = 3  # RFC 7983 §7: first bytes 0–3 are STUN
+_RESPONSES = frozenset({stun.MessageClass.SUCCESS, stun.MessageClass.ERROR})  # without USERNAME
 MIN_MEDIA_BYTE = 128  # and from here on RTP and RTCP; DTLS is between
 
 log = structlog.get_logger(__name__)
@@ -189,15 +191,21 @@ class Engine:
     # Calls.
 
     def create_call(
-        self, offer: Offer, surface: str, session_json: str, link: ModelLink
+        self,
+        offer: Offer,
+        surface: str,
+        session_json: str,
+        link: ModelLink,
+        placed_by: Principal = NOBODY,
     ) -> Session:
-        """A new call to the backend of `link`.
+        """A new call to the backend of `link`, whose call it will be.
 
         Raises TooManyCalls, Draining, BackendAbsent, CallLimit, CallFailed.
         """
         self.check_room()
         call_id = new_call_id(self._process, self.route.node)
         session = Session(call_id, offer, surface, self._certificate, self, time.time())
+        session.placed_by = placed_by
         self._begin(session)
         try:
             session.open(link, session_json)
@@ -423,7 +431,7 @@ class Engine:
         self._flush_is_due = True
         now = self._loop.time()
         try:
-            for source, frames in self._trunk.receive():
+            for source, frames in self._trunk.receive(now):
                 self._source = source
                 self._dispatch(frames, now)
         finally:
@@ -449,7 +457,7 @@ class Engine:
         self, path: _Path | None, address: bytes, packet: bytes, now: float
     ) -> None:
         if packet and packet[0] <= MAX_STUN_BYTE:
-            self._dispatch_stun(address, packet, now)
+            self._dispatch_stun(path, address, packet, now)
         elif path is None:
             self.counters["unknown_address"] += 1
         else:
@@ -465,17 +473,19 @@ class Engine:
         except Exception as error:
             self.fail(session, error)
 
-    def _dispatch_stun(self, address: bytes, packet: bytes, now: float) -> None:
+    def _dispatch_stun(self, path: _Path | None, address: bytes, packet: bytes, now: float) -> None:
         try:
             message = stun.read(packet)
-            ufrag, _ = stun.username(message)
+            if path is not None and message.message_class in _RESPONSES:
+                session: Session | None = path.session
+            else:
+                session = self._ufrags.get(stun.username(message)[0])
         except WireError as error:
             self.counters[error.reason] += 1
             return
         except Exception as error:
             self._packet_failed(error)
             return
-        session = self._ufrags.get(ufrag)
         if session is None:
             self.counters["unknown_ufrag"] += 1
         else:

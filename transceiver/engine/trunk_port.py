@@ -66,12 +66,12 @@ class TrunkPort:
         self.keys = keys
         self._tagger = trunk.Tagger(keys)
 
-    def receive(self) -> Iterator[tuple[bytes, Frames]]:
+    def receive(self, now_s: float) -> Iterator[tuple[bytes, Frames]]:
         """What waits: the relay's address and its frames, datagram by datagram."""
         if self.socket is None:
             return
         unix_s = int(time.time())
-        for datagram, source in self.socket.receive():
+        for datagram, source in self.socket.receive(now_s):
             try:
                 read = trunk.read(self._tagger, datagram)
                 self._replay.accept(read.sender, read.time_s, read.count, unix_s)
@@ -85,6 +85,8 @@ class TrunkPort:
             if lost:
                 self._counters["trunk_part"] += lost
             yield source, frames
+        if stale := self.socket.take_stale():
+            self._counters["in_stale"] += stale
 
     def put(self, relay: bytes, address: bytes, packet: bytes) -> bool:
         """Send a packet to `address` through a relay with the next `flush`; False if it is long."""

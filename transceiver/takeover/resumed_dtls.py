@@ -31,6 +31,7 @@ from transceiver.transport.dtls import (
     Failed,
     Role,
 )
+from transceiver.transport.path import UNBOUNDED_BYTES
 from transceiver.transport.srtp import SrtpKeys, profile_named
 
 REPLAY_WINDOW = 64  # records, RFC 6347 §4.1.2.6
@@ -112,9 +113,10 @@ class ResumedDtls:
         for record in received:
             self._take(record)
 
-    def poll_transmit(self) -> bytes | None:
-        """The next datagram to send, or None."""
-        return self._transmit.popleft() if self._transmit else None
+    def poll_transmit(self, most_bytes: int = UNBOUNDED_BYTES) -> bytes | None:
+        """The next datagram to send; None when there is none, or when it is longer than that."""
+        waiting = self._transmit
+        return waiting.popleft() if waiting and len(waiting[0]) <= most_bytes else None
 
     def poll_event(self) -> Event | None:
         """The next thing that happened, or None."""

@@ -26,6 +26,7 @@ from OpenSSL import SSL
 
 from transceiver.transport import dtls_records as records
 from transceiver.transport.certificate import Fingerprint, LocalCertificate, PeerIdentity
+from transceiver.transport.path import UNBOUNDED_BYTES
 from transceiver.transport.srtp import PROFILES, SrtpKeys, SrtpProfile
 
 HANDSHAKE_LIMIT_S = 30.0  # an honest one takes 2 round trips; Chrome gives up at about 30 s too
@@ -178,9 +179,10 @@ class DtlsAssociation:
         if was_connected:
             self._note_read(received, self._records_read - read_before)
 
-    def poll_transmit(self) -> bytes | None:
-        """The next datagram to send, or None."""
-        return self._transmit.popleft() if self._transmit else None
+    def poll_transmit(self, most_bytes: int = UNBOUNDED_BYTES) -> bytes | None:
+        """The next datagram to send; None when there is none, or when it is longer than that."""
+        waiting = self._transmit
+        return waiting.popleft() if waiting and len(waiting[0]) <= most_bytes else None
 
     def poll_event(self) -> Event | None:
         """The next thing that happened, or None."""
@@ -374,6 +376,7 @@ class DtlsAssociation:
         sent = records.split_records(_drain(self._ssl)) or []
         flight = [record for record in sent if record[0] in _FLIGHT_TYPES]
         if flight:
+            self._transmit.clear()  # of a flight before this one, which nobody needs any more
             self._flight.records = flight
             self._flight.answered = self._highest_message
             self._flight.sent_at = self._now
@@ -388,7 +391,7 @@ class DtlsAssociation:
 
     def _repeat_flight(self) -> None:
         too_soon = self._now < self._flight.sent_at + REPEAT_AT_ONCE_AFTER_S
-        if too_soon or not self._may_repeat:
+        if too_soon or self._transmit or not self._may_repeat:  # what waits is not repeated
             return
         self._repeats_left -= 1
         self._flight.sent_at = self._now

@@ -34,10 +34,14 @@ class Audio:
 
 @dataclass(slots=True)
 class Text:
-    """A text message from the caller's data channel `label`."""
+    """A text message from the caller's data channel `label`.
+
+    `from_server`: the application's server said it on a side band, and not the caller.
+    """
 
     label: str
     text: str
+    from_server: bool = False
 
 
 @dataclass(slots=True)
