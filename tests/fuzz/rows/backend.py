@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -50,10 +50,17 @@ class _Link:
         self.stream = LinkStream(cast(Any, self), cast(Any, None), model_pb2.Welcome(), _ignore)
 
     def open_call(
-        self, call_id: str, session_json: str, sink: Any, credit: int, unix_ms: int, kind: int = 1
+        self,
+        call_id: str,
+        session_json: str,
+        sink: Any,
+        credit: int,
+        unix_ms: int,
+        kind: int = 1,
+        page_may_set: Sequence[str] | None = None,
     ) -> CallHandle:
         handle = self.stream.add_call(next(self._numbers), call_id, sink)
-        handle.start(session_json, kind, credit, unix_ms)
+        handle.start(session_json, kind, credit, unix_ms, page_may_set)
         return handle
 
 
@@ -168,7 +175,7 @@ ROWS = (
         where="transceiver/link/stream.py",
         who="backends",
         largest=_TIDY_BYTES,
-        steps=3_000_000,
+        steps=150_000,
         becomes="the stream ends, when it is no protobuf; else the event is passed over",
         open=_from_backend,
         seeds=_SAID,
@@ -183,7 +190,7 @@ ROWS = (
         where="library/trunkline/backend/stream.py",
         who="transceivers",
         largest=_TIDY_BYTES,
-        steps=3_000_000,
+        steps=500_000,
         becomes="the stream ends, when it is no protobuf; else the event is passed over",
         open=_from_transceiver,
         seeds=_HEARD,

@@ -15,9 +15,12 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import HttpProcessingError
 
+from fleet.api_key import ApiKey, key_id
+from fleet.page_policy import DEFAULT
 from tests.fuzz.mutation import words
 from tests.fuzz.row import Reader, Row, plain, repeated, text_of, together
 from transceiver.call.call_id import new_call_id, origin_of
+from transceiver.call.principal import Principal
 from transceiver.signaling.access import ApiKeys, SecretKeys
 from transceiver.signaling.body import as_text, require_type
 from transceiver.signaling.client_secret import ClientSecret, SecretRefused, seal, unseal
@@ -30,6 +33,7 @@ from transceiver.signaling.problem import Problem
 from transceiver.signaling.realtime_calls import (
     MAX_FORM_BYTES,
     MAX_SESSION_BYTES,
+    _for_page,
     over,
     read_session,
 )
@@ -39,7 +43,9 @@ OFFERS = Path(__file__).parents[2] / "vectors/offers"
 LONGEST_LINE = 8190  # what aiohttp takes of one header line
 HEAD_BYTES = 64 * 1024
 _RING = KeyRing(1, {1: b"s" * 32})
-_KEYS, _SECRETS = ApiKeys(["a-key", "b-key"]), SecretKeys(lambda: _RING)
+_KEYS = ApiKeys([ApiKey.parse("a-key"), ApiKey.parse("acme:b-key")])
+_SECRETS = SecretKeys(lambda: _RING, _KEYS)
+_PAGE = Principal("acme", key_id("b-key"), "s", DEFAULT)
 _SEPARATORS = b'\r\n ;,:="'
 _HEADERS = (b";", b'"', b"\\", b"=", b",", b"boundary=", b"*0*=utf-8''%41", b"Bearer ", b"\xff")
 
@@ -106,6 +112,8 @@ def _form(data: bytes) -> None:
 def _session(data: bytes) -> None:
     text = read_session(Field("application/json", data))
     over('{"instructions": "Be brief."}', text)
+    with suppress(Problem):
+        _for_page(_PAGE, '{"model": "m"}', text)
     over(text, '{"model": "m"}')
 
 
@@ -253,7 +261,7 @@ ROWS = (
         where="transceiver/signaling/http_listener.py",
         who="strangers",
         largest=HEAD_BYTES,
-        steps=400_000,
+        steps=600_000,
         becomes="400, and the connection ends",
         open=_heads,
         seeds=_REQUESTS,
@@ -271,7 +279,7 @@ ROWS = (
         where="transceiver/signaling/access.py",
         who="strangers",
         largest=LONGEST_LINE,
-        steps=250_000,
+        steps=350_000,
         becomes="401, 412 or 415 as problem+json",
         open=plain(_values),
         seeds=(
@@ -293,7 +301,7 @@ ROWS = (
         where="transceiver/signaling/offer_policy.py",
         who="callers",
         largest=MAX_OFFER_BYTES,
-        steps=4_000_000,
+        steps=400_000,
         becomes="4xx as problem+json, with a code for each rule",
         open=plain(_offer),
         seeds=_SDP,
@@ -306,7 +314,7 @@ ROWS = (
         where="transceiver/signaling/fragment.py",
         who="callers",
         largest=MAX_FRAGMENT_BYTES,
-        steps=400_000,
+        steps=250_000,
         becomes="4xx as problem+json",
         open=plain(_fragment),
         seeds=_FRAGMENTS,
@@ -323,7 +331,7 @@ ROWS = (
         where="transceiver/signaling/form.py",
         who="callers",
         largest=MAX_FORM_BYTES,
-        steps=500_000,
+        steps=200_000,
         becomes="400 as problem+json",
         open=plain(_form),
         seeds=(_FORM, b"multipart/form-data; boundary=x\n--x--\r\n"),
@@ -337,7 +345,7 @@ ROWS = (
         where="transceiver/signaling/realtime_calls.py",
         who="callers",
         largest=MAX_SESSION_BYTES,
-        steps=20_000,
+        steps=4_000,
         becomes="400 or 413 as problem+json",
         open=plain(_session),
         seeds=_SESSIONS,
@@ -351,7 +359,7 @@ ROWS = (
         where="transceiver/signaling/client_secrets.py",
         who="holders of an API key",
         largest=MAX_SESSION_BYTES,
-        steps=20_000,
+        steps=4_000,
         becomes="400 or 413 as problem+json",
         open=plain(_secret_request),
         seeds=_WISHES,
@@ -365,7 +373,7 @@ ROWS = (
         where="transceiver/signaling/client_secret.py",
         who="strangers",
         largest=LONGEST_LINE,
-        steps=4_000,
+        steps=1_000,
         becomes="401 as problem+json",
         open=plain(_secret),
         seeds=(_SECRET.encode(), _SECRET.encode() + b"="),
@@ -378,7 +386,7 @@ ROWS = (
         where="transceiver/call/call_id.py",
         who="callers",
         largest=LONGEST_LINE,
-        steps=4_000,
+        steps=1_000,
         becomes="404 as problem+json",
         open=plain(_call_id),
         seeds=tuple(new_call_id(process, 77).encode() for process in range(4)),
