@@ -1,4 +1,4 @@
-"""One conversation: the caller's sound and events in, answers out.
+"""One conversation: the caller's sound and events go in, answers come out.
 
     packets ─▶ Listener ─┬─ PauseBegan ─▶ write down, judge, answer ahead
                          ├─ PauseOver  ─▶ throw that away

@@ -35,7 +35,7 @@ from tests.backends.kit import TIMEOUT_S, serving, soon
 from tests.conftest import free_port
 from transceiver import __main__ as transceiver_main
 from transceiver.settings import TransceiverSettings
-from trunkline.backend import Call
+from trunkline.backend import Audio, Call
 from wire.classify import PacketKind
 
 ROOT = Path(__file__).parents[2]
@@ -129,40 +129,48 @@ class OneCall:
 
     def __init__(self) -> None:
         self.call: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
-        self.heard = asyncio.Event()
+        self.heard: asyncio.Queue[Audio] = asyncio.Queue()
 
     async def handle(self, call: Call) -> None:
         self.call.set_result(call)
-        async for _ in call.events():
-            self.heard.set()
+        async for event in call.events():
+            if isinstance(event, Audio):
+                self.heard.put_nowait(event)
 
 
 class SteppedCaller(LightCaller):
-    """A caller that connects and then sends and hears packet by packet."""
+    """A caller that dials, connects, and then sends and hears packet by packet."""
 
     def __init__(self, session: ClientSession, target: Target) -> None:
-        super().__init__(session, target, Identity.make(), [b"\xf8one"] * 2, echoes=1)
-        self.connected = asyncio.Event()
-        self.done = asyncio.Event()
+        super().__init__(session, target, Identity.make(), [b"\xf8sound"] * 2, echoes=1)
+        self._answered, self._connected = asyncio.Event(), asyncio.Event()
+        self._may_connect, self._may_leave = asyncio.Event(), asyncio.Event()
 
     async def _talk(self, socket: LightSocket, remote: RemoteSide, posted_at: float) -> None:
         del posted_at
+        self._answered.set()
+        await self._may_connect.wait()
         await self._check(socket, remote)
         dtls = await self._handshake(socket, remote)
         self._socket, (self._out, self._in) = socket, dtls.srtp_sessions()
         self._next = iter(self._rtp_packets())
-        self.connected.set()
-        await self.done.wait()
+        self._connected.set()
+        await self._may_leave.wait()
 
-    async def connect(self) -> asyncio.Task[None]:
-        """Place the call and return when sound can be sent; raises what kept it from that."""
-        calling = asyncio.create_task(self.place(TIMEOUT_S))
-        waiting = asyncio.create_task(self.connected.wait())
-        await asyncio.wait([calling, waiting], return_when=asyncio.FIRST_COMPLETED)
-        if calling.done():
-            waiting.cancel()
-            await calling
-        return calling
+    async def dial(self) -> None:
+        """Send the offer and return when the answer is there; raises what kept it away."""
+        self._calling = asyncio.create_task(self.place(TIMEOUT_S))
+        await self._until(self._answered)
+
+    async def connect(self) -> None:
+        """Return when sound can be sent; raises what kept it from that."""
+        self._may_connect.set()
+        await self._until(self._connected)
+
+    async def hang_up(self) -> None:
+        """End the call."""
+        self._may_leave.set()
+        await self._calling
 
     def say(self) -> None:
         """Send the next packet."""
@@ -173,6 +181,13 @@ class SteppedCaller(LightCaller):
         while (packet := await self._socket.receive(PacketKind.RTP)) is None:
             pass
         return self._in.unprotect(packet)
+
+    async def _until(self, event: asyncio.Event) -> None:
+        waiting = asyncio.create_task(event.wait())
+        await asyncio.wait([self._calling, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if self._calling.done():
+            waiting.cancel()
+            await self._calling
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One call: ICE, DTLS, audio, data channels and the model link, joined. No socket is in sight.
+"""One call: ICE, DTLS, audio, data channels and the model link together, without a socket.
 
     caller ── STUN ──▶ IceLite ─── selected address
            ── DTLS ──▶ DtlsAssociation ── keys ──▶ AudioStream
@@ -31,6 +31,7 @@ from transceiver.call.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import END_REASONS, FAREWELLS, State, Step, follow
 from transceiver.call.voice import CallVoice
+from transceiver.counters import Counted, dtls_failed
 from transceiver.faults import every_step
 from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
@@ -210,7 +211,7 @@ class Session:
         )
 
     def leave(self) -> None:
-        """End here without a word to the caller, who is another process's from now on."""
+        """End here and tell the caller nothing: another process goes on with the call."""
         if self.state is State.ENDED:
             return
         self.state = follow(self.state, Step.END)
@@ -307,12 +308,12 @@ class Session:
             return
         path = self._ice.paths.get(address)
         if path is None:
-            self._host.count("session_unknown_address")
+            self._host.count(Counted.SESSION_UNKNOWN_ADDRESS)
             return
         if not path.answered:
             path.came(len(packet))
         if self.state is _ENDED:
-            self._host.count("session_ended")
+            self._host.count(Counted.SESSION_ENDED)
         elif kind is _RTP:
             frames = self._audio.receive_rtp(packet, now)
             if frames:
@@ -323,7 +324,7 @@ class Session:
         elif kind is _DTLS:
             self._read_dtls(packet, now)
         else:
-            self._host.count("session_unknown_kind")
+            self._host.count(Counted.SESSION_UNKNOWN_KIND)
 
     def handle_stun(self, message: stun.Message, packet: bytes, address: bytes, now: float) -> None:
         """Take a STUN message that names one of our ufrags, or answers a check of ours.
@@ -331,7 +332,7 @@ class Session:
         `packet` is what it was read from.
         """
         if self.state is State.ENDED:
-            self._host.count("session_ended")
+            self._host.count(Counted.SESSION_ENDED)
             return
         response, events, reason = self._ice.handle(message, packet, address, now)
         if reason:
@@ -467,7 +468,7 @@ class Session:
     def _read_dtls(self, packet: bytes, now: float) -> None:
         # An address that ICE knows means a check, and the first check made the association.
         if self._dtls is None:
-            self._host.count("dtls_before_check")
+            self._host.count(Counted.DTLS_BEFORE_CHECK)
             return
         self._dtls.handle_datagram(packet, now)
         self._pump_dtls(now)
@@ -508,7 +509,7 @@ class Session:
         elif isinstance(event, dtls.Closed):
             self.end("client_closed")
         else:
-            self._host.count(f"dtls_failed_{event.reason}")
+            self._host.count(dtls_failed(event.reason))
             self.end("timeout" if event.reason == "timeout" else "failed")
 
     def _secured(self, keys: SrtpKeys, now: float) -> None:
@@ -562,7 +563,7 @@ class Session:
         if now >= self._farewell_s:
             self.end(self._farewell_reason)
         elif self._ice.expired(now):
-            self._host.count("ice_consent_expired")
+            self._host.count(Counted.ICE_CONSENT_EXPIRED)
             self.end("timeout")
         elif self.state is not State.CONNECTED and now >= self._connect_by_s:
             self.end("timeout")
@@ -596,11 +597,11 @@ class Session:
     def _transmit(self, packet: bytes) -> None:
         path = self._ice.path
         if path is None:
-            self._host.count("no_selected_address")
+            self._host.count(Counted.NO_SELECTED_ADDRESS)
         elif path.answered or path.takes(len(packet)):
             self._host.transmit(path.address, packet)
         else:
-            self._host.count("out_unanswered")
+            self._host.count(Counted.OUT_UNANSWERED)
 
     def _credentials(self, remote_ufrag: str, remote_password: str) -> Credentials:
         return Credentials(self.local_ufrag, self.local_password, remote_ufrag, remote_password)
@@ -632,14 +633,14 @@ class Session:
         _collect(self._messages.dropped(), self._host.count)
         if self._dtls is not None:
             _collect(self._dtls.dropped, self._host.count)
-        self._host.count("rtp_received", audio.received)
-        self._host.count("rtp_sent", audio.sender.packets)
-        self._host.count("rtp_lost", audio.lost)
-        self._host.count("rtp_late", audio.late)
-        self._host.count("rtp_duplicate", audio.duplicates)
-        self._host.count("rtp_recovered", audio.recovered)
+        self._host.count(Counted.RTP_RECEIVED, audio.received)
+        self._host.count(Counted.RTP_SENT, audio.sender.packets)
+        self._host.count(Counted.RTP_LOST, audio.lost)
+        self._host.count(Counted.RTP_LATE, audio.late)
+        self._host.count(Counted.RTP_DUPLICATE, audio.duplicates)
+        self._host.count(Counted.RTP_RECOVERED, audio.recovered)
         if self._voice.malformed:
-            self._host.count("opus_malformed", self._voice.malformed)
+            self._host.count(Counted.OPUS_MALFORMED, self._voice.malformed)
 
 
 def _collect(reasons: Counter[str], count: Callable[[str, int], None]) -> None:

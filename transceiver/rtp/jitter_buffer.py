@@ -1,4 +1,4 @@
-"""The jitter buffer: packets as they come in, sound without holes out, for a listener that decodes.
+"""The jitter buffer: packets go in as they come, and sound without holes comes out.
 
 Theory of operation. Whoever listens here is a program, not a loudspeaker: nothing runs dry when a
 frame comes late, so a packet that is next in order leaves at once, and a clean path costs nothing.

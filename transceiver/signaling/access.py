@@ -1,4 +1,4 @@
-"""Who asks: bearer keys (RFC 6750 §2.1), compared in constant time, and client secrets.
+"""Who asks: bearer keys (RFC 6750 §2.1), compared in constant time, or client secrets.
 
 A WebSocket of a browser can send no Authorization header; it names its key as a subprotocol, as
 OpenAI's clients do: `Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.KEY`.

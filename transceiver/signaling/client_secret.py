@@ -1,4 +1,4 @@
-"""Client secrets: bearer tokens for pages, good for some minutes, that no process has to remember.
+"""Client secrets: bearer tokens for pages, valid for minutes, kept by no process.
 
     ek_ base64url( `transceiver.sealing` ), and sealed in it:
     expiry 64 | id of the API key it was made with 96 | deflated session

@@ -1,4 +1,4 @@
-"""From an offer to a call: what both HTTP surfaces have in common.
+"""Turns an offer into a call: what both HTTP surfaces have in common.
 
     room here? ─▶ offer ─▶ backends ─▶ limits choose one ─▶ it says yes ─▶ answer
                               ▲                              └─ no, or nothing: once more,

@@ -1,4 +1,4 @@
-"""A WebSocket beside a call: an application server hears and says what the page does.
+"""A WebSocket beside a call: a server reads and writes the events of the page.
 
     GET /v1/realtime?call_id=rtc_…   Upgrade: websocket
 

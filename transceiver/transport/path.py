@@ -1,4 +1,4 @@
-"""An address of the caller: what ICE knows of it, and what may be sent there before it answered.
+"""One address of the caller: what ICE knows of it, and what may be sent there.
 
 Whoever has a call's credentials can send checks, and later sound, with a source address that is
 not their own. So what authenticates proves the call and never the address. An address has answered

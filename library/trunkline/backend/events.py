@@ -1,4 +1,4 @@
-"""What a handler hears of its call."""
+"""The events that the handler of a call gets."""
 
 from __future__ import annotations
 
