@@ -15,7 +15,8 @@ from tests.fuzz.mutation import mutate
 from tests.fuzz.row import Reader, Row
 from tests.transceiver.caller import OUR_CERTIFICATE, make_offer
 from tests.transceiver.engine.test_engine import ROUTE, TOKEN_KEYS, TRUNK_KEYS
-from transceiver.engine.engine import FAULTS, Engine
+from transceiver.counters import Counted
+from transceiver.engine.engine import Engine
 from transceiver.link.call_handle import CallHandle
 from transceiver.link.counters import LinkCounters
 from transceiver.link.model_link import MAX_MESSAGE_BYTES, ModelLink
@@ -82,7 +83,7 @@ async def _from_backend() -> AsyncIterator[Reader]:
             link._numbers = itertools.count(number % 8)  # the numbers that seeds name
             engine.create_call(make_offer(), "whip", "", cast(ModelLink, link))
         stream._deliver(batch.events[:EVENTS_A_TURN])  # the rest has turns of its own
-        if link.counters.link_sink_failures or engine.counters[FAULTS]:
+        if link.counters.link_sink_failures or engine.counters[Counted.CALL_FAULTS]:
             raise SinkFailed(batch)
         stream.outbox.take()
 
