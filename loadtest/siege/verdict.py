@@ -70,10 +70,13 @@ def judge(seen: Seen) -> Result:
         },
     }
     result.checks = _checks(result.figures)
+    if not seen.amplification and not seen.done[UNANSWERED]:  # it was not asked for
+        result.checks = [c for c in result.checks if c.name != "amplification_max"]
     return result
 
 
 TOGETHER = "all together"
+UNANSWERED = "addresses that never answer"
 
 
 def _within(seen: Seen, stretches: Sequence[Stretch]) -> Tally:
