@@ -22,10 +22,10 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -c 
 SHOW := | sed -unE '/\.metadata/d; s/^ *(Downloading|Using cached) ([^ -]+-[^ -]+)[^ ]* *(.*)/  \2 \3/p; s/^Installing collected.*/  unpacking/p'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup voice run test lint proto build bench clean
+.PHONY: help setup voice run test lint proto build bench measured clean
 
 help: ## show this help
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@echo "Making $(VENV) with $(PYTHON)"
@@ -77,6 +77,9 @@ build: setup ## wheels and source archives of both distributions, in dist/
 
 bench: setup ## measure: ten real calls through the whole path
 	$(BIN)/python -m loadtest call
+
+measured: setup ## measure rows of docs/measured.md again (ROWS="relay-kill voice"; `measured list` has the names)
+	$(BIN)/python -m loadtest measured run $(ROWS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis artifacts dist

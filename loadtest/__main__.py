@@ -1,5 +1,8 @@
 """`python -m loadtest SCENARIO`: run a scenario and tell whether what it checks holds."""
 
+import fleet.extras  # noqa: F401 - first: it says what to install when an import below fails
+
+# isort: split
 import asyncio
 import json
 import sys
@@ -12,6 +15,7 @@ from launcher import StartupError
 from loadtest.benchmark import Limits, Result, Scenario
 from loadtest.benchmarks import SCENARIOS
 from loadtest.benchmarks.relay import BENCHMARKS
+from loadtest.measured.command import measured
 from loadtest.plan.command import plan_command
 from loadtest.relay_bench.benchmark import add_benchmarks
 from loadtest.report import print_result, progress_bar
@@ -111,6 +115,7 @@ app.command("fleet")(fleet_command)
 app.command("storm")(storm_command)
 app.command("plan")(plan_command)
 app.command("simulate")(simulate_command)
+app.add_typer(measured, name="measured")
 
 if __name__ == "__main__":
     app()

@@ -16,9 +16,6 @@ from transceiver.call.call_id import MAX_PROCESSES
 from transceiver.link.backend_list import BackendAddress, BackendList
 
 MAX_ORIGINS = 32
-# A datagram must fit IPv6's minimum link (RFC 8200 §5) or more, and Ethernet or less.
-SMALLEST_MTU = 1280
-LARGEST_MTU = 9000
 LARGEST_PORT = 65535
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#,]+", re.IGNORECASE)
@@ -60,9 +57,6 @@ class TransceiverSettings(FleetSettings):
         validate_default=True,
         json_schema_extra={"default": "the address of TRUNKLINE_TRANSCEIVER_TRUNK as bound"},
     )
-    transceiver_trunk_mtu: Annotated[
-        int, within("a datagram size in bytes", SMALLEST_MTU, LARGEST_MTU)
-    ] = Field(1400, description="largest trunk datagram, in bytes of UDP payload")
     transceiver_admin: Address = Field(
         Address("127.0.0.1", 9201), description="gRPC: admin API, health and reflection"
     )

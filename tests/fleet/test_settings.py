@@ -100,6 +100,8 @@ def test_echo_backend_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ("TRUNKLINE_RELAY_PORT", "0", "0 is not a port (1–65535)"),
         ("TRUNKLINE_RELAY_PORT", "high\nport", "high?port is not a port (1–65535)"),
         ("TRUNKLINE_CLUSTER", "4096", "4096 is not a cluster number (0–4095)"),
+        ("TRUNKLINE_TRUNK_MTU", "1279", "1279 is not a datagram size in bytes (1280–9000)"),
+        ("TRUNKLINE_TRUNK_MTU", "9001", "9001 is not a datagram size in bytes (1280–9000)"),
         ("TRUNKLINE_CLUSTER", "-1", "-1 is not a cluster number (0–4095)"),
         ("TRUNKLINE_RELAY_HOST", "example.org", "example.org is not an IP address"),
         ("TRUNKLINE_RELAY_ADMIN", "9101", "9101 is not host:port or [IPv6]:port"),

@@ -160,6 +160,15 @@ class FakeEngine:
         """Live calls, oldest first."""
         return list(self._live.values())
 
+    def snapshots(self) -> list[CallSnapshot]:
+        """What the operator sees of them."""
+        return [session.snapshot() for session in self.calls()]
+
+    def snapshot(self, call_id: str) -> CallSnapshot | None:
+        """What the operator sees of one."""
+        session = self._live.get(call_id)
+        return session and session.snapshot()
+
 
 class FrontDoor:
     """A running application and a client of it; paths are relative to it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -50,8 +50,8 @@ class DataOffer:
 class Offer:
     """A whole offer, checked: BUNDLE, rtcp-mux, one ICE and one DTLS identity."""
 
-    ufrag: str
-    password: str
+    ufrag: str = field(repr=False)
+    password: str = field(repr=False)
     fingerprints: tuple[Fingerprint, ...]
     dtls_role: Literal["client", "server"]  # ours, chosen from the caller's a=setup
     audio: AudioOffer

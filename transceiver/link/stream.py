@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 import grpc
 import grpc.aio
+import structlog
 
 from transceiver.link.call_handle import CallHandle, CallSink, Link
 from transceiver.link.errors import BackendAbsent, CallLimit
@@ -27,6 +28,8 @@ GREETING_TIMEOUT_S = 5.0  # from dialling to the backend's Welcome
 MESSAGE_INTERVAL_S = 0.001
 
 Rpc = grpc.aio.StreamStreamCall[model_pb2.ToBackend, model_pb2.ToTransceiver]
+
+log = structlog.get_logger()
 
 
 class LinkDown(Exception):  # noqa: N818
@@ -130,6 +133,13 @@ class LinkStream:
 
     async def _write(self) -> None:
         # A failed write ends the stream, and the reader says why.
+        try:
+            await self._write_rounds()
+        except Exception:
+            log.exception("link_writer_failed")
+            self._rpc.cancel()
+
+    async def _write_rounds(self) -> None:
         loop, outbox, taken_s = asyncio.get_running_loop(), self.outbox, -math.inf
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             while await outbox.wait():

@@ -7,7 +7,7 @@ their place with port 0 (RFC 3264 §6), which is also how they leave the BUNDLE 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fleet.address import Address
 from transceiver.call.offer import AudioOffer, Offer
@@ -29,8 +29,8 @@ _DTLS_SETUP = {"client": "active", "server": "passive"}
 class LocalIdentity:
     """Our side of a call: ICE credentials, SHA-256 of the certificate (colon hex), RTP source."""
 
-    ufrag: str
-    password: str
+    ufrag: str = field(repr=False)
+    password: str = field(repr=False)
     fingerprint: str
     ssrc: int
     cname: str

@@ -1,12 +1,13 @@
-"""What an audio section says beside which Opus: its parameters, and redundancy over it.
+"""What an audio section says of its codecs: Opus, its parameters, and redundancy over it.
 
-Nothing here refuses an offer: a parameter that cannot be read counts as not said. Each line is
-looked at once.
+Only a line that is no `a=rtpmap` at all refuses the offer. A parameter that cannot be read counts
+as not said. Each line is looked at once.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from transceiver.call.offer import OpusWishes
 from transceiver.signaling.sdp_sections import MediaLine, Section
@@ -14,9 +15,26 @@ from transceiver.signaling.sdp_sections import MediaLine, Section
 MAX_PARAMETERS_CHARS = 1024  # of a=fmtp; browsers write some fifty
 _RATES_HZ = range(8_000, 48_001)  # RFC 7587 §6.1, maxplaybackrate
 _AVERAGES_BPS = range(6_000, 510_001)  # maxaveragebitrate
-_RED = re.compile(r"([0-9]{1,3}) red/48000/2", re.IGNORECASE)
+_MAPPING = re.compile(r"([0-9]{1,3}) ([A-Za-z0-9_.+-]{1,64}/[0-9]{1,9}(?:/[0-9]{1,3})?)")
 # With rtcp-mux, 64–95 with the marker bit would look like RTCP (RFC 5761 §4).
-_PAYLOAD_TYPES = frozenset((*range(64), *range(96, 128)))
+_PAYLOAD_TYPES = frozenset(map(str, (*range(64), *range(96, 128))))
+
+
+class UnreadableMapping(ValueError):  # noqa: N818 - says what is wrong
+    """An `a=rtpmap` line, or a format of the `m=` line, that is none (RFC 8866 §6.6)."""
+
+
+def opus_payload_type(section: Section, line: MediaLine) -> int | None:
+    """The first payload type of opus/48000/2 (RFC 7587 §7) that the `m=` line offers, or None.
+
+    Raises UnreadableMapping.
+    """
+    formats = set(line.formats.split())
+    if not all(number.isascii() and number.isdigit() for number in formats):
+        raise UnreadableMapping
+    if not all(map(_MAPPING.fullmatch, section.values("rtpmap"))):
+        raise UnreadableMapping
+    return next(_payload_types(section, _PAYLOAD_TYPES & formats, "opus/48000/2"), None)
 
 
 def opus_wishes(section: Section, payload_type: int) -> OpusWishes:
@@ -35,13 +53,18 @@ def red_payload_type(section: Section, line: MediaLine, payload_type: int) -> in
 
     An offer of red without a=fmtp, or over another codec, is not taken.
     """
-    formats = set(line.formats.split())
+    formats = _PAYLOAD_TYPES.intersection(line.formats.split())
+    red = next(_payload_types(section, formats, "red/48000/2"), None)
+    if red is None:
+        return None
+    return red if set(_text(section, red).split("/")) == {str(payload_type)} else None
+
+
+def _payload_types(section: Section, formats: frozenset[str], codec: str) -> Iterator[int]:
     for value in section.values("rtpmap"):
-        found = _RED.fullmatch(value)
-        if found and found[1] in formats and int(found[1]) in _PAYLOAD_TYPES:
-            over = set(_text(section, int(found[1])).split("/"))
-            return int(found[1]) if over == {str(payload_type)} else None
-    return None
+        found = _MAPPING.fullmatch(value)
+        if found and found[1] in formats and found[2].lower() == codec:
+            yield int(found[1])
 
 
 def _parameters(section: Section, payload_type: int) -> dict[str, str]:

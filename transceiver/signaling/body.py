@@ -6,6 +6,7 @@ import asyncio
 
 from aiohttp import web
 
+from transceiver.signaling.media_type import media_type
 from transceiver.signaling.problem import Problem
 
 
@@ -54,8 +55,9 @@ def as_text(body: bytes, code: str) -> str:
 
 def require_type(request: web.Request, *allowed: str) -> str:
     """The request's media type. Raises Problem wrong_content_type unless it is one of `allowed`."""
-    if request.content_type in allowed:
-        return request.content_type
+    given = media_type(request.headers.get("Content-Type", ""))
+    if given in allowed:
+        return given
     name = "Accept-Patch" if request.method == "PATCH" else "Accept-Post"
     detail = f"The body must be {' or '.join(allowed)}."
     raise Problem("wrong_content_type", detail, {name: ", ".join(allowed)})

@@ -17,7 +17,7 @@ import binascii
 import secrets
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2s
 
 from cryptography.exceptions import InvalidTag
@@ -54,7 +54,7 @@ class ClientSecret:
     """
 
     expires_unix_s: int
-    session_json: str
+    session_json: str = field(repr=False)
     key_id: str
 
 

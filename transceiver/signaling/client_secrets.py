@@ -10,7 +10,6 @@ members of their own. Only an API key makes one.
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from transceiver.signaling.access import KEY_ID
 from transceiver.signaling.body import as_text, read_body
 from transceiver.signaling.client_secret import ClientSecret, SessionTooLarge, seal
 from transceiver.signaling.problem import Problem
-from transceiver.signaling.realtime_calls import MAX_SESSION_BYTES, read_object
+from transceiver.signaling.realtime_calls import MAX_SESSION_BYTES, as_json, read_object
 from wire.keys import KeyRing
 
 SECRETS_PATH = "/v1/realtime/client_secrets"
@@ -68,10 +67,14 @@ class ClientSecrets:
         wish = _wish(as_text(body, "bad_secret_request"))
         expires_after = wish.expires_after or ExpiresAfter()
         expires_unix_s = int(time.time()) + expires_after.seconds
-        session_json = json.dumps(wish.session) if wish.session else ""
+        session_json = as_json(wish.session) if wish.session else ""
         value = self._seal(ClientSecret(expires_unix_s, session_json, request[KEY_ID]))
         members = {"value": value, "expires_at": expires_unix_s, "session": _shown(wish.session)}
-        return web.json_response(members, headers={"Cache-Control": "no-store"})
+        return web.Response(
+            text=as_json(members),
+            content_type="application/json",
+            headers={"Cache-Control": "no-store"},
+        )
 
     async def describe(self, _request: web.Request) -> web.Response:
         """What making one takes."""

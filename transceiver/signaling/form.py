@@ -5,10 +5,12 @@ A form here is at most some 100 kB and has two fields, so it is cut in one go; p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from email.message import Message
+from dataclasses import dataclass, field
+
+from transceiver.signaling.media_type import media_type, parameter
 
 MAX_PARTS = 8
+MAX_HEAD_BYTES = 2048  # of one part; clients write some 100
 MAX_BOUNDARY_CHARS = 70  # RFC 2046 §5.1.1
 
 
@@ -21,7 +23,7 @@ class Field:
     """One field: its media type (`text/plain` when it names none) and its content."""
 
     content_type: str
-    content: bytes
+    content: bytes = field(repr=False)
 
 
 def read_form(content_type: str, body: bytes) -> dict[str, Field]:
@@ -39,7 +41,7 @@ def read_form(content_type: str, body: bytes) -> dict[str, Field]:
 
 
 def _boundary(content_type: str) -> bytes:
-    boundary = _parameter("Content-Type", content_type, "boundary")
+    boundary = parameter(content_type, "boundary")
     if not 1 <= len(boundary) <= MAX_BOUNDARY_CHARS or not boundary.isascii():
         raise FormError("the Content-Type has no usable boundary")
     return boundary.encode("ascii")
@@ -47,26 +49,18 @@ def _boundary(content_type: str) -> bytes:
 
 def _field(part: bytes) -> tuple[str, Field]:
     # What follows a delimiter on its line is padding (RFC 2046 §5.1.1).
-    padding, line_end, rest = part.partition(b"\r\n")
-    head, blank_line, content = (b"\r\n" + rest).partition(b"\r\n\r\n")
-    if padding.strip() or not line_end or not blank_line:
-        raise FormError("a part has no header")
-    headers = _headers(head)
-    name = _parameter("Content-Disposition", headers.get("content-disposition", ""), "name")
+    head_end = part.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
+    padding, *lines = part[: max(0, head_end)].split(b"\r\n")
+    if padding.strip() or not lines:
+        raise FormError(f"a part has no header, or one of more than {MAX_HEAD_BYTES} bytes")
+    headers = _headers(lines)
+    name = parameter(headers.get("content-disposition", ""), "name")
     if not name:
         raise FormError("a part has no name")
-    content_type = headers.get("content-type", "text/plain").partition(";")[0]
-    return name, Field(content_type.strip().lower(), content)
+    kind = media_type(headers.get("content-type", "text/plain"))
+    return name, Field(kind, part[head_end + 4 :])
 
 
-def _headers(head: bytes) -> dict[str, str]:
-    lines = head.decode("utf-8", "replace").split("\r\n")
-    pairs = (line.partition(":") for line in lines if line)
+def _headers(lines: list[bytes]) -> dict[str, str]:
+    pairs = (line.decode("utf-8", "replace").partition(":") for line in lines)
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
-
-
-def _parameter(header: str, value: str, parameter: str) -> str:
-    message = Message()
-    message[header] = value
-    found = message.get_param(parameter, "", header)
-    return found if isinstance(found, str) else ""

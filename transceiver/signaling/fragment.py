@@ -7,7 +7,7 @@ come. So what counts in a fragment are the credentials: the known ones trickle, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fleet.address import Address
 from transceiver.signaling.answer import candidates
@@ -32,8 +32,8 @@ class FragmentRefused(Exception):  # noqa: N818 - a verdict, not a mistake of ou
 class Fragment:
     """What a fragment says. Credentials are None when it names none: those in use are meant."""
 
-    ufrag: str | None
-    password: str | None
+    ufrag: str | None = field(repr=False)
+    password: str | None = field(repr=False)
     media_line: str | None  # of the section the candidates belong to, for the answer to repeat
     mid: str | None
 

@@ -6,11 +6,11 @@ digest, so that what intermediaries log of it opens nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2s
 from weakref import WeakKeyDictionary
 
-from transceiver.signaling.intake import CallSession
+from transceiver.signaling.intake import CallSession, no_such_call
 
 ANY_TAG = "*"
 
@@ -19,10 +19,10 @@ ANY_TAG = "*"
 class Generation:
     """Both sides' credentials in use, and the tag of the pair (with its quotes)."""
 
-    local_ufrag: str
-    local_password: str
-    remote_ufrag: str
-    remote_password: str
+    local_ufrag: str = field(repr=False)
+    local_password: str = field(repr=False)
+    remote_ufrag: str = field(repr=False)
+    remote_password: str = field(repr=False)
 
     @property
     def tag(self) -> str:
@@ -49,8 +49,13 @@ class Generations:
         )
 
     def restart(self, session: CallSession, remote_ufrag: str, remote_password: str) -> Generation:
-        """Restart ICE with the caller's new credentials; returns the new generation."""
+        """Restart ICE with the caller's new credentials; returns the new generation.
+
+        Raises Problem no_such_call when the call failed over it.
+        """
         ours = session.restart_ice(remote_ufrag, remote_password)
+        if ours is None:
+            raise no_such_call()
         self._restarted[session] = Generation(*ours, remote_ufrag, remote_password)
         return self._restarted[session]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fleet.address import Address
@@ -22,7 +22,7 @@ from fleet.limits.rules import LimitReached
 from transceiver.call.offer import Offer
 from transceiver.call.sidebands import Sidebands
 from transceiver.engine.call_tickets import CallTickets
-from transceiver.engine.engine import Draining, TooManyCalls
+from transceiver.engine.engine import CallFailed, Draining, TooManyCalls
 from transceiver.link.backends import Backend, Backends, Choice, UnknownBackend
 from transceiver.link.errors import BackendAbsent, BackendRefused, CallLimit, LinkError
 from transceiver.link.model_link import ModelLink
@@ -74,8 +74,8 @@ class CallSession(Protocol):
     async def accepted(self, timeout_s: float) -> None:
         """Return when the backend took the call; raises BackendRefused or BackendAbsent."""
 
-    def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str]:
-        """Our new credentials for the caller's new ones."""
+    def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str] | None:
+        """Our new credentials for the caller's new ones; None when the call failed over it."""
 
 
 class CallEngine(Protocol):
@@ -87,7 +87,10 @@ class CallEngine(Protocol):
     def create_call(
         self, offer: Offer, surface: str, session_json: str, link: ModelLink
     ) -> CallSession:
-        """A new call on that link. Raises TooManyCalls, Draining, BackendAbsent, CallLimit."""
+        """A new call on that link.
+
+        Raises TooManyCalls, Draining, BackendAbsent, CallLimit, CallFailed.
+        """
 
     def find(self, call_id: str) -> CallSession | None:
         """The live call of that id."""
@@ -101,7 +104,7 @@ class PlacedCall:
     """A call the backend has taken, and the SDP answer for its caller."""
 
     session: CallSession
-    answer: str
+    answer: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class _NewCall:
     ticket: Ticket
     offer: Offer
     surface: str
-    session_json: str
+    session_json: str = field(repr=False)
 
 
 class Intake:
@@ -210,6 +213,8 @@ class Intake:
             session = self.engine.create_call(call.offer, call.surface, call.session_json, link)
         except LinkError as error:
             raise _no_backend(error) from None
+        except CallFailed:
+            raise Problem("internal", "The operator's log says more.") from None
         self._tickets.opened(call.ticket, session.call_id)
         return session
 

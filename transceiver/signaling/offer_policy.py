@@ -4,7 +4,7 @@
 
 The rules, in the order in which they are checked; each has its code:
 
-    too_large          more than 64 KiB
+    too_large          more than 64 KiB, or more than 4,096 lines
     not_sdp            does not begin with v=0, or a line we need cannot be read
     too_many_sections  more than 32 m= sections
     no_mid, bad_mid    a section without a=mid; a mid twice, too long or not a token (RFC 5888 §4)
@@ -26,14 +26,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
-
-from aiortc.sdp import MediaDescription, SessionDescription
 
 from transceiver.call.offer import AudioOffer, DataOffer, Fingerprint, Offer
 from transceiver.signaling import audio_formats
-from transceiver.signaling.sdp_sections import MediaLine, Section, cut
+from transceiver.signaling.audio_formats import UnreadableMapping
+from transceiver.signaling.sdp_sections import MAX_LINES, MediaLine, Section, cut
 
 MAX_OFFER_BYTES = 64 * 1024
 MAX_SECTIONS = 32
@@ -42,6 +41,7 @@ MAX_FINGERPRINTS = 8
 DEFAULT_SCTP_PORT = 5000
 DEFAULT_MAX_MESSAGE_BYTES = 65536  # RFC 8841 §6.1, when the offer does not say
 MAX_SSRC = 0xFFFF_FFFF
+MAX_PORT = 0xFFFF
 
 _MID = re.compile(rf"[A-Za-z0-9!#$%&'*+.^_`{{|}}~-]{{1,{MAX_MID_CHARS}}}")
 _UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")
@@ -51,11 +51,8 @@ _DIGEST_BYTES = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
 _AUDIO_PROTOCOLS = {"UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF", "TCP/DTLS/RTP/SAVPF"}
 _DATA_PROTOCOLS = {"UDP/DTLS/SCTP", "TCP/DTLS/SCTP"}
 _DIRECTIONS = {"sendrecv", "sendonly", "recvonly", "inactive"}
-# What the SDP library gets to see. Its handling of a=ssrc, a=rtcp-fb and a=fmtp is quadratic in the
-# number of lines, and we need at most one of the first and none of the others.
-_READ_BY_LIBRARY = ("a=rtpmap:", "a=sctp-port:", "a=max-message-size:")
-# With rtcp-mux, 64–95 with the marker bit would look like RTCP (RFC 5761 §4).
-_PAYLOAD_TYPES = frozenset((*range(64), *range(96, 128)))
+_SSRC = re.compile(r"([0-9]{1,10})(?: .*)?")
+_NUMBER = re.compile(r"[0-9]{1,10}")
 # The caller's a=setup → our role. To `actpass` we are the client: it saves half a round trip, and
 # a ClientHello flood cannot reach us.
 _ROLES: dict[str, Literal["client", "server"]] = {
@@ -101,6 +98,8 @@ def read_offer(text: str) -> CheckedOffer:
     """The offer in an SDP text. Raises OfferRefused, and nothing else whatever the text."""
     if len(text) > MAX_OFFER_BYTES:
         raise OfferRefused("too_large", f"An offer may have {MAX_OFFER_BYTES} bytes.")
+    if len(text.splitlines()) > MAX_LINES:
+        raise OfferRefused("too_large", f"An offer may have {MAX_LINES} lines.")
     session, media = _sections(text)
     audio, opus = _choose_audio(media)
     bundle = _bundle(session, media, audio)
@@ -155,27 +154,10 @@ def _choose_audio(media: Sequence[_Media]) -> tuple[_Media, int]:
 
 
 def _opus(m: _Media) -> int | None:
-    described = _described(m)
-    for codec in described.rtp.codecs:
-        name, payload_type = codec.mimeType.lower(), codec.payloadType
-        if (name, codec.clockRate, codec.channels) != ("audio/opus", 48000, 2):
-            continue
-        if payload_type in described.fmt and payload_type in _PAYLOAD_TYPES:
-            return payload_type
-    return None
-
-
-def _described(m: _Media) -> MediaDescription:
-    lines = [line for line in m.section.lines if line.startswith(_READ_BY_LIBRARY)]
-    lines += [line for line in m.section.lines if line.startswith("a=ssrc:")][:1]
-    text = "\r\n".join(["v=0", m.section.lines[0], *lines, ""])
     try:
-        return SessionDescription.parse(text).media[0]
-    except Exception:
-        # The library answers bad text with whatever its own code stumbles over: AssertionError,
-        # ValueError, KeyError, AttributeError, IndexError.
-        detail = f"The {m.line.kind} section has a line that cannot be read."
-        raise OfferRefused("not_sdp", detail) from None
+        return audio_formats.opus_payload_type(m.section, m.line)
+    except UnreadableMapping:
+        raise OfferRefused("not_sdp", "An a=rtpmap of the audio section cannot be read.") from None
 
 
 def _bundle(session: Section, media: Sequence[_Media], audio: _Media) -> list[_Media]:
@@ -195,8 +177,8 @@ def _tagged(bundle: Iterable[_Media], audio: _Media) -> _Media:
 
 @dataclass(frozen=True)
 class _Identity:
-    ufrag: str
-    password: str
+    ufrag: str = field(repr=False)
+    password: str = field(repr=False)
     fingerprints: tuple[Fingerprint, ...]
     dtls_role: Literal["client", "server"]
 
@@ -274,14 +256,11 @@ def _dtls_role(session: Section, section: Section) -> Literal["client", "server"
 def _audio_offer(session: Section, audio: _Media, payload_type: int) -> AudioOffer:
     if not audio.section.has("rtcp-mux"):
         raise OfferRefused("no_rtcp_mux", "The audio section needs a=rtcp-mux.")
-    ssrcs = [described.ssrc for described in _described(audio).ssrc]
-    if ssrcs and not 0 <= ssrcs[0] <= MAX_SSRC:
-        raise OfferRefused("not_sdp", "An a=ssrc line cannot be read.")
     direction = _direction(audio.section) or _direction(session) or "sendrecv"
     return AudioOffer(
         mid=audio.mid,
         payload_type=payload_type,
-        ssrc=ssrcs[0] if ssrcs else None,
+        ssrc=_ssrc(audio.section),
         receives=direction in ("sendrecv", "recvonly"),
         sends=direction in ("sendrecv", "sendonly"),
         red_payload_type=audio_formats.red_payload_type(audio.section, audio.line, payload_type),
@@ -289,8 +268,19 @@ def _audio_offer(session: Section, audio: _Media, payload_type: int) -> AudioOff
     )
 
 
+def _ssrc(section: Section) -> int | None:
+    """The source that the section names first (RFC 5576 §4.1)."""
+    value = section.first("ssrc")
+    if value is None:
+        return None
+    found = _SSRC.fullmatch(value)
+    if not found or int(found[1]) > MAX_SSRC:
+        raise OfferRefused("not_sdp", "An a=ssrc line cannot be read.")
+    return int(found[1])
+
+
 def _direction(section: Section) -> str | None:
-    return next((line[2:] for line in section.lines if line[2:] in _DIRECTIONS), None)
+    return next((name for name in section.properties if name in _DIRECTIONS), None)
 
 
 def _is_data(m: _Media) -> bool:
@@ -299,10 +289,16 @@ def _is_data(m: _Media) -> bool:
 
 
 def _data_offer(m: _Media) -> DataOffer:
-    described = _described(m)
-    port = DEFAULT_SCTP_PORT if described.sctp_port is None else described.sctp_port
-    capabilities = described.sctpCapabilities
-    limit = capabilities.maxMessageSize if capabilities else DEFAULT_MAX_MESSAGE_BYTES
-    if not 1 <= port <= 65535 or limit < 0:
-        raise OfferRefused("not_sdp", "a=sctp-port or a=max-message-size is out of range.")
-    return DataOffer(m.mid, port, limit)
+    port = _number(m.section, "sctp-port", DEFAULT_SCTP_PORT)
+    if not 1 <= port <= MAX_PORT:
+        raise OfferRefused("not_sdp", "a=sctp-port is out of range.")
+    return DataOffer(m.mid, port, _number(m.section, "max-message-size", DEFAULT_MAX_MESSAGE_BYTES))
+
+
+def _number(section: Section, name: str, otherwise: int) -> int:
+    text = section.first(name)
+    if text is None:
+        return otherwise
+    if not _NUMBER.fullmatch(text):
+        raise OfferRefused("not_sdp", f"a={name} is no number of up to ten digits.")
+    return int(text)

@@ -12,11 +12,11 @@ placed with a client secret has the session bound to that secret, and its own me
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from transceiver.signaling.access import BOUND_SESSION, KEY_ID
 from transceiver.signaling.body import as_text, read_body, require_type
@@ -117,7 +117,12 @@ def over(bound_json: str, session_json: str) -> str:
     """The session of a call over the one bound to its secret, member by member; both are good."""
     if not bound_json or not session_json:
         return bound_json or session_json
-    return json.dumps({**json.loads(bound_json), **json.loads(session_json)})
+    return as_json({**from_json(bound_json), **from_json(session_json)})
+
+
+def as_json(members: Mapping[str, Any]) -> str:
+    """An object that `read_object` read, as text. A number beyond a double's range is null."""
+    return to_json(members, inf_nan_mode="null").decode()
 
 
 def read_object(text: str, code: str, what: str) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The measurements that the documentation shows: they are run, kept and written by one command."""
