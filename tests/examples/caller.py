@@ -79,14 +79,14 @@ class Caller:
                 self._news.clear()
                 await self._news.wait()
 
-    async def connect(self, stack: Stack, session: aiohttp.ClientSession) -> None:
+    async def connect(self, url: str, key: str, session: aiohttp.ClientSession) -> None:
         await self._peer.setLocalDescription(await self._peer.createOffer())
         answer = await session.post(
-            f"{stack.console_url}/v1/realtime/calls",
+            f"{url}/v1/realtime/calls",
             data=self._peer.localDescription.sdp,
             headers={
                 "Content-Type": "application/sdp",
-                "Authorization": f"Bearer {stack.api_key}",
+                "Authorization": f"Bearer {key}",
             },
         )
         text = await answer.text()
@@ -129,7 +129,7 @@ async def calling(stack: Stack, said: np.ndarray) -> AsyncIterator[Caller]:
     caller = Caller(said)
     async with aiohttp.ClientSession() as session:
         try:
-            await caller.connect(stack, session)
+            await caller.connect(stack.console_url, stack.api_key, session)
             yield caller
         finally:
             await caller.close()
