@@ -84,9 +84,12 @@ class ReceiveBatch:
         self.address = self.slots.ctypes.data  # of the first slot, for iovecs into the payloads
         self._pointer = self._headers.ctypes.data
 
-    def receive(self, fd: int) -> int:
-        """Take what is queued on `fd`, without waiting; returns how many datagrams (0: none)."""
-        taken: int = _recvmmsg(fd, self._pointer, self.capacity, socket.MSG_DONTWAIT, None)
+    def receive(self, fd: int, most: int | None = None) -> int:
+        """Take what is queued on `fd`, `most` at most, without waiting.
+
+        Returns how many datagrams (0: none).
+        """
+        taken: int = _recvmmsg(fd, self._pointer, most or self.capacity, socket.MSG_DONTWAIT, None)
         return max(taken, 0)
 
 

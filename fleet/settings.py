@@ -25,12 +25,12 @@ from fleet.fields import (
     AddressList,
     AdminTokens,
     AnyCase,
+    ApiKeyList,
     Cluster,
     Keys,
     NumericHost,
     Port,
     RedisUrl,
-    SecretList,
     within,
 )
 from fleet.usage import complaints, help_text
@@ -41,6 +41,7 @@ __all__ = [
     "AddressList",
     "AdminSettings",
     "AnyCase",
+    "ApiKeyList",
     "Cluster",
     "FleetSettings",
     "Keys",
@@ -50,7 +51,6 @@ __all__ = [
     "Port",
     "ProcessSettings",
     "RedisUrl",
-    "SecretList",
     "load",
     "within",
 ]

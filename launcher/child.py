@@ -1,4 +1,4 @@
-"""One running process: started on a leash, read line by line, ended with all its descendants."""
+"""One running process: it is read line by line, and ends with all its descendants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps one part alive: starts it, waits until it is ready, starts it again when it dies."""
+"""Keeps one part running: starts it, waits until it is ready, and starts it again."""
 
 from __future__ import annotations
 

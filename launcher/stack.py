@@ -1,4 +1,4 @@
-"""A whole Trunkline on this machine, from its first process to its last."""
+"""A whole Trunkline on this machine, from its start to its end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
+from fleet.api_key import ApiKey
 from launcher.addresses import join, reachable_host, require_free, split
 from launcher.backend_choice import choose
 from launcher.errors import StartupError
@@ -78,8 +79,9 @@ class Stack:
 
     @property
     def api_key(self) -> str:
-        """The first API key."""
-        return self.variables["TRUNKLINE_TRANSCEIVER_API_KEYS"].split(",")[0].strip()
+        """The first API key, without its tenant."""
+        first, *_ = self.variables["TRUNKLINE_TRANSCEIVER_API_KEYS"].split(",")
+        return ApiKey.parse(first).key
 
     @property
     def relay_addresses(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`python -m loadtest SCENARIO`: run a scenario and tell whether what it checks holds."""
+"""`python -m loadtest NAME`: runs a benchmark or a scenario, and tells whether its bars hold."""
 
 import fleet.extras  # noqa: F401 - first: it says what to install when an import below fails
 

@@ -302,14 +302,15 @@ def _app(
         counters=lambda: {**engine.counters, **backends.counters, **limits.counters},
         gauges=lambda: _gauges(engine, media.probe.latest),
     )
-    keys = [key.get_secret_value() for key in settings.transceiver_api_keys]
+    keys = settings.transceiver_api_keys
     return make_app(
         Intake(engine, fingerprint, settings.transceiver_relays, backends, media.tickets),
         ApiKeys(keys),
         lambda: engine.key_rings[0],
         status,
+        pages=settings.transceiver_pages,
         cors_origins=settings.transceiver_cors_origins,
-        console=_console(keys[0], backends) if settings.transceiver_console else None,
+        console=_console(keys[0].key, backends) if settings.transceiver_console else None,
         neighbours=neighbours,
     )
 

@@ -1,4 +1,4 @@
-"""Words as they come from a model, cut into pieces that can be spoken by themselves.
+"""Cuts a model's words into pieces that can be spoken one by one.
 
 A voice needs a clause to sound like one, and the caller waits for the first. So the first pieces
 are short: they end at a comma or, when none comes, after as many words as WORDS says; but for the

@@ -1,4 +1,4 @@
-"""Tools the agent runs itself: the time, and HTTP endpoints that an operator declares.
+"""Tools that the agent runs itself: the time, and HTTP endpoints of the operator.
 
 A tool always answers with text for the model, an error included: a caller is told that something
 did not work, and the conversation goes on. Tools the client declares are the client's to run.

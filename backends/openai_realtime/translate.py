@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_core import from_json
-
 from backends.realtime import ServerEvent, to_text
 from backends.realtime.events import server_event
+from backends.realtime.page import ANYBODY, Page
 from backends.realtime.refusals import MAX_QUOTED_CHARS, Refusal
+from fleet.foreign_json import read_json
 
 OURS = "trunkline."  # how the types of our own events begin
 BYTES_PER_MS = 48  # 16-bit mono at 24 kHz, the one PCM of the API
@@ -68,9 +68,14 @@ Action = ToUpstream | ToCaller | Sound | SoundEnds | Silence
 
 
 class Translator:
-    """Of one call; it remembers whether the caller's voice interrupts."""
+    """Of one call; it remembers whether the caller's voice interrupts.
 
-    def __init__(self) -> None:
+    `page` is who the caller is: a page's events go up under the operator's key, so what its policy
+    does not name does not.
+    """
+
+    def __init__(self, page: Page = ANYBODY) -> None:
+        self._page = page
         self._interrupts = True
 
     def opening(self, session_json: str) -> list[Action]:
@@ -79,11 +84,21 @@ class Translator:
         session = {"type": "realtime", **given}
         return [_up({"type": "session.update", "session": _session(session)})]
 
-    def from_caller(self, text: str) -> list[Action]:
-        """An event of the caller. Never raises; what is no event is answered here."""
+    def from_caller(self, text: str, *, from_server: bool = False) -> list[Action]:
+        """An event of the caller, or of its server. Never raises; what is no event, or may not be
+        said, is answered here."""
         event = _object(text)
         if event is None:
             return [_refused(Refusal("invalid_json", "The event is not a JSON object."))]
+        if self._page is ANYBODY or from_server:
+            return self._up(event, text)
+        try:
+            checked = self._page.checked(event)
+        except Refusal as refusal:
+            return [_refused(refusal)]
+        return self._up(checked, json.dumps(checked))
+
+    def _up(self, event: dict[str, Any], text: str) -> list[Action]:
         kind = event.get("type")
         if isinstance(kind, str) and kind.startswith(OURS):
             message = f"Invalid value: '{kind[:MAX_QUOTED_CHARS]}'. This backend has no such event."
@@ -101,7 +116,7 @@ class Translator:
         event = _object(text)
         if event is None:
             return []
-        kind = event.get("type")
+        kind = str(event.get("type"))
         if kind in _SOUND:
             return _sound(event)
         if kind in _END_OF_SOUND:
@@ -145,7 +160,7 @@ def _refused(refusal: Refusal) -> ToCaller:
 
 def _object(text: str) -> dict[str, Any] | None:
     try:
-        value = from_json(text)  # bounded in depth, which `json` is not
+        value = read_json(text)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_core import from_json
 
 from backends.realtime import refusals
 from backends.realtime.config import (
@@ -18,8 +17,10 @@ from backends.realtime.config import (
     Voice,
 )
 from backends.realtime.items import Item
+from backends.realtime.page import ANYBODY, Page
 from backends.realtime.refusals import Refusal
 from backends.realtime.shape import MAX_EVENT_ID_CHARS, Id, Label, Shape, Text
+from fleet.foreign_json import read_json
 
 MAX_CONTEXT_ITEMS = 128
 MAX_NUMBER = 2**31 - 1
@@ -188,9 +189,9 @@ _MODELS: dict[str, type[ClientEvent]] = {
 }
 
 
-def parse(text: str) -> ClientEvent:
-    """The event that `text` is. Raises Refusal, with the event's id when it has one."""
-    members = _members(text)
+def parse(text: str, page: Page = ANYBODY) -> ClientEvent:
+    """The event that `text` is, from that page. Raises Refusal, with the event's id, if any."""
+    members = page.checked(_members(text))
     try:
         return _model(members.get("type")).model_validate(members)
     except ValidationError as error:
@@ -201,8 +202,7 @@ def parse(text: str) -> ClientEvent:
 
 def _members(text: str) -> dict[str, Any]:
     try:
-        # The parser is bounded in depth, and refuses NaN and halves of surrogate pairs.
-        members = from_json(text, allow_inf_nan=False)
+        members = read_json(text)
     except ValueError:
         raise Refusal("invalid_json", "The event is not valid JSON.") from None
     if not isinstance(members, dict):

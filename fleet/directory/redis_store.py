@@ -1,4 +1,4 @@
-"""The store of a real fleet: leases in Redis, changes by pub/sub.
+"""The store of a real fleet: leases are in Redis, and changes come by pub/sub.
 
 What Redis says is foreign: others may write to it. Every node is a sealed record (`fleet.seal`);
 whatever else is found counts as `unreadable` and is passed over, and the rest is used. Sealed
@@ -24,9 +24,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from fleet.address import Address
 from fleet.directory import scripts as redis_scripts
 from fleet.directory.directory import Load, Node, Snapshot, check_claim
+from fleet.directory.node_record import PURPOSE, UnreadableRecord, open_node, seal_node
 from fleet.directory.store import LEASE_S, SNAPSHOT_INTERVAL_S, TOKEN_BYTES, Lease
 from fleet.errors import DirectoryFull, LeaseLost, StoreUnavailable
-from fleet.node_record import PURPOSE, UnreadableRecord, open_node, seal_node
 from fleet.redis_link import ANSWER_TIMEOUT_S, RedisLink
 from fleet.seal import MAX_AGE_MS, Keys, Seal
 from wire.token import MAX_EPOCH, MAX_NODE

@@ -1,7 +1,7 @@
 """The atomic steps of the directory in Redis, as Lua.
 
     KEYS[1] holders  hash   index → owner token
-    KEYS[2] records  hash   index → sealed record (`fleet.node_record`), renewed by every heartbeat
+    KEYS[2] records  hash   index → sealed record (`node_record`), renewed by every heartbeat
     KEYS[3] epochs   hash   index → epoch, kept when the lease ends
     KEYS[4] expiry   zset   index, scored by the end of its lease (ms of Redis' own clock)
     KEYS[5] states   hash   index → what watchers were last told of, as the owner names it

@@ -1,4 +1,4 @@
-"""One process's side of the ledger: who may place a call, and what live calls use.
+"""One process's use of the ledger: who may place a call, and what live calls use.
 
     Ticket ─ admit ─▶ ledger … ended(ticket)          places are given back at once
                         └─ does not answer: counted here alone, until it does again

@@ -1,12 +1,12 @@
-"""How much a key or a model may use, and how that is written.
+"""How much a key or a model may use, and how a setting says it.
 
     key/*: calls=100 rate=10 tokens=500000; key/k_0123456789: calls=5; model/voice: calls=40
 
 `calls` at once, `rate` new calls per second, `tokens` of the model in one window of time; what is
 left out, or 0, is not limited. `key/*` is for every key without a rule of its own. `model/NAME`
-is for the calls that the backend NAME is given, or, if no backend has it, whose session names that
-model. It has to be named here: names come from callers, who must not choose how many accounts there
-are.
+is for the calls that the backend NAME gets. If no backend has that name, it is for the calls whose
+session names that model. Each model must be named here: callers choose the names in sessions, and
+they must not choose how many accounts there are.
 
     Exception
     └── LimitReached     a call would use more than it may; `refusal` says of what, and until when
@@ -23,6 +23,8 @@ from fleet.address import shown
 
 LARGEST = 1_000_000_000
 MAX_RULES = 256
+MAX_LIMITS_CHARS = 100  # of one subject; the longest has 56
+MAX_RULES_CHARS = MAX_RULES * 200
 ANY_KEY = "key/*"
 
 _SUBJECT = re.compile(r"(key|model)/[A-Za-z0-9._-]{1,64}|key/\*")
@@ -45,9 +47,9 @@ class Limits:
     @classmethod
     def parse(cls, text: str) -> Limits:
         """Read `calls=100 rate=10 tokens=5000`. Raises ValueError with one sentence."""
-        found = [_AMOUNT.fullmatch(word) for word in text.split()]
+        found = [_AMOUNT.fullmatch(word) for word in text[: MAX_LIMITS_CHARS + 1].split()]
         amounts = {match["name"]: float(match["value"]) for match in found if match}
-        if not len(found) == len(amounts) > 0:
+        if len(text) > MAX_LIMITS_CHARS or not len(found) == len(amounts) > 0:
             raise ValueError(f"{shown(text)} is not calls=N rate=N tokens=N, each once at most")
         calls, tokens = amounts.get("calls", 0), amounts.get("tokens", 0)
         if not (calls == int(calls) and tokens == int(tokens)):
@@ -106,8 +108,10 @@ class LimitRules:
     def parse(cls, text: str) -> LimitRules:
         """Read rules separated by semicolons. Raises ValueError with one sentence."""
         rules: dict[str, Limits] = {}
+        if len(text) > MAX_RULES_CHARS:
+            raise ValueError(f"rules have {MAX_RULES_CHARS} characters at most")
         items = [item for item in text.split(";") if item.strip()]
-        for item in items:
+        for item in items[: MAX_RULES + 1]:
             subject, colon, amounts = item.partition(":")
             if not colon:
                 raise ValueError(f"{shown(item.strip())} is not SUBJECT: calls=N rate=N tokens=N")

@@ -1,4 +1,4 @@
-"""What a worker counts: one number per fact, and one per reason to drop a packet.
+"""What a worker counts: a number for each fact, and one for each reason to drop a packet.
 
 The numbers live in shared memory, written by the worker alone and read by the supervisor. Names
 are the metric labels and the keys of the admin API; they are only ever added to.
@@ -80,6 +80,8 @@ class Counter(IntEnum):
     DROP_STUN_REPLAY = 95  # the transaction was seen from another address
     DROP_UFRAG_ADDRESSES = 96  # the call uses more addresses than a caller has
     DROP_TRUNK_SOURCE = 97  # not from the trunk address that the directory gives the sender
+    DROP_UP_STALE = 98  # had waited in the socket for more than a second: no part of a talk now
+    DROP_DOWN_STALE = 99  # the same, in trunk datagrams
     # recovery
     RECOVERED_SIBLING = 100  # flows found in another worker's table
     RECOVERED_REDIS = 101  # flows the store knew

@@ -16,19 +16,21 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
 
+from datagram.fresh import FreshQueue
 from datagram.mmsg import ReceiveBatch, SendBatch
 from relay.shared import control, memory
+from relay.shared.assignment import Assignment
 from relay.shared.counters import Counter
 from relay.shared.memory import WorkerMemory
 from relay.shared.orders import Orders, read_orders
+from relay.shared.rates import Rates
 from relay.shared.voice import VoiceWatch
 from relay.worker import downlink, uplink
 from relay.worker.admission import Admission
 from relay.worker.fresh_checks import FreshChecks
 from relay.worker.kernel_drops import KernelDrops
-from relay.worker.limits import Rates, SourceLimits
+from relay.worker.limits import SourceLimits
 from relay.worker.parking import Parking
 from relay.worker.recovery import Recovery
 from relay.worker.siblings import Siblings
@@ -41,25 +43,6 @@ POLL_S = 0.05  # how late a heartbeat or an expiry slice can be
 BATCHES_A_WAKE = 4  # of one direction before the other gets its turn
 _NS_PER_MS = 1_000_000
 SWEEP_ROTA_S = 10  # one round of the whole flow table takes this long
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What makes a process worker number `worker`. Travels as JSON over the control channel."""
-
-    worker: int
-    cpu: int
-    flow_capacity: int
-    flow_idle_s: float
-    batch: int
-    mtu: int
-    cluster: int
-    parking_packets: int
-    questions_per_s: int
-    token_keys: str  # as wire.keys.KeyRing.parse reads them
-    trunk_keys: str
-    # With it and not after it: the first packets may be of flows that only a sibling knows.
-    siblings: control.Message
 
 
 class Worker:
@@ -116,6 +99,8 @@ class Worker:
             replay=ReplayWindow(),
             counts=self._counts,
         )
+        self._public = FreshQueue(self._public_fd, self._from_clients)
+        self._trunk = FreshQueue(self._trunk_fd, self._from_nodes)
         self._sweep_slots = int(self._memory.flows.slot_count * POLL_S / SWEEP_ROTA_S) + 1
         self._next_sweep_s = 0.0
 
@@ -126,12 +111,13 @@ class Worker:
             poll.register(fd, select.EPOLLIN)
         while True:
             ready = poll.poll(POLL_S)
-            self._housekeep(time.monotonic())
+            now_s = time.monotonic()
+            self._housekeep(now_s)
             for fd, _ in ready:
                 if fd == self._public_fd:
-                    self._take_from_clients()
+                    self._take_from_clients(now_s)
                 elif fd == self._trunk_fd:
-                    self._take_from_nodes()
+                    self._take_from_nodes(now_s)
                 elif not self._listen():
                     return
 
@@ -162,10 +148,10 @@ class Worker:
         self._voice.follow(orders.watches, int(time.monotonic() * 1000))
         self._memory.sight.carried_out(orders.number)
 
-    def _take_from_clients(self) -> None:
+    def _take_from_clients(self, now_s: float) -> None:
         received, counts = self._from_clients, self._counts
         for _ in range(BATCHES_A_WAKE):
-            count = received.receive(self._public_fd)
+            count = self._public.receive(now_s)
             if not count:
                 return
             began_ns = time.monotonic_ns()
@@ -189,10 +175,10 @@ class Worker:
             self._counts[Counter.DROP_UP_SEND_BUFFER_FULL] += lost
             self._counts[Counter.DROP_UP_SEND_REFUSED] += refused
 
-    def _take_from_nodes(self) -> None:
+    def _take_from_nodes(self, now_s: float) -> None:
         received, counts = self._from_nodes, self._counts
         for _ in range(BATCHES_A_WAKE):
-            count = received.receive(self._trunk_fd)
+            count = self._trunk.receive(now_s)
             if not count:
                 return
             began_ns = time.monotonic_ns()
@@ -216,6 +202,8 @@ class Worker:
         self._voice.expire(now_ms)
         for drops in self._kernel_drops:
             drops.read()
+        self._counts[Counter.DROP_UP_STALE] += self._public.take_stale()
+        self._counts[Counter.DROP_DOWN_STALE] += self._trunk.take_stale()
 
 
 def _send(batch: SendBatch, fd: int, count: int) -> tuple[int, int]:

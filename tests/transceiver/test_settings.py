@@ -60,7 +60,7 @@ def test_lists_are_read() -> None:
     """Relays and keys are comma lists."""
     settings = loaded()
     assert settings.transceiver_relays[1] == Address("2001:db8::1", 3478)
-    assert [k.get_secret_value() for k in settings.transceiver_api_keys] == ["key-one", "key-two"]
+    assert [k.key for k in settings.transceiver_api_keys] == ["key-one", "key-two"]
 
 
 def test_backends_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

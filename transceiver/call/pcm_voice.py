@@ -1,4 +1,4 @@
-"""Sound between a call's Opus and a backend's PCM: frames of the jitter buffer in, 20 ms out.
+"""Turns a call's Opus into a backend's PCM and back, 20 ms at a time.
 
     jitter buffer ── packets, holes named ─▶ decoder ─▶ cut into 20 ms ─▶ model link
     RTP           ◀── one packet a frame ◀── encoder ◀────────────────── model link, as paced
@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
 from transceiver.call.offer import OpusWishes
 from transceiver.opus import BackendWishes, Codec, EncoderSettings
 from transceiver.opus.codec import FRAME_DURATIONS, SAMPLE_BYTES, duration, samples
@@ -20,6 +22,7 @@ from transceiver.rtp.receive import Frame, Origin
 from trunkline.v1 import model_pb2
 
 FRAME = 960  # ticks of what a backend hears at a time
+QUIET_PEAK = 328  # a hundredth of full scale: the noise of a quiet room
 
 RATES_HZ: dict[int, int] = {
     model_pb2.AUDIO_FORMAT_PCM16_8000: 8_000,
@@ -47,6 +50,12 @@ def backend_wishes(encoder: model_pb2.OpusEncoder) -> BackendWishes:
         fec=encoder.fec if encoder.HasField("fec") else None,
         dtx=encoder.dtx if encoder.HasField("dtx") else None,
     )
+
+
+def is_quiet(pcm: bytes) -> bool:
+    """Whether a frame holds no voice; one sample in eight is looked at."""
+    some = np.frombuffer(pcm, "<i2")[::8].astype(np.int32)
+    return bool(np.abs(some).max() < QUIET_PEAK)
 
 
 class Sound(NamedTuple):

@@ -1,4 +1,4 @@
-"""One call: ICE, DTLS, audio, data channels and the model link, joined. No socket is in sight.
+"""One call: ICE, DTLS, audio, data channels and the model link together, without a socket.
 
     caller ── STUN ──▶ IceLite ─── selected address
            ── DTLS ──▶ DtlsAssociation ── keys ──▶ AudioStream
@@ -26,10 +26,12 @@ from transceiver.call.host import Host
 from transceiver.call.messages import CallMessages
 from transceiver.call.offer import Offer
 from transceiver.call.pcm_voice import choose_format
+from transceiver.call.principal import NOBODY
 from transceiver.call.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import END_REASONS, FAREWELLS, State, Step, follow
 from transceiver.call.voice import CallVoice
+from transceiver.counters import Counted, dtls_failed
 from transceiver.faults import every_step
 from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
@@ -48,6 +50,7 @@ from transceiver.transport.ice import (
     IceEvent,
     IceLite,
 )
+from transceiver.transport.path import UNBOUNDED_BYTES
 from transceiver.transport.srtp import SrtpKeys, SrtpSession
 from trunkline.v1 import model_pb2
 from wire import stun
@@ -91,6 +94,7 @@ class Session:
         self.call_id = call_id
         self.offer = offer
         self.surface = surface
+        self.placed_by = NOBODY
         self.cname = call_id
         self.started_unix_ms = int(unix_s * 1000)
         self.state = State.NEW
@@ -99,7 +103,7 @@ class Session:
         self.local_ufrag, self.local_password = host.mint()
         self._host = host
         self._certificate = certificate
-        self._ice = IceLite(Credentials(self.local_ufrag, self.local_password, offer.ufrag))
+        self._ice = IceLite(self._credentials(offer.ufrag, offer.password))
         self._dtls: DtlsAssociation | ResumedDtls | None = None
         self._audio = AudioStream(
             offer.audio.payload_type,
@@ -192,6 +196,7 @@ class Session:
         return SessionState(
             call_id=self.call_id,
             surface=self.surface,
+            placed_by=self.placed_by,
             started_unix_ms=self.started_unix_ms,
             unix_s=unix_s,
             offer=self.offer,
@@ -206,7 +211,7 @@ class Session:
         )
 
     def leave(self) -> None:
-        """End here without a word to the caller, who is another process's from now on."""
+        """End here and tell the caller nothing: another process goes on with the call."""
         if self.state is State.ENDED:
             return
         self.state = follow(self.state, Step.END)
@@ -224,6 +229,7 @@ class Session:
         current = state.ice.pending or state.ice.current
         self.local_ufrag, self.local_password = current.local_ufrag, current.local_password
         self.started_unix_ms = state.started_unix_ms
+        self.placed_by = state.placed_by
         self._messages.received = state.messages_received
         self._messages.sent = state.messages_sent
         self._ice = IceLite.resumed(state.ice, exported_s)
@@ -236,7 +242,8 @@ class Session:
         if not audio_format:
             raise BackendAbsent("the backend accepts no audio format of ours")
         self._voice.handle = link.open_call(
-            self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format
+            *(self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format),
+            page_may_set=self.placed_by.may_set,
         )
         self._session_json, self._backend = session_json, link.backend
         self._voice.speak(audio_format)
@@ -256,18 +263,15 @@ class Session:
     def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str] | None:
         """New credentials for a caller with new ones (RFC 8445 §9): ours, ufrag and password.
 
-        The old ones hold until the first check with the new. A lite agent sends no checks, so it
-        has no use for the caller's password. None: the call failed over it.
+        The old ones hold until the first check with the new. None: the call failed over it.
         """
         with self._host.guarded(self):
             return self._restart_ice(remote_ufrag, remote_password)
         return None
 
     def _restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str]:
-        del remote_password
         self.local_ufrag, self.local_password = self._host.mint()
-        credentials = Credentials(self.local_ufrag, self.local_password, remote_ufrag)
-        replaced = self._ice.restart(credentials)
+        replaced = self._ice.restart(self._credentials(remote_ufrag, remote_password))
         if replaced is not None:
             self._host.ufrag_ended(replaced.local_ufrag)
         self._host.answers_to(self, self.local_ufrag)
@@ -301,10 +305,15 @@ class Session:
         kind = classify(packet)
         if kind is _STUN:
             self._read_stun(packet, address, now)
-        elif not self._ice.knows(address):
-            self._host.count("session_unknown_address")
-        elif self.state is _ENDED:
-            self._host.count("session_ended")
+            return
+        path = self._ice.paths.get(address)
+        if path is None:
+            self._host.count(Counted.SESSION_UNKNOWN_ADDRESS)
+            return
+        if not path.answered:
+            path.came(len(packet))
+        if self.state is _ENDED:
+            self._host.count(Counted.SESSION_ENDED)
         elif kind is _RTP:
             frames = self._audio.receive_rtp(packet, now)
             if frames:
@@ -315,12 +324,15 @@ class Session:
         elif kind is _DTLS:
             self._read_dtls(packet, now)
         else:
-            self._host.count("session_unknown_kind")
+            self._host.count(Counted.SESSION_UNKNOWN_KIND)
 
     def handle_stun(self, message: stun.Message, packet: bytes, address: bytes, now: float) -> None:
-        """Take a STUN message that names one of our ufrags; `packet` is what it was read from."""
+        """Take a STUN message that names one of our ufrags, or answers a check of ours.
+
+        `packet` is what it was read from.
+        """
         if self.state is State.ENDED:
-            self._host.count("session_ended")
+            self._host.count(Counted.SESSION_ENDED)
             return
         response, events, reason = self._ice.handle(message, packet, address, now)
         if reason:
@@ -329,8 +341,10 @@ class Session:
             self._on_ice(event)
         if response is not None:
             self._host.transmit(address, response)
-        if response is not None and not reason:
+        if events or (response is not None and not reason):
             self._checked(now)
+        if self._dtls is not None:
+            self._send_dtls(self._dtls)  # what waited for more to come from there
 
     def forget_address(self, address: bytes) -> None:
         """Another session owns `address` now."""
@@ -375,10 +389,13 @@ class Session:
         elif self._farewell_s == math.inf:
             self._say_goodbye(reason, reason)
 
-    def hear_sideband(self, text: str) -> None:
-        """Take an event of a side band as if the caller had sent it."""
+    def hear_sideband(self, text: str, *, from_server: bool) -> None:
+        """Take an event of a side band as if the caller had sent it, or the application's server,
+        whom no page's policy binds."""
         with self._host.guarded(self):
-            self._on_message(EVENTS_LABEL, text)
+            handle = self._voice.handle
+            if handle is not None and self.state is not State.ENDED:
+                handle.send_text(EVENTS_LABEL, text, from_server=from_server)
 
     # The backend's side: transceiver.link.call_handle.CallSink.
 
@@ -440,6 +457,7 @@ class Session:
     def _checked(self, now: float) -> None:
         self.state = follow(self.state, Step.CHECKED)
         if self._dtls is not None:
+            self._check_back()
             return
         self._dtls = DtlsAssociation(
             Role(self.offer.dtls_role), self._certificate, _fingerprints(self.offer), now
@@ -450,7 +468,7 @@ class Session:
     def _read_dtls(self, packet: bytes, now: float) -> None:
         # An address that ICE knows means a check, and the first check made the association.
         if self._dtls is None:
-            self._host.count("dtls_before_check")
+            self._host.count(Counted.DTLS_BEFORE_CHECK)
             return
         self._dtls.handle_datagram(packet, now)
         self._pump_dtls(now)
@@ -466,8 +484,22 @@ class Session:
         self._send_dtls(association)
 
     def _send_dtls(self, association: DtlsAssociation | ResumedDtls) -> None:
-        while (packet := association.poll_transmit()) is not None:
+        path = self._ice.path
+        most_bytes = UNBOUNDED_BYTES if path is None else path.room_bytes
+        while (packet := association.poll_transmit(most_bytes)) is not None:
+            if not association.connected:
+                self._ice.flight_sent()
             self._transmit(packet)
+            most_bytes = UNBOUNDED_BYTES if path is None else path.room_bytes
+
+    def _check_back(self) -> None:
+        """Ask an address that has not answered whether somebody hears us there.
+
+        The handshake asks by itself.
+        """
+        check = self._ice.check() if self.secured else None
+        if check is not None:
+            self._transmit(check)
 
     def _on_dtls(self, event: dtls.Event, now: float) -> None:
         if isinstance(event, dtls.ApplicationData):
@@ -477,13 +509,15 @@ class Session:
         elif isinstance(event, dtls.Closed):
             self.end("client_closed")
         else:
-            self._host.count(f"dtls_failed_{event.reason}")
+            self._host.count(dtls_failed(event.reason))
             self.end("timeout" if event.reason == "timeout" else "failed")
 
     def _secured(self, keys: SrtpKeys, now: float) -> None:
         if self.state is State.ENDED:
             return
         self.state = follow(self.state, Step.SECURED)
+        self._ice.handshake_done()
+        self._check_back()
         self._audio.start(SrtpSession(keys), now)
         log.info("call_connected", call_id=self.call_id)
         self._messages.start()
@@ -529,7 +563,7 @@ class Session:
         if now >= self._farewell_s:
             self.end(self._farewell_reason)
         elif self._ice.expired(now):
-            self._host.count("ice_consent_expired")
+            self._host.count(Counted.ICE_CONSENT_EXPIRED)
             self.end("timeout")
         elif self.state is not State.CONNECTED and now >= self._connect_by_s:
             self.end("timeout")
@@ -561,11 +595,16 @@ class Session:
         return due_s if expiry_s is None or due_s < expiry_s else expiry_s
 
     def _transmit(self, packet: bytes) -> None:
-        address = self._ice.selected
-        if address is None:
-            self._host.count("no_selected_address")
+        path = self._ice.path
+        if path is None:
+            self._host.count(Counted.NO_SELECTED_ADDRESS)
+        elif path.answered or path.takes(len(packet)):
+            self._host.transmit(path.address, packet)
         else:
-            self._host.transmit(address, packet)
+            self._host.count(Counted.OUT_UNANSWERED)
+
+    def _credentials(self, remote_ufrag: str, remote_password: str) -> Credentials:
+        return Credentials(self.local_ufrag, self.local_password, remote_ufrag, remote_password)
 
     def _failed(self, error: Exception) -> None:
         self._host.fail(self, error)
@@ -594,14 +633,14 @@ class Session:
         _collect(self._messages.dropped(), self._host.count)
         if self._dtls is not None:
             _collect(self._dtls.dropped, self._host.count)
-        self._host.count("rtp_received", audio.received)
-        self._host.count("rtp_sent", audio.sender.packets)
-        self._host.count("rtp_lost", audio.lost)
-        self._host.count("rtp_late", audio.late)
-        self._host.count("rtp_duplicate", audio.duplicates)
-        self._host.count("rtp_recovered", audio.recovered)
+        self._host.count(Counted.RTP_RECEIVED, audio.received)
+        self._host.count(Counted.RTP_SENT, audio.sender.packets)
+        self._host.count(Counted.RTP_LOST, audio.lost)
+        self._host.count(Counted.RTP_LATE, audio.late)
+        self._host.count(Counted.RTP_DUPLICATE, audio.duplicates)
+        self._host.count(Counted.RTP_RECOVERED, audio.recovered)
         if self._voice.malformed:
-            self._host.count("opus_malformed", self._voice.malformed)
+            self._host.count(Counted.OPUS_MALFORMED, self._voice.malformed)
 
 
 def _collect(reasons: Counter[str], count: Callable[[str, int], None]) -> None:

@@ -1,4 +1,4 @@
-"""The states of a session, as one table.
+"""The states of a session as one table.
 
       new ──a check authenticates──▶ connecting ──DTLS is done──▶ connected
        │                                 │                            │

@@ -1,4 +1,4 @@
-"""The sound of one call as its backend has it: the format, the credit, the played-out position.
+"""The sound of one call as its backend has it: format, credit, and what was played.
 
     AudioStream ── frames ──▶ [PcmVoice] ──▶ CallHandle ──▶ backend
     AudioStream ◀── frames, encoded as paced ── put ◀────── backend
@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from transceiver.call.offer import AudioOffer
-from transceiver.call.pcm_voice import RATES_HZ, PcmVoice, backend_wishes
+from transceiver.call.pcm_voice import RATES_HZ, PcmVoice, backend_wishes, is_quiet
+from transceiver.counters import Counted
 from transceiver.link.call_handle import CallHandle
 from transceiver.opus import open_codec
 from transceiver.rtp import opus
@@ -59,14 +60,14 @@ class CallVoice:
             return
         self._pcm = PcmVoice(open_codec(), rate_hz, self._offer.wishes)
         self._stream.fill_holes()
-        self._stream.sender.encoded_by(self._pcm.encode, self._pcm.max_frame_bytes)
+        self._stream.sender.encoded_by(self._pcm.encode, self._pcm.max_frame_bytes, is_quiet)
 
     def write_as(self, encoder: model_pb2.OpusEncoder) -> None:
         """Write the backend's PCM as it asks; of no meaning for one that speaks Opus."""
         try:
             wishes = backend_wishes(encoder)
         except ValueError as error:
-            self._count("encoder_refused")
+            self._count(Counted.ENCODER_REFUSED)
             log.warning("encoder_refused", call_id=self._call_id, reason=str(error))
             return
         if self._pcm is not None:
@@ -86,7 +87,7 @@ class CallVoice:
             if duration:
                 handle.send_audio(payload, timestamp, duration, lost)
             else:
-                self._count("opus_malformed")
+                self._count(Counted.OPUS_MALFORMED)
 
     def put(self, payload: bytes, duration: int, now: float) -> None:
         """Queue a frame of the backend; its own word on `duration` counts for Opus only."""
@@ -95,9 +96,9 @@ class CallVoice:
         sender = self._stream.sender
         if not self._offer.receives:
             sender.refused += 1
-            self._count("audio_not_wanted")
+            self._count(Counted.AUDIO_NOT_WANTED)
         elif not sender.push(payload, duration, now):
-            self._count("audio_refused")
+            self._count(Counted.AUDIO_REFUSED)
 
     def clear(self) -> None:
         """Forget queued frames, and say how far the caller heard."""

@@ -1,4 +1,4 @@
-"""How many calls this process can hold, learned from how it is doing. Pure.
+"""Learns how many calls this process can carry, from its lateness and its CPU. Pure.
 
 Nobody can know beforehand: it depends on the machine, its other tenants, the codec and the backend.
 So every half second is judged by two figures. Lateness is what callers hear of an overload,

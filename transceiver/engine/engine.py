@@ -34,9 +34,11 @@ import structlog
 from fleet.address import Address
 from transceiver.call.call_id import new_call_id
 from transceiver.call.offer import Offer
+from transceiver.call.principal import NOBODY, Principal
 from transceiver.call.session import Session
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import State
+from transceiver.counters import Counted, call_ended
 from transceiver.engine.handshakes import MAX_DATAGRAMS_PER_TURN, HandshakeQueue
 from transceiver.engine.trunk_port import Frames, TrunkPort
 from transceiver.engine.wheel import Wheel
@@ -50,9 +52,9 @@ from wire.errors import WireError
 from wire.keys import KeyRing
 from wire.token import Route
 
-FAULTS = "call_faults"
 MAX_CALLS = 1000
 MAX_STUN_BYTE = 3  # RFC 7983 §7: first bytes 0–3 are STUN
+_RESPONSES = frozenset({stun.MessageClass.SUCCESS, stun.MessageClass.ERROR})  # without USERNAME
 MIN_MEDIA_BYTE = 128  # and from here on RTP and RTCP; DTLS is between
 
 log = structlog.get_logger(__name__)
@@ -75,7 +77,7 @@ class CallFailed(EngineRefusal):
 
 
 class _Path:
-    """An address of a caller: whose it is, and the relay worker that hears it."""
+    """An address of a caller: its session, and the relay worker that receives from it."""
 
     __slots__ = ("relay", "session")
 
@@ -189,15 +191,21 @@ class Engine:
     # Calls.
 
     def create_call(
-        self, offer: Offer, surface: str, session_json: str, link: ModelLink
+        self,
+        offer: Offer,
+        surface: str,
+        session_json: str,
+        link: ModelLink,
+        placed_by: Principal = NOBODY,
     ) -> Session:
-        """A new call to the backend of `link`.
+        """A new call to the backend of `link`, whose call it will be.
 
         Raises TooManyCalls, Draining, BackendAbsent, CallLimit, CallFailed.
         """
         self.check_room()
         call_id = new_call_id(self._process, self.route.node)
         session = Session(call_id, offer, surface, self._certificate, self, time.time())
+        session.placed_by = placed_by
         self._begin(session)
         try:
             session.open(link, session_json)
@@ -336,7 +344,7 @@ class Engine:
         path = self._paths.get(address)
         relay = self._source if path is None else path.relay
         if not relay:
-            self.counters["out_no_path"] += 1
+            self.counters[Counted.OUT_NO_PATH] += 1
             return
         if self._trunk.put(relay, address, packet) and not self._flush_is_due:
             self._flush_is_due = True
@@ -372,7 +380,7 @@ class Engine:
         if path is not None and path.session is not session:
             with self.guarded(path.session):
                 path.session.forget_address(address)
-            self.count("address_taken_over")
+            self.count(Counted.ADDRESS_TAKEN_OVER)
         self._paths[address] = _Path(session, relay)
 
     def address_forgotten(self, session: Session, address: bytes) -> None:
@@ -390,7 +398,7 @@ class Engine:
             self.address_forgotten(session, address)
         self._wheel.cancel(session)
         self._handshakes.forget(session)
-        self.counters[f"call_ended_{session.end_reason}"] += 1
+        self.counters[call_ended(session.end_reason)] += 1
         if not self._calls:
             self._idle.set()
         for tell in self._ended_listeners:
@@ -400,14 +408,14 @@ class Engine:
     def fail(self, session: Session, error: Exception) -> None:
         """What raised in a call is the end of that call: counted, logged once. Never raises."""
         with suppress(Exception):  # a log that cannot be written is no reason to go on
-            self.counters[FAULTS] += 1
+            self.counters[Counted.CALL_FAULTS] += 1
             if not session.failed:
                 session.failed = True
                 log.error("call_failed", call_id=session.call_id, exc_info=error)
         try:
             session.end("failed")
         except Exception:
-            self.counters[FAULTS] += 1
+            self.counters[Counted.CALL_FAULTS] += 1
 
     def guarded(self, session: Session) -> Guard:
         """`fail` for what raises within; for ways into a session that are not every packet's."""
@@ -423,7 +431,7 @@ class Engine:
         self._flush_is_due = True
         now = self._loop.time()
         try:
-            for source, frames in self._trunk.receive():
+            for source, frames in self._trunk.receive(now):
                 self._source = source
                 self._dispatch(frames, now)
         finally:
@@ -449,9 +457,9 @@ class Engine:
         self, path: _Path | None, address: bytes, packet: bytes, now: float
     ) -> None:
         if packet and packet[0] <= MAX_STUN_BYTE:
-            self._dispatch_stun(address, packet, now)
+            self._dispatch_stun(path, address, packet, now)
         elif path is None:
-            self.counters["unknown_address"] += 1
+            self.counters[Counted.UNKNOWN_ADDRESS] += 1
         else:
             self._dispatch_to(path.session, address, packet, now)
 
@@ -465,34 +473,36 @@ class Engine:
         except Exception as error:
             self.fail(session, error)
 
-    def _dispatch_stun(self, address: bytes, packet: bytes, now: float) -> None:
+    def _dispatch_stun(self, path: _Path | None, address: bytes, packet: bytes, now: float) -> None:
         try:
             message = stun.read(packet)
-            ufrag, _ = stun.username(message)
+            if path is not None and message.message_class in _RESPONSES:
+                session: Session | None = path.session
+            else:
+                session = self._ufrags.get(stun.username(message)[0])
         except WireError as error:
             self.counters[error.reason] += 1
             return
         except Exception as error:
             self._packet_failed(error)
             return
-        session = self._ufrags.get(ufrag)
         if session is None:
-            self.counters["unknown_ufrag"] += 1
+            self.counters[Counted.UNKNOWN_UFRAG] += 1
         else:
             with self.guarded(session):
                 session.handle_stun(message, packet, address, now)
 
     def _packet_failed(self, error: Exception) -> None:
         """A packet that belongs to no call yet: dropped, and the first of the process is logged."""
-        if not self.counters["packet_faults"]:
+        if not self.counters[Counted.PACKET_FAULTS]:
             log.error("packet_failed", exc_info=error)
-        self.counters["packet_faults"] += 1
+        self.counters[Counted.PACKET_FAULTS] += 1
 
     # Handshakes: a few datagrams a wake-up, so that live calls do not wait for new ones.
 
     def _put_off(self, session: Session, address: bytes, packet: bytes) -> None:
         if not self._handshakes.add(session, address, packet):
-            self.counters["dtls_waiting_full"] += 1
+            self.counters[Counted.DTLS_WAITING_FULL] += 1
         elif not self._handshakes_are_due:
             self._handshakes_are_due = True
             self._loop.call_soon(self._shake_hands)

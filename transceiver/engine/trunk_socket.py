@@ -1,4 +1,4 @@
-"""The trunk socket of a transceiver: one UDP port for all its calls, read and written in batches.
+"""The trunk socket of a transceiver: one UDP port for all calls, used in batches.
 
 The socket is dual-stack, so a relay is an 18-byte address (`wire.address`) whatever its family.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from datagram.fresh import FreshQueue
 from datagram.mmsg import NAME_WORDS, ReceiveBatch, SendBatch, name_row
 from fleet.address import Address
 from fleet.errors import AddressInUse, AddressUnusable
@@ -35,6 +36,7 @@ class TrunkSocket:
         self._socket = _bind(address)
         self._mtu = mtu
         self._incoming = ReceiveBatch(BATCH, SLOT_BYTES)
+        self._queue = FreshQueue(self._socket.fileno(), self._incoming)
         self._outgoing = SendBatch(BATCH, BATCH)
         self._staging = np.zeros((BATCH, mtu), np.uint8)
         rows = np.arange(BATCH, dtype=np.uint64)
@@ -58,14 +60,21 @@ class TrunkSocket:
         """The descriptor, for the event loop."""
         return self._socket.fileno()
 
-    def receive(self) -> list[tuple[bytes, bytes]]:
-        """What waits, as datagram and source address; at most `MAX_PER_WAKEUP`."""
+    def receive(self, now_s: float) -> list[tuple[bytes, bytes]]:
+        """What waits, as datagram and source address; at most `MAX_PER_WAKEUP`.
+
+        What has waited longer than anybody wants it is passed over (`datagram.fresh`).
+        """
         taken: list[tuple[bytes, bytes]] = []
         count = BATCH
         while count == BATCH and len(taken) < MAX_PER_WAKEUP:
-            count = self._incoming.receive(self.fileno())
+            count = self._queue.receive(now_s)
             taken += self._rows(count)
         return taken
+
+    def take_stale(self) -> int:
+        """How many datagrams were passed over since this was asked last."""
+        return self._queue.take_stale()
 
     def send(self, datagrams: Sequence[tuple[bytes, bytes]]) -> int:
         """Send pairs of datagram and relay address; how many were lost (a full buffer, no route).

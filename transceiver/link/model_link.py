@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 import grpc.aio
@@ -33,7 +33,7 @@ from trunkline.v1 import model_pb2
 STEADY_S = 10.0
 """A stream that lasted this long was well. One that greets and breaks was not, however often."""
 RECONNECT_PACE = Pace(first_s=0.1, longest_s=5.0)
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_MESSAGE_BYTES = 1024 * 1024  # reading more takes tens of milliseconds of a loop with live calls
 MAX_NAME_CHARS = 64  # of the backend's own name, which goes to logs and ListCalls
 
 _METHOD = "/trunkline.v1.ModelBackend/Connect"
@@ -122,8 +122,10 @@ class ModelLink:
         send_credit: int,
         started_unix_ms: int,
         audio_format: int = model_pb2.AUDIO_FORMAT_OPUS,
+        page_may_set: Sequence[str] | None = None,
     ) -> CallHandle:
-        """Put a call on the link; `send_credit` is how many frames the backend may queue here.
+        """Put a call on the link; `send_credit` is how many frames the backend may queue here,
+        `page_may_set` what a page may set of the session (None: the caller is no page).
 
         Raises BackendAbsent when there is no backend or it has stopped reading, CallLimit when it
         holds all the calls it wants. Await `accepted()` of the handle next.
@@ -131,7 +133,7 @@ class ModelLink:
         if self._stream is None:
             raise BackendAbsent(f"no backend: {self.down_reason}")
         handle = self._stream.add_call(next(self._numbers), call_id, sink)
-        handle.start(session_json, audio_format, send_credit, started_unix_ms)
+        handle.start(session_json, audio_format, send_credit, started_unix_ms, page_may_set)
         return handle
 
     async def _stay_connected(self) -> None:

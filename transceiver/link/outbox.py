@@ -1,4 +1,4 @@
-"""What a model link has to say and has not written yet, already in the messages it travels in.
+"""Events that a model link has not written yet, already in the messages that carry them.
 
 A gRPC message costs a Python process about 100 µs and an event inside one about 2, so what all
 calls say while the last message is being written leaves together.

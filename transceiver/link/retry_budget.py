@@ -1,4 +1,4 @@
-"""How often a call that was not taken may be tried again: no retry may multiply load. Pure.
+"""How often calls that were not taken may be tried again, so that no retry multiplies load.
 
 Every first try earns a tenth of a retry. So however many calls fail, a backend sees at most 10 %
 more than it was offered; a storm in which everything fails is not made worse by us.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import grpc
 import grpc.aio
@@ -26,6 +26,9 @@ GREETING_TIMEOUT_S = 5.0  # from dialling to the backend's Welcome
 # mean; what is said after a pause goes at once. A backend answers batch by batch, so its messages
 # become fewer as well.
 MESSAGE_INTERVAL_S = 0.001
+
+EVENTS_A_TURN = 256
+"""Delivered before the loop goes on with others' work: a message may hold many thousand."""
 
 Rpc = grpc.aio.StreamStreamCall[model_pb2.ToBackend, model_pb2.ToTransceiver]
 
@@ -101,7 +104,7 @@ class LinkStream:
         writer = asyncio.create_task(self._write(), name="model-link-writer")
         try:
             while isinstance(batch := await self._rpc.read(), model_pb2.ToTransceiver):
-                self._deliver(batch.events)
+                await self._deliver_in_turns(batch.events)
                 if batch.leaving:
                     self._on_leaving()
             if not self.over:
@@ -121,6 +124,13 @@ class LinkStream:
     def _end_if_over(self) -> None:
         if self.over:
             self.outbox.finish()
+
+    async def _deliver_in_turns(self, events: Sequence[model_pb2.BackendEvent]) -> None:
+        """Nearly always one turn: a backend's message has an event or two of each call."""
+        for start in range(0, len(events), EVENTS_A_TURN):
+            if start:
+                await asyncio.sleep(0)
+            self._deliver(events[start : start + EVENTS_A_TURN])
 
     def _deliver(self, events: Iterable[model_pb2.BackendEvent]) -> None:
         calls = self._calls

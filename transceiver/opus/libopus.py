@@ -1,4 +1,4 @@
-"""Finding libopus and calling it: the only ctypes of the codec.
+"""Finds libopus and calls it. Only this file uses ctypes.
 
 PyAV's wheel carries a libopus beside itself, which FFmpeg links to, under a name with a hash in
 it. That is a private place that a later wheel may change; so a system library is tried next, and

@@ -1,4 +1,4 @@
-"""A transceiver of several processes: the parent, which starts them and keeps them there.
+"""A transceiver of several processes: the parent starts them and keeps them running.
 
 The parent binds the HTTP port and carries no call. Its processes inherit the bound sockets, so the
 port is there while one of them is restarted, and whoever has time accepts; trunk and admin ports

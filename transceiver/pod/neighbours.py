@@ -116,7 +116,7 @@ class Neighbours:
         return web.Response(body=joined(texts), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _health(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Ready when all are that answer; who does not is being restarted, and takes no calls."""
+        """Ready when all that answer are ready. One that does not answer is being restarted."""
         own = await handler(request)
         if own.status != web.HTTPOk.status_code:
             return own

@@ -1,4 +1,4 @@
-"""A side band whose call is in another process: what one end says, the other hears.
+"""Passes a side band on to the process that has its call, both ways.
 
     application server ◀─ near ─▶ this process ◀─ far ─▶ the call's process
 

@@ -1,4 +1,4 @@
-"""Another process of the fleet, as one that passes requests on to it sees it."""
+"""Another process of the fleet, to which this one passes requests on."""
 
 from __future__ import annotations
 

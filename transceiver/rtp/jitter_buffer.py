@@ -1,4 +1,4 @@
-"""The jitter buffer: packets as they come in, sound without holes out, for a listener that decodes.
+"""The jitter buffer: packets go in as they come, and sound without holes comes out.
 
 Theory of operation. Whoever listens here is a program, not a loudspeaker: nothing runs dry when a
 frame comes late, so a packet that is next in order leaves at once, and a clean path costs nothing.
@@ -17,7 +17,9 @@ of that there is only noise, and beyond what the clock allows a gap in the times
 No packets is not a loss. After a DTX packet the pause is filled with comfort noise on the clock,
 20 ms by 20 ms, so that a listener who waits for a silence hears one. A source that stops without a
 word may only be held up: its pause begins STALL_S later, and what was held up is then not thrown
-away but follows the noise, the timestamps pushed back; the next pause takes that up again.
+away but follows the noise, the timestamps pushed back. The next pause takes that up again, and
+until it comes packets are left out (`catch_up`), so that a listener who plays what it hears is on
+time again within seconds; of what is pushed back by more than HEARD_WORTH_S the oldest is lost.
 
 Numbers are extended internally and never wrap: sequence numbers from 16 bits, timestamps from 32.
 """
@@ -28,6 +30,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from transceiver.rtp import opus
+from transceiver.rtp.catch_up import CatchUp
 from transceiver.rtp.delay_target import DelayTarget
 from transceiver.rtp.opus import CLOCK_HZ, DTX_BYTES
 from transceiver.rtp.receive import MAX_GIVEN_UP, MAX_MISORDER, Frame, Origin
@@ -39,6 +42,7 @@ MAX_CONCEALED = 5  # frames in a row: after 100 ms libopus has faded to silence 
 MAX_FILLED = 25  # frames in the place of one hole
 # libopus sends at least every 400 ms in DTX, so who is silent for longer has stopped or is stuck.
 STALL_S = 0.4
+HEARD_WORTH_S = 1.0  # words count for more with a listener than a second does
 PAUSE_S = 3.0  # how long the noise goes on when nothing comes: every end of turn is over by then
 
 
@@ -57,6 +61,7 @@ class JitterBuffer:
         self.late = 0
         self.lost = 0
         self.filled = 0  # frames that no packet stands behind
+        self.left_out = 0  # packets left out to be on time again
         self.waited_s = 0.0  # what packets have waited here, all together
         self._delay = DelayTarget()
         self._held: dict[int, _Held] = {}
@@ -64,7 +69,8 @@ class JitterBuffer:
         self._restart_at: int | None = None
         self._next: int | None = None  # extended sequence number that is wanted
         self._end = 0  # extended timestamp at which the last frame ended
-        self._pushed_back = 0  # ticks of noise that no pause of the source has taken up yet
+        self._pushed_back = 0  # ticks of noise that nothing has taken up yet
+        self._late = CatchUp()
         self._duration = FRAME  # of the last packet
         self._resting = False  # the last packet was DTX's
         self._noise = 0  # frames of noise since the last packet
@@ -199,9 +205,12 @@ class JitterBuffer:
     def _leave(self, held: _Held, lost: int, now: float) -> list[Frame]:
         """A packet goes, and before it what fills the gap to the frame before."""
         frames = self._fill(held, lost, now) if held.timestamp != self._end else []
-        frames.append(
-            Frame(held.payload, self._label(held.timestamp), lost, Origin.PACKET, held.duration)
-        )
+        if self._pushed_back and not lost and self._is_spare(held):
+            self._pushed_back -= held.duration
+            self.left_out += 1
+        else:
+            label = self._label(held.timestamp)
+            frames.append(Frame(held.payload, label, lost, Origin.PACKET, held.duration))
         self._next = (self._next or 0) + 1
         self._end = held.timestamp + held.duration
         self._duration = held.duration
@@ -209,6 +218,15 @@ class JitterBuffer:
         self._noise = 0
         self._spoke_s = now
         return frames
+
+    def _is_spare(self, held: _Held) -> bool:
+        """Whether time is to be taken up with this packet; DTX's says what to make noise of."""
+        pushed_back_s = self._pushed_back / CLOCK_HZ
+        duration_s = held.duration / CLOCK_HZ
+        if len(held.payload) <= DTX_BYTES or duration_s > pushed_back_s:
+            return False
+        self._late.owe(pushed_back_s)
+        return pushed_back_s > HEARD_WORTH_S or self._late.leaves_out(held.payload, duration_s)
 
     def _label(self, timestamp: int) -> int:
         return (timestamp + self._pushed_back) & 0xFFFF_FFFF

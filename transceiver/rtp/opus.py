@@ -1,4 +1,4 @@
-"""How long an Opus packet plays, read from its first bytes (RFC 6716 §3.1, §3.2)."""
+"""What the first bytes of an Opus packet say: how long it plays, whether it holds a voice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _FRAME_DURATION = tuple(_frame_duration(toc >> 3) for toc in range(256))
 
 
 def duration(packet: bytes) -> int:
-    """Length in 48 kHz ticks; 0 for what is no Opus packet (empty, no count, over 120 ms)."""
+    """Length in 48 kHz ticks; 0 for what is no Opus packet (empty, no count, over 120 ms).
+
+    RFC 6716 §3.1, §3.2.
+    """
     if not packet:
         return 0
     toc = packet[0]
@@ -37,3 +40,18 @@ def duration(packet: bytes) -> int:
         return 0
     total = _FRAME_DURATION[toc] * (packet[1] & 0x3F)
     return total if total <= MAX_DURATION else 0
+
+
+def is_quiet(packet: bytes) -> bool:
+    """Whether the encoder heard no voice in it: DTX, or one frame whose SILK part says so.
+
+    RFC 6716 §4.2.3: the voice flags of a frame's 10 or 20 ms parts come first, coded with even
+    odds, so they are its first bits. CELT has none, and frames in one packet are not looked into.
+    """
+    if len(packet) <= DTX_BYTES:
+        return True
+    toc = packet[0]
+    if toc & 0x83:  # CELT, or more frames than one
+        return False
+    parts = max(1, _FRAME_DURATION[toc] // 960)
+    return packet[1] >> (8 - parts) == 0

@@ -1,4 +1,4 @@
-"""The paced sender: frames of the backend in, RTP packets out at the rate they play.
+"""The paced sender: the backend's frames go in, RTP packets come out as they play.
 
 Theory of operation. `due_s` is when the frame before ends, which is when the next one should leave.
 
@@ -20,6 +20,8 @@ up follows at twice its rate until it has caught up; two frames never leave at o
 The rhythm is that of the first frame, which was perhaps a late one. So a frame that meets an empty
 queue may leave up to half its duration before its time, and a queue that only stands (`standing`)
 is drained by letting the rhythm run one part in twenty faster: no burst, and timestamps go on.
+What a stall has held up of a source that speaks in real time (`live_source`) is caught up with at
+once: packets are left out (`catch_up`), and those behind them take their places.
 
 A frame may be written in another format than the wire's: `encoded_by` names who makes a packet of
 it, when its turn comes and not before, since what is cleared need not be encoded.
@@ -40,7 +42,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from transceiver.rtp.opus import CLOCK_HZ, DTX_BYTES, MAX_DURATION, MAX_PACKET_BYTES
+from transceiver.rtp.catch_up import WORTH_S, CatchUp, is_spare_quiet
+from transceiver.rtp.live_source import LiveSource
+from transceiver.rtp.opus import CLOCK_HZ, DTX_BYTES, MAX_DURATION, MAX_PACKET_BYTES, is_quiet
 from transceiver.rtp.redundancy import Redundancy
 from transceiver.rtp.skipped import SkippedFrames
 from transceiver.rtp.standing_queue import StandingWait
@@ -82,7 +86,9 @@ class PacedSender:
         self.acked = 0
         self.cleared = 0
         self.refused = 0
+        self.left_out = 0  # to be on time again
         self._encode: Callable[[bytes], bytes] | None = None
+        self._is_quiet: Callable[[bytes], bool] = is_quiet
         self._max_frame_bytes = MAX_PACKET_BYTES
         self._skipped = SkippedFrames()
         self._resting = False  # the last frame was DTX's
@@ -94,6 +100,8 @@ class PacedSender:
         self._not_before_s = -math.inf
         self._lead_s = 0.0  # how much earlier than due the frame at the head may leave
         self._standing = StandingWait()
+        self._source = LiveSource()
+        self._late = CatchUp()
         self._marker = True
         self._cleared = False  # since the last packet
 
@@ -102,7 +110,7 @@ class PacedSender:
 
     @property
     def frames(self) -> int:
-        """Frames whose turn has come: those sent, and those DTX left out."""
+        """Frames whose turn has come: those sent, and those that DTX or lateness left out."""
         return self.packets + self._skipped.total
 
     @property
@@ -110,9 +118,18 @@ class PacedSender:
         """Frames that no longer wait: those whose turn has come, was taken away or never was."""
         return self.packets + self._skipped.total + self.cleared + self.refused
 
-    def encoded_by(self, encode: Callable[[bytes], bytes], max_frame_bytes: int) -> None:
-        """Frames come in another format, of at most that many bytes; `encode` makes packets."""
+    def encoded_by(
+        self,
+        encode: Callable[[bytes], bytes],
+        max_frame_bytes: int,
+        is_quiet: Callable[[bytes], bool],
+    ) -> None:
+        """Frames come in another format, of at most that many bytes; `encode` makes packets.
+
+        `is_quiet` tells of a frame whether there is a voice in it.
+        """
         self._encode, self._max_frame_bytes = encode, max_frame_bytes
+        self._is_quiet = is_quiet
 
     def push(self, payload: bytes, duration: int, now: float) -> bool:
         """Queue a frame of `duration` 48 kHz ticks; False if it is unfit or the queue is full."""
@@ -120,8 +137,7 @@ class PacedSender:
         if not fit or len(self._queue) >= self._max_queued:
             self.refused += 1
             return False
-        if self._due_s is not None:
-            self._note_wait(self._due_s - now, duration / CLOCK_HZ)
+        self._note_wait(now, duration / CLOCK_HZ)
         self._queue.append((payload, duration))
         return True
 
@@ -145,8 +161,10 @@ class PacedSender:
             due_s = self._skip_pause(now, due_s)
         if now < due_s - self._lead_s:
             return None
-        payload, duration = self._queue.popleft()
-        packet = self._packet(payload if self._encode is None else self._encode(payload))
+        payload, duration = self._take()
+        if self._late.owed_s:
+            payload, duration = self._spare(payload, duration)
+        packet = self._packet(payload)
         self._timestamp += duration
         duration_s = duration / CLOCK_HZ
         self._due_s = due_s + duration_s
@@ -162,6 +180,8 @@ class PacedSender:
         self._queue.clear()
         self._cleared = True
         self.cleared += count
+        self._source.forget()
+        self._late.owe(0.0)
         return count
 
     def acknowledge(self, report: ReportBlock) -> bool:
@@ -221,10 +241,65 @@ class PacedSender:
         elapsed_s = 0.0 if self._due_s is None else now - self._due_s
         return (self._timestamp + int(elapsed_s * CLOCK_HZ)) & 0xFFFF_FFFF
 
-    def _note_wait(self, until_due_s: float, duration_s: float) -> None:
-        if not self._queue:
-            self._lead_s = duration_s / 2
-        self._standing.note(until_due_s + len(self._queue) * duration_s)
+    def _note_wait(self, now: float, duration_s: float) -> None:
+        wait_s = len(self._queue) * duration_s
+        if self._due_s is not None:
+            wait_s += self._due_s - now
+            self._standing.note(wait_s)
+            if not self._queue:
+                self._lead_s = duration_s / 2
+                if wait_s <= -TALKSPURT_GAP_S:
+                    self._source.pause(-wait_s)
+        if self._source.note(now, duration_s, wait_s):
+            self._catch_up()
+
+    # Lateness of a live source.
+
+    def _catch_up(self) -> None:
+        self._late.owe(self._source.least_wait_s - self._source.early_s)
+        excess_s = self._late.owed_s - WORTH_S
+        if excess_s > 0:
+            excess_s = self._cut_oldest(self._cut_quiet(excess_s))
+            self._late.owe(WORTH_S + excess_s)
+
+    def _cut_quiet(self, excess_s: float) -> float:
+        """Leave out quiet frames of the queue; how much is left of the excess."""
+        kept: deque[tuple[bytes, int]] = deque()
+        quiet = 0
+        for payload, duration in self._queue:
+            quiet = quiet + 1 if excess_s > 0 and self._is_quiet(payload) else 0
+            if is_spare_quiet(quiet):
+                excess_s -= duration / CLOCK_HZ
+                self._leave_out()
+            else:
+                kept.append((payload, duration))
+        self._queue = kept
+        return excess_s
+
+    def _cut_oldest(self, excess_s: float) -> float:
+        payload = b""
+        while excess_s > 0 and len(self._queue) > 1:
+            payload, duration = self._queue.popleft()
+            excess_s -= duration / CLOCK_HZ
+            self._leave_out()
+        if payload and self._encode is not None:
+            self._encode(payload)  # the seam is in this packet, which nobody hears
+        return excess_s
+
+    def _spare(self, payload: bytes, duration: int) -> tuple[bytes, int]:
+        """The next packet that is to leave, after those that are left out."""
+        while self._queue and self._late.leaves_out(payload, duration / CLOCK_HZ):
+            self._leave_out()
+            payload, duration = self._take()
+        return payload, duration
+
+    def _leave_out(self) -> None:
+        self._skipped.add(self.packets)
+        self.left_out += 1
+
+    def _take(self) -> tuple[bytes, int]:
+        payload, duration = self._queue.popleft()
+        return (payload if self._encode is None else self._encode(payload)), duration
 
     def _skip_pause(self, now: float, due_s: float) -> float:
         """When the next frame should leave: as many whole frames later as the pause was long."""

@@ -1,4 +1,4 @@
-"""Reading request bodies: never more than allowed, never longer than allowed, always UTF-8."""
+"""Reads request bodies: bounded in size and time, always UTF-8."""
 
 from __future__ import annotations
 

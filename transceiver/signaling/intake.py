@@ -1,4 +1,4 @@
-"""From an offer to a call: what both HTTP surfaces have in common.
+"""Turns an offer into a call: what both HTTP surfaces have in common.
 
     room here? ─▶ offer ─▶ backends ─▶ limits choose one ─▶ it says yes ─▶ answer
                               ▲                              └─ no, or nothing: once more,
@@ -20,6 +20,7 @@ from fleet.address import Address
 from fleet.limits.call_limits import Ticket
 from fleet.limits.rules import LimitReached
 from transceiver.call.offer import Offer
+from transceiver.call.principal import Principal
 from transceiver.call.sidebands import Sidebands
 from transceiver.engine.call_tickets import CallTickets
 from transceiver.engine.engine import CallFailed, Draining, TooManyCalls
@@ -45,6 +46,10 @@ class CallSession(Protocol):
         """The public id, `rtc_…`."""
 
     @property
+    def placed_by(self) -> Principal:
+        """Whose call it is."""
+
+    @property
     def offer(self) -> Offer:
         """What the caller offered."""
 
@@ -68,8 +73,8 @@ class CallSession(Protocol):
     def sidebands(self) -> Sidebands:
         """Who else hears what the caller is sent."""
 
-    def hear_sideband(self, text: str) -> None:
-        """Take an event of a side band as if the caller had sent it."""
+    def hear_sideband(self, text: str, *, from_server: bool) -> None:
+        """Take an event of a side band as if the caller had sent it, or its server."""
 
     async def accepted(self, timeout_s: float) -> None:
         """Return when the backend took the call; raises BackendRefused or BackendAbsent."""
@@ -85,7 +90,12 @@ class CallEngine(Protocol):
         """Whether a call can be taken now. Raises TooManyCalls or Draining."""
 
     def create_call(
-        self, offer: Offer, surface: str, session_json: str, link: ModelLink
+        self,
+        offer: Offer,
+        surface: str,
+        session_json: str,
+        link: ModelLink,
+        placed_by: Principal,
     ) -> CallSession:
         """A new call on that link.
 
@@ -115,6 +125,7 @@ class _NewCall:
     offer: Offer
     surface: str
     session_json: str = field(repr=False)
+    placed_by: Principal
 
 
 class Intake:
@@ -139,7 +150,7 @@ class Intake:
         self._accept_timeout_s = accept_timeout_s
 
     async def place(
-        self, sdp: str, surface: str, key_id: str, session_json: str = ""
+        self, sdp: str, surface: str, placed_by: Principal, session_json: str = ""
     ) -> PlacedCall:
         """Open a call for an offer. Raises Problem; a call that was not taken is ended."""
         self._check_room()
@@ -149,25 +160,27 @@ class Intake:
         except OfferRefused as refused:
             raise Problem(refused.code, refused.detail) from None
         try:
-            with self._tickets.ticket(key_id) as ticket:
-                call = _NewCall(ticket, checked.offer, surface, session_json)
+            with self._tickets.ticket(placed_by.key_id) as ticket:
+                call = _NewCall(ticket, checked.offer, surface, session_json, placed_by)
                 session = await self._taken(call)
                 self._tickets.bind(ticket, session.call_id)
         except LimitReached as reached:
             raise _over_limit(reached) from None
         return PlacedCall(session, self._answer(checked, session))
 
-    def find(self, call_id: str) -> CallSession:
-        """The live call of that id. Raises Problem no_such_call."""
+    def find(self, call_id: str, principal: Principal) -> CallSession:
+        """The live call of that id, if it is this principal's to touch.
+
+        Raises Problem no_such_call, which does not tell somebody else's call from none.
+        """
         session = self.engine.find(call_id)
-        if session is None:
+        if session is None or not principal.controls(session.placed_by):
             raise no_such_call()
         return session
 
-    def hang_up(self, call_id: str) -> None:
-        """End a call as its caller wishes. Raises Problem no_such_call."""
-        if not self.engine.end(call_id, "hangup"):
-            raise no_such_call()
+    def hang_up(self, call_id: str, principal: Principal) -> None:
+        """End a call as whoever placed it wishes. Raises Problem no_such_call."""
+        self.engine.end(self.find(call_id, principal).call_id, "hangup")
 
     def _check_room(self) -> None:
         try:
@@ -210,7 +223,9 @@ class Intake:
     def _open(self, call: _NewCall, backend: Backend) -> CallSession:
         try:
             link = self._backends.ask(backend)
-            session = self.engine.create_call(call.offer, call.surface, call.session_json, link)
+            session = self.engine.create_call(
+                call.offer, call.surface, call.session_json, link, call.placed_by
+            )
         except LinkError as error:
             raise _no_backend(error) from None
         except CallFailed:

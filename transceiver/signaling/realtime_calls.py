@@ -7,7 +7,8 @@
 
 The `session` object goes to the model backend as it came. All that is read here is which backend
 that should be: `session.trunkline.backend`, or a `session.model` that is a backend's name. A call
-placed with a client secret has the session bound to that secret, and its own members over it.
+placed with a client secret has the session bound to that secret, and over it those members of its
+own that a page may set (`fleet.page_policy`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import from_json, to_json
 
-from transceiver.signaling.access import BOUND_SESSION, KEY_ID
+from fleet.foreign_json import read_json
+from fleet.page_policy import NotForPages, PagePolicy
+from transceiver.call.principal import Principal
+from transceiver.signaling.access import BOUND_SESSION, PRINCIPAL
 from transceiver.signaling.body import as_text, read_body, require_type
 from transceiver.signaling.form import Field, FormError, read_form
 from transceiver.signaling.intake import Intake
@@ -59,14 +63,15 @@ class RealtimeCalls:
         else:
             body = await read_body(request, MAX_OFFER_BYTES, self._body_timeout_s)
             sdp, session_json = as_text(body, "not_sdp"), ""
-        session_json = over(request.get(BOUND_SESSION, ""), session_json)
-        call = await self._intake.place(sdp, "realtime", request[KEY_ID], session_json)
+        bound_json = request.get(BOUND_SESSION, "")
+        session_json = over(bound_json, _for_page(request[PRINCIPAL], bound_json, session_json))
+        call = await self._intake.place(sdp, "realtime", request[PRINCIPAL], session_json)
         headers = {"Location": f"{CALLS_PATH}/{call.session.call_id}"}
         return web.Response(status=201, text=call.answer, content_type=SDP_TYPE, headers=headers)
 
     async def hang_up(self, request: web.Request) -> web.Response:
         """End a call."""
-        self._intake.hang_up(request.match_info["call_id"])
+        self._intake.hang_up(request.match_info["call_id"], request[PRINCIPAL])
         return web.Response(status=200)
 
     async def describe_calls(self, _request: web.Request) -> web.Response:
@@ -113,6 +118,22 @@ def read_session(field: Field | None) -> str:
     return text
 
 
+def _for_page(principal: Principal, bound_json: str, session_json: str) -> str:
+    """The session of a call as far as who places it may set it.
+
+    Raises Problem not_allowed_for_page.
+    """
+    if principal.may_set is None or not session_json:
+        return session_json
+    bound = from_json(bound_json) if bound_json else {}
+    try:
+        kept = PagePolicy(principal.may_set, bound).session(from_json(session_json))
+    except NotForPages as error:
+        detail = f"Make the client secret with {error.param}, or leave it out."
+        raise Problem("not_allowed_for_page", detail) from None
+    return as_json(kept)
+
+
 def over(bound_json: str, session_json: str) -> str:
     """The session of a call over the one bound to its secret, member by member; both are good."""
     if not bound_json or not session_json:
@@ -130,7 +151,7 @@ def read_object(text: str, code: str, what: str) -> dict[str, Any]:
     try:
         # Not `json`: that goes as deep as the interpreter can, where finalizers of other objects
         # fail. It also takes NaN and Infinity, which the backend's parser need not know.
-        members = from_json(text, allow_inf_nan=False)
+        members = read_json(text)
     except ValueError:
         raise Problem(code, f"{what} cannot be read as JSON.") from None
     if not isinstance(members, dict):

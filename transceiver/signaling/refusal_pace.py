@@ -1,4 +1,4 @@
-"""Refusals take their turn: who asks again at once is slowed down by the answer itself.
+"""Paces refusals, so that a client that asks again at once is slowed down.
 
 A refusal costs the loop that carries media a third of a millisecond, and a naive client answers one
 with its next request. So their rate is bounded, not their number: up to a burst they leave at once,

@@ -1,4 +1,4 @@
-"""A WebSocket beside a call: an application server hears and says what the page does.
+"""A WebSocket beside a call: a server reads and writes the events of the page.
 
     GET /v1/realtime?call_id=rtc_…   Upgrade: websocket
 
@@ -16,6 +16,7 @@ from contextlib import suppress
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from fleet.ending import end
+from transceiver.signaling.access import PRINCIPAL
 from transceiver.signaling.intake import CallSession, Intake
 from transceiver.signaling.problem import Problem
 
@@ -92,7 +93,7 @@ class Sideband:
         self._open.add(mailbox)
         try:
             await socket.prepare(request)
-            await _converse(socket, session, mailbox)
+            await _converse(socket, session, mailbox, from_server=_is_server(request))
         finally:
             self._open.discard(mailbox)
             session.sidebands.leave(mailbox)
@@ -108,7 +109,11 @@ class Sideband:
         if not call_id:
             detail = "Name a call by call_id; sessions over a WebSocket alone are not offered."
             raise Problem("no_call_id", detail)
-        return self._intake.find(call_id)
+        return self._intake.find(call_id, request[PRINCIPAL])
+
+
+def _is_server(request: web.Request) -> bool:
+    return not request[PRINCIPAL].secret_id
 
 
 def sideband_socket() -> web.WebSocketResponse:
@@ -122,8 +127,10 @@ def sideband_socket() -> web.WebSocketResponse:
     )
 
 
-async def _converse(socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox) -> None:
-    reading = asyncio.ensure_future(_read(socket, session, mailbox))
+async def _converse(
+    socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox, *, from_server: bool
+) -> None:
+    reading = asyncio.ensure_future(_read(socket, session, mailbox, from_server=from_server))
     writing = asyncio.ensure_future(_write(socket, mailbox))
     try:
         await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
@@ -138,13 +145,15 @@ async def _converse(socket: web.WebSocketResponse, session: CallSession, mailbox
         _raise_unless_gone(task)
 
 
-async def _read(socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox) -> None:
+async def _read(
+    socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox, *, from_server: bool
+) -> None:
     try:
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
                 mailbox.close(WSCloseCode.UNSUPPORTED_DATA)
                 return
-            session.hear_sideband(message.data)
+            session.hear_sideband(message.data, from_server=from_server)
     finally:
         mailbox.close(WSCloseCode.OK)  # unless there was another reason
 

@@ -34,6 +34,7 @@ class Call:
     """A live call: iterate `events()`, and send.
 
     `id` is the public call id, `session_json` the caller's session object as it came ("" if none),
+    `page_may_set` what a page may set of it (docs/realtime.md; None: the caller is no page),
     `audio_format` what audio is written in, both ways, `transceiver` who carries it. The handler is
     cancelled when the call ends, whoever ends it; a handler that returns hangs up.
     """
@@ -49,6 +50,7 @@ class Call:
         self.id = started.call_id
         self.transceiver = transceiver
         self.session_json = started.session_json
+        self.page_may_set = tuple(started.page.may_set) if started.HasField("page") else None
         self.audio_format = AudioFormat(started.format)
         self.started_unix_ms = started.started_unix_ms
         self.playout = Playout()  # the newest report
@@ -209,7 +211,7 @@ class Call:
     def _hear_data(self, data: model_pb2.Data) -> None:
         message: Text | Binary
         if data.HasField("text"):
-            message = Text(data.label, data.text)
+            message = Text(data.label, data.text, data.from_server)
         else:
             message = Binary(data.label, data.binary)
         if self._inbox.put_message(message, data.ByteSize()):

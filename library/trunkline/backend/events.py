@@ -1,4 +1,4 @@
-"""What a handler hears of its call."""
+"""The events that the handler of a call gets."""
 
 from __future__ import annotations
 
@@ -48,10 +48,14 @@ class Audio:
 
 @dataclass(slots=True)
 class Text:
-    """A text message from the caller's data channel `label`."""
+    """A text message from the caller's data channel `label`.
+
+    `from_server`: the application's server said it on a side band, and not the caller.
+    """
 
     label: str
     text: str
+    from_server: bool = False
 
 
 @dataclass(slots=True)

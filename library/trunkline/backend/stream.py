@@ -1,4 +1,4 @@
-"""One transceiver's stream: greets it, hands every call to a handler, and ends them together.
+"""One transceiver's stream: it hands every call to a handler, and ends them together.
 
 The handlers of a stream are its tasks; nothing else is made per call, and nothing per event.
 """

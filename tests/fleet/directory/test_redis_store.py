@@ -15,10 +15,10 @@ from redis.exceptions import ResponseError
 
 from fleet.address import Address
 from fleet.directory.directory import Node, Snapshot
+from fleet.directory.node_record import PURPOSE, seal_node
 from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import Lease
 from fleet.errors import LeaseLost, StoreUnavailable
-from fleet.node_record import PURPOSE, seal_node
 from fleet.seal import Seal
 from tests.rings import token_ring
 from wire.keys import KeyRing

@@ -25,8 +25,9 @@ from tests.virtual_time import Run
 from transceiver.call.session import Session
 from transceiver.call.sidebands import EVENTS_LABEL
 from transceiver.call.states import State
+from transceiver.counters import Counted
 from transceiver.data.sctp import Association
-from transceiver.engine.engine import FAULTS, CallFailed
+from transceiver.engine.engine import CallFailed
 from transceiver.link.call_handle import CallHandle, CallSink
 from transceiver.link.counters import LinkCounters
 from transceiver.link.model_link import ModelLink
@@ -336,7 +337,7 @@ async def restart(scene: Scene) -> None:
 
 async def sideband_speaks(scene: Scene) -> None:
     scene.victim._voice.handle = cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok))
-    scene.victim.hear_sideband("{}")
+    scene.victim.hear_sideband("{}", from_server=True)
 
 
 async def sideband_hears(scene: Scene) -> None:
@@ -434,7 +435,7 @@ def test_a_fault_ends_its_call_and_no_other(run: Run, place: str, error: type[Ex
         assert [(f["event"], f["call_id"]) for f in failures] == [
             ("call_failed", scene.victim.call_id)
         ]
-        assert scene.engine.counters[FAULTS] >= 1
+        assert scene.engine.counters[Counted.CALL_FAULTS] >= 1
         assert scene.engine.counters["call_ended_failed"] == 1
         assert scene.engine._timer is not None
         assert scene.carrier.forgotten or scene.victim._voice.handle is None
@@ -494,7 +495,7 @@ def test_listeners_of_ended_calls_that_raise(run: Run) -> None:
         scene.victim.sidebands.join(cast(Any, broken))
         scene.engine.end(scene.victim.call_id, "hangup")
         assert scene.raised == 2 and scene.ended == [scene.victim.call_id]
-        assert scene.engine.counters[FAULTS] == 2
+        assert scene.engine.counters[Counted.CALL_FAULTS] == 2
         await scene.frames(60)
         await leave(scene)
 

@@ -101,6 +101,25 @@ async def test_what_a_handler_hears() -> None:
         assert await soon(heard.get()) == Text("chat", "héllo")
 
 
+async def test_a_handler_hears_what_a_page_may_set_and_who_speaks() -> None:
+    """Nothing of it for a call that no page placed; nothing allowed is not the same as no page."""
+    heard: asyncio.Queue[object] = asyncio.Queue()
+
+    async def handler(call: Call) -> None:
+        heard.put_nowait(call.page_may_set)
+        async for event in call.events():
+            heard.put_nowait(event)
+
+    async with serving(handler) as server, linked(server.port) as link:
+        for may_set in (None, (), ("instructions", "audio")):
+            handle = link.open_call("call_1", "", Sink(), 50, 1234, page_may_set=may_set)
+            handle.send_text("chat", "page")
+            handle.send_text("chat", "server", from_server=True)
+            assert await soon(heard.get()) == may_set
+            assert await soon(heard.get()) == Text("chat", "page")
+            assert await soon(heard.get()) == Text("chat", "server", from_server=True)
+
+
 async def test_a_tick_is_one_message() -> None:
     """What all calls say in one tick arrives as one batch."""
     async with scripted() as backend, running_link(backend.port) as link:

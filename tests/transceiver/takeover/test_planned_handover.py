@@ -16,6 +16,7 @@ from tests.transceiver.engine.test_engine import (  # noqa: F401 - fixtures
     make_engine,
     until,
 )
+from transceiver.call.principal import Principal
 from transceiver.call.session import Session
 from transceiver.call.states import State
 from transceiver.data.channels import DataChannels
@@ -31,6 +32,9 @@ from transceiver.takeover.session_state import (
 )
 
 EVENTS = "oai-events"
+
+
+PAGE = Principal("acme", "k_1", "secret", ("instructions",))
 
 
 class Move:
@@ -86,11 +90,14 @@ def _close_relay(request: pytest.FixtureRequest) -> None:
 
 
 async def test_a_call_goes_on_elsewhere(move: Move) -> None:
-    """Sound and messages go on both ways with the same keys, numbers and channel."""
+    """Sound and messages go on both ways with the same keys, numbers and channel, and whose call it
+    is goes with it."""
     await move.talk()
+    move.session.placed_by = PAGE
     state = move.first.hand_over(move.session.call_id)
     assert state is not None
     session = move.adopt(read(write(state)))
+    assert session.placed_by == PAGE
     move.re_point()
     await move.talk()
     sequences = [packet.sequence for packet in move.caller.heard]

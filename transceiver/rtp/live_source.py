@@ -1,0 +1,102 @@
+"""Whether a source speaks in real time, from when its frames come.
+
+A frame's transit is its arrival less the sound that came before it. What a live source sends keeps
+to a line; what is held up on the way comes above it and falls back; who speaks faster than real
+time, as a model that reads an answer does, falls below it at once and stays there:
+
+    transit  ──────╮   ╷                     ╷
+     live          │   │╲ late               │   answer of a model
+                   ╰───┘ ╲────── line        │╲
+                    stall                    │ ╲
+                                             │  ╲──── lead: its queue is meant
+
+So only a source that has kept to its line for `LIVE_AFTER_S` is live, and it stays live through a
+stall: what comes back to the line, or ends above it because sound was lost, was late. Whatever
+falls below the line by `LEAD_S` was sent ahead, and nothing of that talkspurt is ever hurried. What
+is sent at one go and followed by nothing proves nothing, and is left alone.
+
+The line follows the least transit slowly, so that no clock drifts off it.
+"""
+
+from __future__ import annotations
+
+import math
+
+WINDOW_S = 0.1  # of sound; its least transit is free of most jitter
+STEADY_FALL_S = 0.015  # between two windows: faster than real time beyond it
+STEADY_RISE_S = 0.06
+CONFIRMED = 2  # steady windows in a row: real time again
+LIVE_AFTER_S = 1.5  # of steady sound
+NEAR_LINE_S = 0.04  # below the line: a first frame that was late
+LEAD_S = 0.2  # below the line: more is sent by a source that speaks faster than real time
+FORGOTTEN_AFTER_S = 5.0  # a pause so long is no stall: as much as may be queued
+FOLLOW_DOWN = 0.01  # of the time: more than any clock drifts
+FOLLOW_UP = 0.01  # of the way, a window
+
+
+class LiveSource:
+    """Notes frames as they come. Pure; times are seconds, and only their differences matter."""
+
+    def __init__(self) -> None:
+        self.early_s = 0.0  # how far the last window was below the line, never negative
+        self.least_wait_s = 0.0  # in that window
+        self._media_s = 0.0  # of all frames
+        self._turn_at_s = 0.0
+        self._least_s = self._least_wait_s = math.inf
+        self.forget()
+
+    @property
+    def live(self) -> bool:
+        """Whether it has spoken in real time for long enough."""
+        return self._kept_s >= LIVE_AFTER_S
+
+    def note(self, now: float, duration_s: float, wait_s: float) -> bool:
+        """A frame has come that would wait so long; whether it ends a window in real time."""
+        transit_s = now - self._media_s
+        self._media_s += duration_s
+        self._least_s = min(self._least_s, transit_s)
+        self._least_wait_s = min(self._least_wait_s, wait_s)
+        return self._media_s >= self._turn_at_s and self._turn()
+
+    def pause(self, pause_s: float) -> None:
+        """Nothing came for so long and all that had come has left: a stall if it is live."""
+        if not self.live or pause_s > FORGOTTEN_AFTER_S:
+            self.forget()
+
+    def forget(self) -> None:
+        """Something else begins: its first frame, a window by itself, is where the line starts."""
+        self._line_s = self._least_before_s = math.inf
+        self._kept_s = 0.0
+        self._ahead = False
+        self._steady = 0
+        self._open_window(0.0)
+
+    def _open_window(self, length_s: float) -> None:
+        self._least_s = self._least_wait_s = math.inf
+        self._turn_at_s = self._media_s + length_s
+
+    def _turn(self) -> bool:
+        least_s, self.least_wait_s = self._least_s, self._least_wait_s
+        moved_s = least_s - self._least_before_s
+        steady = -STEADY_FALL_S <= moved_s <= STEADY_RISE_S
+        self._steady = self._steady + 1 if steady else 0
+        self._least_before_s = least_s
+        self._open_window(WINDOW_S)
+        if self._line_s == math.inf:
+            self._line_s = least_s
+        self.early_s = max(0.0, self._line_s - least_s)
+        if self.early_s > LEAD_S:
+            self._ahead, self._kept_s = True, 0.0
+        if self._ahead:
+            return False
+        if steady:
+            self._keep(least_s)
+        return self.live and self._steady >= CONFIRMED
+
+    def _keep(self, least_s: float) -> None:
+        if least_s > self._line_s - NEAR_LINE_S:
+            self._kept_s += WINDOW_S
+        if least_s > self._line_s:
+            self._line_s += (least_s - self._line_s) * FOLLOW_UP
+        else:
+            self._line_s = max(least_s, self._line_s - WINDOW_S * FOLLOW_DOWN)
