@@ -26,7 +26,9 @@ SILENCE = np.zeros(0, np.int16)
 async def running(name: str) -> AsyncIterator[Stack]:
     """A stack whose backend is an example, FILE.py:NAME."""
     variables = {"TRUNKLINE_LOG_LEVEL": "warning", "TRUNKLINE_RELAY_WORKERS": "1"}
-    async with Stack(StackSettings(variables, backend=f"{EXAMPLES}/{name}")) as stack:
+    async with Stack(
+        StackSettings(variables, backend=f"{EXAMPLES}/{name}", ready_timeout_s=60)
+    ) as stack:
         yield stack
         assert not [line for line in stack.log.lines if "Traceback" in line]
 
