@@ -1,5 +1,8 @@
 """`python -m loadtest NAME`: runs a benchmark or a scenario, and tells whether its bars hold."""
 
+import fleet.extras  # noqa: F401 - first: it says what to install when an import below fails
+
+# isort: split
 import asyncio
 import json
 import sys

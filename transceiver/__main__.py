@@ -8,6 +8,9 @@ LoadProbe ─▶ Capacity ─ calls ▶ Engine ◀─ TransceiverAdmin ◀─ gR
 
 from __future__ import annotations
 
+import fleet.extras  # noqa: F401 - first: it says what to install when an import below fails
+
+# isort: split
 import asyncio
 import gc
 import os
