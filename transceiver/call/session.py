@@ -594,6 +594,8 @@ class Session:
         self._host.count("rtp_late", audio.late)
         self._host.count("rtp_duplicate", audio.duplicates)
         self._host.count("rtp_recovered", audio.recovered)
+        self._host.count("rtp_up_left_out", audio.left_out)
+        self._host.count("rtp_down_left_out", audio.sender.left_out)
         if self._voice.malformed:
             self._host.count("opus_malformed", self._voice.malformed)
 

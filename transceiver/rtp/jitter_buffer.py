@@ -225,7 +225,7 @@ class JitterBuffer:
         duration_s = held.duration / CLOCK_HZ
         if len(held.payload) <= DTX_BYTES or duration_s > pushed_back_s:
             return False
-        self._late.owe(pushed_back_s)
+        self._late.owe(pushed_back_s, least_s=0.0)
         return pushed_back_s > HEARD_WORTH_S or self._late.leaves_out(held.payload, duration_s)
 
     def _label(self, timestamp: int) -> int:
