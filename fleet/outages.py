@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from fleet.backoff import backoff_s
+from fleet.backoff import STORE_PACE
 
 log = structlog.get_logger()
 
@@ -33,4 +33,4 @@ class OutageCounter:
     @property
     def pause_s(self) -> float:
         """How long to wait before the next call; 0 when the last one was answered."""
-        return backoff_s(self.failures) if self.failures else 0.0
+        return STORE_PACE.wait_s(self.failures)

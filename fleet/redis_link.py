@@ -93,12 +93,17 @@ class RedisLink:
 
     @contextmanager
     def failures_named(self) -> Iterator[None]:
-        """Turn whatever Redis and the network do wrong inside into StoreUnavailable."""
+        """Turn whatever Redis and the network do wrong inside into StoreUnavailable.
+
+        Also what the client cannot make sense of: an answer is foreign input, and whoever gives it
+        may be no Redis at all.
+        """
         try:
             yield
-        except (RedisError, OSError) as error:
+        except Exception as error:
             # Without the cause: its text may repeat what was sent, and that may be a password.
-            reason = _reason(error, self._answer_timeout_s)
+            known = isinstance(error, RedisError | OSError)
+            reason = _reason(error, self._answer_timeout_s) if known else _misread(error)
             kind = NoMaster if self._sentinel and _is_silence(error) else StoreUnavailable
             raise kind(f"Redis at {self.place} {reason}") from None
 
@@ -112,6 +117,10 @@ def _is_silence(error: Exception) -> bool:
     """Whether nobody answered; a refusal is an answer."""
     silences = (RedisConnectionError, RedisTimeoutError, OSError)
     return isinstance(error, silences) and not isinstance(error, AuthenticationError)
+
+
+def _misread(error: Exception) -> str:
+    return f"gave an answer that cannot be read ({type(error).__name__})"
 
 
 def _reason(error: Exception, timeout_s: float) -> str:

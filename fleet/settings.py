@@ -25,21 +25,23 @@ from fleet.fields import (
     AddressList,
     AdminTokens,
     AnyCase,
+    ApiKeyList,
     Cluster,
     Keys,
     NumericHost,
     Port,
     RedisUrl,
-    SecretList,
     within,
 )
 from fleet.usage import complaints, help_text
+from wire.trunk import DEFAULT_MTU, LARGEST_MTU, SMALLEST_MTU
 
 __all__ = [
     "Address",
     "AddressList",
     "AdminSettings",
     "AnyCase",
+    "ApiKeyList",
     "Cluster",
     "FleetSettings",
     "Keys",
@@ -49,11 +51,11 @@ __all__ = [
     "Port",
     "ProcessSettings",
     "RedisUrl",
-    "SecretList",
     "load",
     "within",
 ]
 
+Mtu = Annotated[int, within("a datagram size in bytes", SMALLEST_MTU, LARGEST_MTU)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], AnyCase]
 LogFormat = Annotated[Literal["json", "console"], AnyCase]
 
@@ -142,6 +144,11 @@ class FleetSettings(AdminSettings):
     )
     trunk_keys: Keys = Field(
         description="keys that sign trunk datagrams, 1:HEX64,2:HEX64; the first is current"
+    )
+    trunk_mtu: Mtu = Field(
+        DEFAULT_MTU,
+        description="bytes of the largest trunk datagram (UDP payload) that a relay or a "
+        "transceiver sends; room for an overlay network's own",
     )
     redis_url: RedisUrl = Field(
         description="the Redis both relay and transceiver use, redis://host:port/0"

@@ -73,7 +73,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--backend", choices=BACKENDS, default=DEFAULT, help=f"who answers (default: {DEFAULT})"
+        "--backend",
+        default=DEFAULT,
+        help=f"who answers: {', '.join(BACKENDS)}, or your own as FILE.py:NAME or MODULE:NAME "
+        f"(default: {DEFAULT})",
     )
     return parser
 

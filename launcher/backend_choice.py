@@ -1,9 +1,12 @@
-"""The backends a stack can be started with."""
+"""The backends a stack can be started with: those that come with it, or an author's own."""
 
 from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.errors import StartupError
 
 
 @dataclass(frozen=True)
@@ -13,6 +16,7 @@ class BackendChoice:
     module: str
     summary: str
     needs: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     slow_start: bool = False
     """Loads models: the transceiver waits for it, so that who calls first finds it there."""
 
@@ -51,3 +55,29 @@ BACKENDS: dict[str, BackendChoice] = {
     "echo": BackendChoice(module="backends.echo", summary="echo model backend"),
 }
 DEFAULT = "voice"
+
+
+def choose(name: str) -> BackendChoice:
+    """One of BACKENDS, or what `FILE.py:NAME` or `MODULE:NAME` means.
+
+    Raises StartupError for anything else, and for one whose packages are not installed.
+    """
+    choice = BACKENDS.get(name) or _own(name)
+    if absent := choice.missing():
+        raise StartupError(
+            f"backend: the {name} backend needs the package {absent}: "
+            f"run `make run BACKEND={name}`, or talk to the echo: `make run BACKEND=echo`"
+        )
+    return choice
+
+
+def _own(name: str) -> BackendChoice:
+    place, colon, thing = name.rpartition(":")
+    if not (place and colon and thing):
+        raise StartupError(
+            f"backend: {name} is none of {', '.join(BACKENDS)}, and not FILE.py:NAME or MODULE:NAME"
+        )
+    if place.endswith(".py") and not Path(place).is_file():
+        raise StartupError(f"backend: there is no file {place}")
+    # What it loads takes as long as it takes.
+    return BackendChoice("backends.own", f"your {thing}", arguments=(name,), slow_start=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from launcher.backoff import Backoff
+from fleet.backoff import Backoff, Pace
 from launcher.child import Child
 from launcher.errors import NotRunningError, StartupError
 from launcher.log import Log
 from launcher.part import Part
 
 PROBE_INTERVAL_S = 0.05
+STEADY_S = 30.0
+"""A part that ran this long was well: after its next death it is started again at once."""
+RESTART_PACE = Pace(first_s=0.5, longest_s=10.0, spread=False)  # there is one of each here
 
 
 class Keeper:
@@ -95,7 +98,7 @@ class Keeper:
         return StartupError(f"{name}: {last} ({exit_text(child.exited.result())})")
 
     async def _keep(self) -> None:
-        backoff = Backoff()
+        backoff = Backoff(RESTART_PACE, STEADY_S)
         while self._child is not None:
             await self._child.wait()
             uptime_s = asyncio.get_running_loop().time() - self._started_at

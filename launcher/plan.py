@@ -46,7 +46,7 @@ def backend_part(
     admin_host, admin_port = address_in(variables, "TRUNKLINE_BACKEND_ADMIN")
     return Part(
         name=name,
-        command=_module(choice.module),
+        command=(*_module(choice.module), *choice.arguments),
         ready=grpc_serving(reachable_host(host), port),
         environment={**environment, **of_part(variables, "BACKEND_", "ADMIN_")},
         binds=(Binding("tcp", host, port), Binding("tcp", admin_host, admin_port)),

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
+from fleet.api_key import ApiKey
 from launcher.addresses import join, reachable_host, require_free, split
-from launcher.backend_choice import BACKENDS, BackendChoice
+from launcher.backend_choice import choose
 from launcher.errors import StartupError
 from launcher.keeper import Keeper
 from launcher.log import Log
@@ -38,7 +39,7 @@ class StackSettings:
     ready_timeout_s: float = 20.0
     stop_timeout_s: float = 5.0
     backend: str = "echo"
-    """One of `launcher.backend_choice.BACKENDS`."""
+    """What `launcher.backend_choice.choose` takes."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], backend: str) -> StackSettings:
@@ -78,8 +79,9 @@ class Stack:
 
     @property
     def api_key(self) -> str:
-        """The first API key."""
-        return self.variables["TRUNKLINE_TRANSCEIVER_API_KEYS"].split(",")[0].strip()
+        """The first API key, without its tenant."""
+        first, *_ = self.variables["TRUNKLINE_TRANSCEIVER_API_KEYS"].split(",")
+        return ApiKey.parse(first).key
 
     @property
     def relay_addresses(self) -> tuple[str, ...]:
@@ -149,7 +151,7 @@ class Stack:
 
     def _own_parts(self) -> Sequence[Part]:
         settings = self.settings
-        backend = _backend(settings.backend)
+        backend = choose(settings.backend)
         ports = settings.ports or Ports.free()
         self.variables = fill(settings.variables, ports, loopback_only=settings.loopback_only)
         environment = {**without(os.environ), "PYTHONUNBUFFERED": "1"}
@@ -169,7 +171,10 @@ class Stack:
             async with asyncio.TaskGroup() as group:
                 for keeper in self.parts.values():
                     group.create_task(_start_in_turn(keeper, ready))
-        except* StartupError as errors:
+        except BaseExceptionGroup as errors:
+            # Not `except*`: before Python 3.11.4 what is raised in it comes out in another group.
+            if errors.split(StartupError)[1] is not None:
+                raise
             raise _first(errors) from None
         for keeper in self.parts.values():
             keeper.watch()
@@ -183,16 +188,6 @@ class Stack:
         if self._directory is not None:
             self._directory.cleanup()
             self._directory = None
-
-
-def _backend(name: str) -> BackendChoice:
-    backend = BACKENDS[name]
-    if absent := backend.missing():
-        raise StartupError(
-            f"backend: the {name} backend needs the package {absent}: run `make voice`, "
-            "or talk to the echo: `make run BACKEND=echo`"
-        )
-    return backend
 
 
 async def _start_in_turn(keeper: Keeper, ready: Mapping[str, asyncio.Event]) -> None:

@@ -46,9 +46,9 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
     admin.AdminSecurity.of(settings).check()
     inherited = await inherit(settings)
     public, trunk = inherited.sockets if inherited else _open(settings)
-    store = RedisStore(settings.redis_url.get_secret_value(), settings.cluster)
     directory = Directory()
     crew = Crew(settings, public, trunk, inherited.tables if inherited else ())
+    store = RedisStore(settings.redis_url.get_secret_value(), settings.cluster, crew.token_keys)
     remembering = Remembering(settings, crew)
     holder = Handover(settings.relay_handover, crew, settings.cluster, stop.set)
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks, ending() as running:

@@ -15,7 +15,6 @@ _Workers = Annotated[int, within("a number of workers", 1, 256)]
 _Capacity = Annotated[int, within("a number of flows", 1, 4_000_000)]
 _Seconds = Annotated[int, within("a number of seconds", 30, 3600)]
 _Batch = Annotated[int, within("a batch size", 1, 1024)]
-_Mtu = Annotated[int, within("an MTU", 576, 9000)]
 _Rate = Annotated[int, within("packets per second", 0, MAX_RATE)]
 _Questions = Annotated[int, within("a number of addresses", 1, 100_000)]
 _Parking = Annotated[int, within("a number of packets", 1, 1_000_000)]
@@ -49,9 +48,6 @@ class RelaySettings(FleetSettings):
     )
     relay_trunk_port: _TrunkPort = Field(
         0, description="trunk port of the first worker, the next one's is one higher; 0: any"
-    )
-    relay_trunk_mtu: _Mtu = Field(
-        1400, description="bytes of the largest trunk datagram; room for an overlay network's own"
     )
     relay_flow_capacity: _Capacity = Field(
         100_000, description="live client addresses a worker holds, about 80 bytes each"

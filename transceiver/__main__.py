@@ -23,7 +23,7 @@ import structlog
 from aiohttp import web
 
 from fleet import logs
-from fleet.address import WILDCARDS, Address
+from fleet.address import Address
 from fleet.admin import process_admin
 from fleet.admin import server as admin
 from fleet.await_master import after_failover
@@ -33,6 +33,7 @@ from fleet.directory.redis_store import RedisStore
 from fleet.ending import ending
 from fleet.limits.call_limits import CallLimits
 from fleet.limits.redis_ledger import RedisLedger
+from fleet.seal import Keys
 from fleet.settings import load
 from transceiver.admin import SERVICE_NAME, TransceiverAdmin
 from transceiver.engine.call_tickets import CallTickets
@@ -88,7 +89,8 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place =
     name = f"{socket.gethostname()}:{os.getpid()}"
     certificate = LocalCertificate()
     async with asyncio.TaskGroup() as tasks, ending() as running, AsyncExitStack() as stack:
-        store, limits = _ledgers(settings, stack)
+        # Asked when something is sealed or opened: the engine has the ring as operators rotate it.
+        store, limits = _ledgers(settings, lambda: media.engine.key_rings[0], stack)
         media = _media(settings, place, name, certificate, limits, stack)
         trunk = await media.engine.start(settings.transceiver_trunk)
         node = await _node(settings, name, trunk, media.engine, store, stack)
@@ -130,12 +132,15 @@ async def _check(settings: TransceiverSettings, place: Place) -> None:
     await check_free(settings.transceiver_admin)
 
 
-def _ledgers(settings: TransceiverSettings, stack: AsyncExitStack) -> tuple[RedisStore, CallLimits]:
+def _ledgers(
+    settings: TransceiverSettings, keys: Keys, stack: AsyncExitStack
+) -> tuple[RedisStore, CallLimits]:
     """What all processes agree on: the directory, and what keys have used."""
     redis_url = settings.redis_url.get_secret_value()
-    store = RedisStore(redis_url, settings.cluster)
+    store = RedisStore(redis_url, settings.cluster, keys)
     stack.push_async_callback(store.close)
-    limits = CallLimits(RedisLedger(redis_url, settings.cluster), settings.transceiver_limits)
+    ledger = RedisLedger(redis_url, settings.cluster, keys)
+    limits = CallLimits(ledger, settings.transceiver_limits)
     stack.push_async_callback(limits.close)
     return store, limits
 
@@ -208,7 +213,7 @@ def _engine(
         Route(settings.cluster, 0, 0),  # until there is a lease; no call is made before
         certificate,
         max_calls=settings.transceiver_max_calls,
-        mtu=settings.transceiver_trunk_mtu,
+        mtu=settings.trunk_mtu,
         process=place.index,
     )
 
@@ -243,7 +248,7 @@ def _nodes_of(store: RedisStore) -> process_admin.Nodes:
 
 def _reachable(bound: Address, own_host: str) -> Address:
     """Where others reach what is bound, on all addresses perhaps."""
-    return Address(own_host, bound.port) if bound.host in WILDCARDS else bound
+    return Address(own_host, bound.port) if bound.unspecified else bound
 
 
 def _http_for_others(settings: TransceiverSettings, trunk_bound: Address) -> Address | None:
@@ -294,14 +299,14 @@ def _app(
         counters=lambda: {**engine.counters, **backends.counters, **limits.counters},
         gauges=lambda: _gauges(engine, media.probe.latest),
     )
-    keys = [key.get_secret_value() for key in settings.transceiver_api_keys]
+    keys = settings.transceiver_api_keys
     return make_app(
         Intake(engine, fingerprint, settings.transceiver_relays, backends, media.tickets),
         ApiKeys(keys),
         lambda: engine.key_rings[0],
         status,
         cors_origins=settings.transceiver_cors_origins,
-        console=_console(keys[0], backends) if settings.transceiver_console else None,
+        console=_console(keys[0].key, backends) if settings.transceiver_console else None,
         neighbours=neighbours,
     )
 

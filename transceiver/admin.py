@@ -24,21 +24,17 @@ SERVICE_NAME = "trunkline.v1.TransceiverAdmin"
 log = structlog.get_logger()
 
 
-class AdminSession(Protocol):
-    """What the admin API needs of a live call."""
-
-    def snapshot(self) -> CallSnapshot:
-        """The call at this moment."""
-
-
 class AdminEngine(Protocol):
     """What the admin API needs of the engine."""
 
-    def calls(self) -> Sequence[AdminSession]:
-        """Live calls, oldest first."""
+    def calls(self) -> Sequence[object]:
+        """Live calls."""
 
-    def find(self, call_id: str) -> AdminSession | None:
-        """The live call of that id."""
+    def snapshots(self) -> Sequence[CallSnapshot]:
+        """Live calls at this moment, oldest first."""
+
+    def snapshot(self, call_id: str) -> CallSnapshot | None:
+        """The live call of that id at this moment."""
 
     def dismiss(self, call_id: str, reason: str) -> bool:
         """End a call after its caller was told; False when there is none."""
@@ -73,8 +69,7 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
         self, request: admin_pb2.ListCallsRequest, context: Context
     ) -> admin_pb2.ListCallsResponse:
         """Live calls, oldest first. INVALID_ARGUMENT for a bad page size or token."""
-        snapshots = [session.snapshot() for session in self._engine.calls()]
-        page = await calls_page(snapshots, request, context)
+        page = await calls_page(self._engine.snapshots(), request, context)
         return admin_pb2.ListCallsResponse(
             calls=map(_call, page.calls), next_page_token=page.next_token, total=page.total
         )
@@ -83,10 +78,10 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
         self, request: admin_pb2.GetCallRequest, context: Context
     ) -> admin_pb2.Call:
         """One call. NOT_FOUND when it is not live."""
-        session = self._engine.find(request.call_id)
-        if session is None:
+        snapshot = self._engine.snapshot(request.call_id)
+        if snapshot is None:
             await no_such_call(context)
-        return _call(session.snapshot())
+        return _call(snapshot)
 
     async def EndCall(  # noqa: N802
         self, request: admin_pb2.EndCallRequest, context: Context

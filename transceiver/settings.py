@@ -11,14 +11,11 @@ from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from fleet.address import Address, shown
 from fleet.limits.rules import LimitRules
-from fleet.settings import AddressList, FleetSettings, SecretList, within
+from fleet.settings import AddressList, ApiKeyList, FleetSettings, within
 from transceiver.call.call_id import MAX_PROCESSES
 from transceiver.link.backend_list import BackendAddress, BackendList
 
 MAX_ORIGINS = 32
-# A datagram must fit IPv6's minimum link (RFC 8200 §5) or more, and Ethernet or less.
-SMALLEST_MTU = 1280
-LARGEST_MTU = 9000
 LARGEST_PORT = 65535
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#,]+", re.IGNORECASE)
@@ -60,9 +57,6 @@ class TransceiverSettings(FleetSettings):
         validate_default=True,
         json_schema_extra={"default": "the address of TRUNKLINE_TRANSCEIVER_TRUNK as bound"},
     )
-    transceiver_trunk_mtu: Annotated[
-        int, within("a datagram size in bytes", SMALLEST_MTU, LARGEST_MTU)
-    ] = Field(1400, description="largest trunk datagram, in bytes of UDP payload")
     transceiver_admin: Address = Field(
         Address("127.0.0.1", 9201), description="gRPC: admin API, health and reflection"
     )
@@ -77,8 +71,9 @@ class TransceiverSettings(FleetSettings):
         description="relay addresses that answers name, most preferred first, "
         "203.0.113.10:3478,[2001:db8::1]:3478"
     )
-    transceiver_api_keys: SecretList = Field(
-        description="bearer keys that may place calls, separated by commas"
+    transceiver_api_keys: ApiKeyList = Field(
+        description="bearer keys that may place calls, separated by commas: KEY, or TENANT:KEY for "
+        "keys that share their calls; a key without a tenant is one by itself"
     )
     transceiver_backend: Address = Field(
         Address("127.0.0.1", 9301), description="the model backend, when there is only one"

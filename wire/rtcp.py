@@ -10,6 +10,8 @@ from wire.errors import WireError
 
 NTP_EPOCH_OFFSET_S = 2_208_988_800  # 1900 to 1970 (RFC 868)
 
+MAX_PACKETS = 32  # in a compound; browsers send six
+
 _COMMON = struct.Struct("!BBH")
 _REPORT_BLOCK = struct.Struct("!IIIIII")
 _SENDER_INFO = struct.Struct("!IQIII")
@@ -82,14 +84,16 @@ def middle_32(ntp: int) -> int:
 def read(packet: bytes) -> tuple[RtcpPacket, ...]:
     """The packets of a compound that we use; other types are passed over.
 
-    Raises WireError: `rtcp_short`, `rtcp_version`, `rtcp_length` or `rtcp_body`. A reduced-size
-    packet (RFC 5506) reads like any other.
+    Raises WireError: `rtcp_short`, `rtcp_version`, `rtcp_length`, `rtcp_body`, or `rtcp_packets`
+    for more than MAX_PACKETS. A reduced-size packet (RFC 5506) reads like any other.
     """
     if len(packet) < 4:
         raise WireError("rtcp_short")
     found: list[RtcpPacket] = []
-    offset = 0
+    offset = count = 0
     while offset < len(packet):
+        if (count := count + 1) > MAX_PACKETS:
+            raise WireError("rtcp_packets")
         if offset + 4 > len(packet):
             raise WireError("rtcp_short")
         first, kind, words = _COMMON.unpack_from(packet, offset)
@@ -140,11 +144,13 @@ def _read_cnames(body: bytes, count: int) -> list[RtcpPacket]:
     for _ in range(count):
         (ssrc,) = struct.unpack_from("!I", body, offset)
         offset += 4
+        cname: bytes | None = None
         while item := body[offset]:
-            value = body[offset + 2 : offset + 2 + body[offset + 1]]
-            if item == _CNAME:
-                found.append(SourceDescription(ssrc, value.decode("utf-8", "replace")))
-            offset += 2 + body[offset + 1]
+            start, offset = offset + 2, offset + 2 + body[offset + 1]
+            if item == _CNAME and cname is None:  # one a source (§6.5.1); more would cost us
+                cname = body[start:offset]
+        if cname is not None:
+            found.append(SourceDescription(ssrc, cname.decode("utf-8", "replace")))
         offset += 4 - offset % 4  # the list ends with 1 to 4 zero bytes, at a word boundary
     return found
 

@@ -20,6 +20,7 @@ MAGIC_COOKIE = 0x2112A442
 HEADER_BYTES = 20
 FINGERPRINT_XOR = 0x5354554E
 MAX_USERNAME_BYTES = 508  # RFC 8489 §14.3: fewer than 509
+MAX_ATTRIBUTES = 32  # browsers send eight; a stranger's packet must not cost more than a look
 
 _HEADER = struct.Struct("!HHI12s")
 _TLV = struct.Struct("!HH")
@@ -77,8 +78,8 @@ def read(packet: bytes) -> Message:
     """The message in `packet`.
 
     Raises WireError: `stun_short`, `stun_type` (the two top bits), `stun_cookie`, `stun_length`
-    (not that of the packet, or not a multiple of 4), `stun_attribute` (one runs over the end) or
-    `stun_fingerprint` (present and wrong, or not last).
+    (not that of the packet, or not a multiple of 4), `stun_attribute` (one runs over the end, or
+    there are more than MAX_ATTRIBUTES) or `stun_fingerprint` (present and wrong, or not last).
     """
     if len(packet) < HEADER_BYTES:
         raise WireError("stun_short")
@@ -101,12 +102,13 @@ def read(packet: bytes) -> Message:
 
 def _read_attributes(packet: bytes) -> tuple[tuple[tuple[int, bytes], ...], int | None]:
     attributes: list[tuple[int, bytes]] = []
-    integrity_offset = None
+    integrity_offset, count = None, 0
     offset, end = HEADER_BYTES, len(packet)
     while offset < end:
         kind, length = _TLV.unpack_from(packet, offset)
         value_end = offset + 4 + length
-        if value_end > end:
+        count += 1
+        if value_end > end or count > MAX_ATTRIBUTES:
             raise WireError("stun_attribute")
         if kind == Attribute.FINGERPRINT:
             _check_fingerprint(packet, offset, length)

@@ -54,10 +54,18 @@ TAG_BYTES = 8
 TAGGED_FROM = TAG_OFFSET + TAG_BYTES
 MAX_FRAMES = 56  # 56 empty frames fill a 1400-byte datagram
 DEFAULT_MTU = 1400
+# Of UDP payload: IPv6's smallest link (RFC 8200 §5), and jumbo frames.
+SMALLEST_MTU, LARGEST_MTU = 1280, 9000
+LONGEST_PACKET = 2048  # bytes of a client's datagram that is carried, whatever the MTU
+# A receiver has room for the largest datagram of any MTU, so that a fleet can change it one
+# process at a time. In whole table entries: then slots in a row are rows of entries too.
+SLOT_BYTES = (LARGEST_MTU // ENTRY_BYTES + 2) * ENTRY_BYTES
 
 _LEAD = struct.Struct("!BBBx")  # version, key id, frames
 _ORIGIN = struct.Struct("!III")  # sender, time, count
-_ENTRY = struct.Struct("!18sHB3x")
+_ENTRY = struct.Struct("!18sHI")
+_TYPE_AT = 20  # in an entry
+_TYPE_SHIFT = 24  # what follows a type is 0
 _TAG_PERSON = b"trunk v1"
 
 
@@ -65,24 +73,36 @@ class FrameType(IntEnum):
     """What a frame carries."""
 
     DATAGRAM = 1  # one datagram from or to the client
+    HEAD = 2  # the first part of one that is too long; alone in its trunk datagram
+    TAIL = 3  # the rest of it: the first frame of the sender's next trunk datagram
 
 
-_DATAGRAM = int(FrameType.DATAGRAM)  # an int compares and packs in a third of an IntEnum's time
+# An int compares and packs in a third of an IntEnum's time.
+_DATAGRAM, _HEAD, _TAIL = (kind << _TYPE_SHIFT for kind in FrameType)
 
 
 @dataclass(frozen=True)
 class Datagram:
-    """One trunk datagram: `frames` are pairs of 18-byte client address and payload."""
+    """One trunk datagram: `frames` are pairs of 18-byte client address and payload.
+
+    `first` says whether the first frame is a whole datagram of the client or a part of one.
+    """
 
     sender: int
     time_s: int
     count: int
     frames: tuple[tuple[bytes, bytes], ...]
+    first: FrameType = FrameType.DATAGRAM
 
 
 def max_payload(mtu: int) -> int:
-    """Bytes of the largest client datagram that fits into one trunk datagram of `mtu` bytes."""
+    """Bytes of the largest payload that fits into one trunk datagram of `mtu` bytes."""
     return mtu - HEADER_BYTES - ENTRY_BYTES
+
+
+def longest_packet(mtu: int) -> int:
+    """Bytes of the largest client datagram that a relay carries, in two parts if need be."""
+    return max(max_payload(mtu), LONGEST_PACKET)
 
 
 class Tagger:
@@ -117,8 +137,9 @@ class Tagger:
     def check(self, datagram: bytes | memoryview) -> None:
         """Raise WireError unless `datagram` has its whole table and its tag holds.
 
-        Reasons: `trunk_short`, `trunk_version`, `trunk_key`, `trunk_tag`. The payloads' lengths
-        are for the reader to check, after this.
+        Reasons: `trunk_short`, `trunk_version`, `trunk_key`, `trunk_tag`, and for a table of no
+        frame or more than `MAX_FRAMES` `trunk_empty` and `trunk_frames`. The entries are for the
+        reader to check, after this.
         """
         if len(datagram) < HEADER_BYTES:
             raise WireError("trunk_short")
@@ -134,14 +155,23 @@ class Tagger:
         state.update(datagram[TAGGED_FROM:table_end])
         if not hmac.compare_digest(state.digest(), datagram[TAG_OFFSET:TAGGED_FROM]):
             raise WireError("trunk_tag")
+        if not 0 < datagram[2] <= MAX_FRAMES:
+            raise WireError("trunk_frames" if datagram[2] else "trunk_empty")
 
 
 def pack(
-    tagger: Tagger, sender: int, time_s: int, count: int, frames: Sequence[tuple[bytes, bytes]]
+    tagger: Tagger,
+    sender: int,
+    time_s: int,
+    count: int,
+    frames: Sequence[tuple[bytes, bytes]],
+    first: FrameType = FrameType.DATAGRAM,
 ) -> bytes:
     """One datagram of 1 to `MAX_FRAMES` frames; the caller keeps to the MTU (see `fill`)."""
     entry = _ENTRY.pack
     table = b"".join([entry(address, len(payload), _DATAGRAM) for address, payload in frames])
+    if first is not FrameType.DATAGRAM:
+        table = table[:_TYPE_AT] + bytes([first]) + table[_TYPE_AT + 1 :]
     tagged = _ORIGIN.pack(sender, time_s, count) + table
     lead = _LEAD.pack(VERSION, tagger.key_id, len(frames))
     return b"".join((lead, tagger.tag(tagged), tagged, *[payload for _, payload in frames]))
@@ -171,21 +201,28 @@ def origin(octets: bytes | memoryview, start: int = 0) -> tuple[int, int, int]:
 def read(tagger: Tagger, datagram: bytes) -> Datagram:
     """The frames of a datagram whose tag holds.
 
-    Raises WireError: the reasons of `Tagger.check`, `trunk_empty`, `trunk_length` (table and
-    datagram disagree) or `trunk_frame_type`.
+    Raises WireError: the reasons of `Tagger.check`, `trunk_length` (table and datagram disagree)
+    or `trunk_frame_type` (one that we do not know, or one that does not belong there).
     """
     tagger.check(datagram)
-    frame_count = datagram[2]
-    if not frame_count:
-        raise WireError("trunk_empty")
     sender, time_s, count = origin(datagram)
-    offset = table_end = HEADER_BYTES + ENTRY_BYTES * frame_count
-    frames = []
+    offset = table_end = HEADER_BYTES + ENTRY_BYTES * datagram[2]
+    first = FrameType.DATAGRAM
+    frames: list[tuple[bytes, bytes]] = []
     for address, length, kind in _ENTRY.iter_unpack(datagram[HEADER_BYTES:table_end]):
         if kind != _DATAGRAM:
-            raise WireError("trunk_frame_type")
+            first = _part(kind, len(frames), datagram[2])
         frames.append((address, datagram[offset : offset + length]))
         offset += length
     if offset != len(datagram):
         raise WireError("trunk_length")
-    return Datagram(sender, time_s, count, tuple(frames))
+    return Datagram(sender, time_s, count, tuple(frames), first)
+
+
+def _part(kind: int, position: int, frame_count: int) -> FrameType:
+    """What a frame is that is no whole datagram; raises WireError where it may not be that."""
+    if kind == _HEAD and frame_count == 1:
+        return FrameType.HEAD
+    if kind == _TAIL and position == 0:
+        return FrameType.TAIL
+    raise WireError("trunk_frame_type")

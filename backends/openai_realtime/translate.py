@@ -16,11 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_core import from_json
-
 from backends.realtime import ServerEvent, to_text
 from backends.realtime.events import server_event
 from backends.realtime.refusals import MAX_QUOTED_CHARS, Refusal
+from fleet.foreign_json import read_json
 
 OURS = "trunkline."  # how the types of our own events begin
 BYTES_PER_MS = 48  # 16-bit mono at 24 kHz, the one PCM of the API
@@ -101,7 +100,7 @@ class Translator:
         event = _object(text)
         if event is None:
             return []
-        kind = event.get("type")
+        kind = str(event.get("type"))
         if kind in _SOUND:
             return _sound(event)
         if kind in _END_OF_SOUND:
@@ -145,7 +144,7 @@ def _refused(refusal: Refusal) -> ToCaller:
 
 def _object(text: str) -> dict[str, Any] | None:
     try:
-        value = from_json(text)  # bounded in depth, which `json` is not
+        value = read_json(text)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

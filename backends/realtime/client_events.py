@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_core import from_json
 
 from backends.realtime import refusals
 from backends.realtime.config import (
@@ -20,6 +19,7 @@ from backends.realtime.config import (
 from backends.realtime.items import Item
 from backends.realtime.refusals import Refusal
 from backends.realtime.shape import MAX_EVENT_ID_CHARS, Id, Label, Shape, Text
+from fleet.foreign_json import read_json
 
 MAX_CONTEXT_ITEMS = 128
 MAX_NUMBER = 2**31 - 1
@@ -201,8 +201,7 @@ def parse(text: str) -> ClientEvent:
 
 def _members(text: str) -> dict[str, Any]:
     try:
-        # The parser is bounded in depth, and refuses NaN and halves of surrogate pairs.
-        members = from_json(text, allow_inf_nan=False)
+        members = read_json(text)
     except ValueError:
         raise Refusal("invalid_json", "The event is not valid JSON.") from None
     if not isinstance(members, dict):

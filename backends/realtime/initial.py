@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
 from backends.realtime import refusals
 from backends.realtime.config import SessionConfig
 from backends.realtime.refusals import Refusal
+from fleet.foreign_json import read_json
 
 
 def read_initial(
@@ -38,7 +38,7 @@ def _given(session_json: str) -> dict[str, Any]:
     if not session_json:
         return {"type": "realtime"}
     try:
-        given = from_json(session_json, allow_inf_nan=False)
+        given = read_json(session_json)
     except ValueError:
         raise Refusal("invalid_json", "The session is not valid JSON.", "session") from None
     if not isinstance(given, dict):

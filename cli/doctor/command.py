@@ -14,6 +14,7 @@ from cli.doctor.finding import Finding
 from cli.doctor.surroundings import Surroundings
 from cli.options import options, run
 from cli.tables import table
+from fleet.api_key import ApiKey
 
 _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "·"}
 
@@ -53,7 +54,7 @@ def doctor(
         here = Surroundings(
             options(context).reach,
             url.rstrip("/"),
-            api_key.split(",")[0].strip(),
+            _first_key(api_key),
             redis_url,
             cluster,
             certificate,
@@ -64,6 +65,12 @@ def doctor(
             raise typer.Exit(1)
 
     run(work())
+
+
+def _first_key(text: str) -> str:
+    """The key itself, which settings may name a tenant with; empty for none."""
+    first = text.split(",", maxsplit=1)[0].strip()
+    return ApiKey.parse(first).key if first else ""
 
 
 def _view(found: list[Finding]) -> Table:

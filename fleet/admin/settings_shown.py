@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings
 
 from fleet.admin.access import AdminToken
 from fleet.admin.operator import key_ids
+from fleet.api_key import ApiKey
 from fleet.usage import variable
 from wire.keys import KeyRing
 
@@ -26,10 +27,16 @@ def _shown(value: Any) -> str:
         return HIDDEN
     if isinstance(value, KeyRing):
         return "ids " + ",".join(map(str, key_ids(value)))
-    if isinstance(value, AdminToken):
-        return f"{value.operator.role.value}:{value.operator.name}:{HIDDEN}"
+    if isinstance(value, AdminToken | ApiKey):
+        return f"{_holder(value)}:{HIDDEN}"
     if isinstance(value, tuple):
         return ",".join(map(_shown, value))
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else str(value)
+
+
+def _holder(value: AdminToken | ApiKey) -> str:
+    if isinstance(value, ApiKey):
+        return value.tenant
+    return f"{value.operator.role.value}:{value.operator.name}"

@@ -2,10 +2,13 @@
 
 Theory of operation. News comes in two kinds, and `apply` takes both:
 
-- a `Snapshot` is everything that holds a lease. It is believed as it stands, also when an epoch
-  in it is lower than the known one: a store that lost its data counts anew.
+- a `Snapshot` is everything that holds a lease. It is believed also when an epoch in it is lower
+  than the known one: a store that lost its data counts anew.
 - a `Node` is one change, and may arrive late. One of an older epoch than the known one is dropped
   (serial arithmetic, mod 2^16); the next snapshot heals whatever that gets wrong.
+
+Whoever can write to the store can bring an old record back. So what was made before the known one
+(`at_ms`, by the clock of its maker) is passed over in both, unless it has a newer epoch.
 
 A node that is no longer in a snapshot is not forgotten but marked `live=False`, until its index
 gets a new owner. So an empty store, or a transceiver cut off from it, costs no call: its packets
@@ -17,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from fleet.address import WILDCARDS, Address
+from fleet.address import Address
 from wire.token import MAX_EPOCH, MAX_NODE
 
 MAX_NAME_LENGTH = 253
@@ -39,6 +42,7 @@ class Node:
     `trunk` is where relays send; `draining` nodes take no new calls; `live` says whether a lease
     was held at the last news. `admin` is for operators, and so is `load`, which makes no node a
     different one. `http` is where other transceivers pass on requests about this one's calls.
+    `at_ms` is when its owner said so, in Unix time; 0 where nobody can bring old news back.
     """
 
     index: int
@@ -50,6 +54,7 @@ class Node:
     admin: Address | None = None
     load: Load | None = field(default=None, compare=False)
     http: Address | None = None
+    at_ms: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         """Raise ValueError for what no relay could use."""
@@ -115,11 +120,20 @@ class Directory:
     def _from_snapshot(self, snapshot: Snapshot) -> list[Node]:
         held = {node.index for node in snapshot.nodes}
         gone = [replace(n, live=False) for n in self._nodes.values() if n.index not in held]
-        return [*snapshot.nodes, *gone]
+        return [*(node for node in snapshot.nodes if not self._is_old(node)), *gone]
 
     def _from_change(self, node: Node) -> list[Node]:
         known = self._nodes.get(node.index)
-        return [] if known and is_older(node.epoch, than=known.epoch) else [node]
+        late = known is not None and is_older(node.epoch, than=known.epoch)
+        return [] if late or self._is_old(node) else [node]
+
+    def _is_old(self, node: Node) -> bool:
+        known = self._nodes.get(node.index)
+        return (
+            known is not None
+            and node.at_ms < known.at_ms
+            and not is_older(known.epoch, than=node.epoch)
+        )
 
 
 def next_epoch(epoch: int) -> int:
@@ -140,5 +154,5 @@ def check_claim(name: str, trunk: Address) -> None:
     """
     if not (name.isprintable() and 1 <= len(name) <= MAX_NAME_LENGTH):
         raise ValueError(f"a node name is 1 to {MAX_NAME_LENGTH} printable characters")
-    if not trunk.numeric or trunk.host in WILDCARDS or trunk.port == 0:
+    if not trunk.numeric or trunk.unspecified or trunk.port == 0:
         raise ValueError(f"{trunk} is not an address that relays can send to")

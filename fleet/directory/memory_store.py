@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -36,11 +37,13 @@ class MemoryStore:
         lease_s: float = LEASE_S,
         snapshot_interval_s: float = SNAPSHOT_INTERVAL_S,
         max_nodes: int = MAX_NODE + 1,
+        random_below: Callable[[int], int] = secrets.randbelow,
     ) -> None:
         self._now = now
         self._lease_s = lease_s
         self._snapshot_interval_s = snapshot_interval_s
         self._max_nodes = max_nodes
+        self._random_below = random_below
         self._holdings: dict[int, _Holding] = {}
         self._epochs: dict[int, int] = {}
         self._watchers: set[asyncio.Queue[Node]] = set()
@@ -55,9 +58,7 @@ class MemoryStore:
         """As `Store.claim`."""
         check_claim(name, trunk)
         self._forget_expired()
-        index = next(i for i in range(self._max_nodes + 1) if i not in self._holdings)
-        if index == self._max_nodes:
-            raise DirectoryFull(f"all {self._max_nodes} node indexes are held")
+        index = self._free_index()
         self._epochs[index] = self._epoch_of_next_owner(index)
         token = secrets.token_hex(TOKEN_BYTES)
         lease = Lease(index, self._epochs[index], name, trunk, token, admin, http)
@@ -122,6 +123,13 @@ class MemoryStore:
         """Lose all data, as a store without persistence does when it restarts."""
         self._holdings.clear()
         self._epochs.clear()
+
+    def _free_index(self) -> int:
+        first = self._random_below(self._max_nodes)
+        for index in itertools.chain(range(first, self._max_nodes), range(first)):
+            if index not in self._holdings:
+                return index
+        raise DirectoryFull(f"all {self._max_nodes} node indexes are held")
 
     def _epoch_of_next_owner(self, index: int) -> int:
         known = self._epochs.get(index)

@@ -1,5 +1,10 @@
 """The store of a real fleet: leases in Redis, changes by pub/sub.
 
+What Redis says is foreign: others may write to it. Every node is a sealed record (`fleet.seal`);
+whatever else is found counts as `unreadable` and is passed over, and the rest is used. Sealed
+records also say whose a lease is: a process gives its index up only to somebody who has put a
+record of his own there.
+
 Every key begins `trunkline:{cluster}:`. The braces are literal: they put all keys of a cluster in
 one slot of a Redis Cluster, as scripts over several keys need.
 """
@@ -7,10 +12,10 @@ one slot of a Redis Cluster, as scripts over several keys need.
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
 from redis.asyncio.client import PubSub
@@ -19,44 +24,56 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from fleet.address import Address
 from fleet.directory import scripts as redis_scripts
 from fleet.directory.directory import Load, Node, Snapshot, check_claim
+from fleet.directory.node_record import PURPOSE, UnreadableRecord, open_node, seal_node
 from fleet.directory.store import LEASE_S, SNAPSHOT_INTERVAL_S, TOKEN_BYTES, Lease
-from fleet.errors import DirectoryFull, LeaseLost
+from fleet.errors import DirectoryFull, LeaseLost, StoreUnavailable
 from fleet.redis_link import ANSWER_TIMEOUT_S, RedisLink
-from wire.token import MAX_NODE
+from fleet.seal import MAX_AGE_MS, Keys, Seal
+from wire.token import MAX_EPOCH, MAX_NODE
 
-_KEY_NAMES = ("holders", "records", "epochs", "expiry", "loads")
+MAX_CLAIM_TRIES = 3
+_KEY_NAMES = ("holders", "records", "epochs", "expiry", "states")
 
 
 class RedisStore:
     """A `Store` in the Redis at `url`, for one cluster (0 to 4095).
 
-    The connection is made by the first call. `unreadable` counts directory entries that this
-    version cannot read; they are left out.
+    The connection is made by the first call. `keys` gives the ring that records are sealed with.
+    `unreadable` counts what is no record of this fleet; it is left out. `contested` counts renewals
+    of leases that somebody else seemed to have but could not prove.
     """
 
     def __init__(
         self,
         url: str,
         cluster: int,
+        keys: Keys,
         *,
         lease_s: float = LEASE_S,
         snapshot_interval_s: float = SNAPSHOT_INTERVAL_S,
         max_nodes: int = MAX_NODE + 1,
+        random_below: Callable[[int], int] = secrets.randbelow,
+        unix_s: Callable[[], float] = time.time,
     ) -> None:
         """Raise ValueError for a URL that redis-py cannot read; its text never quotes the URL."""
         self._link = RedisLink(url)
         self._redis = self._link.client
+        self._seal = Seal(keys, PURPOSE, cluster)
         prefix = f"trunkline:{{{cluster}}}:directory:"
         self._keys = [prefix + name for name in _KEY_NAMES]
         self._channel = prefix + "changes"
         self._lease_ms = round(lease_s * 1000)
         self._snapshot_interval_s = snapshot_interval_s
         self._max_nodes = max_nodes
+        self._random_below = random_below
+        self._unix_s = unix_s
         self._claim = self._redis.register_script(redis_scripts.CLAIM)
         self._renew = self._redis.register_script(redis_scripts.RENEW)
         self._release = self._redis.register_script(redis_scripts.RELEASE)
         self._snapshot = self._redis.register_script(redis_scripts.SNAPSHOT)
+        self._renewed = ("", 0)  # the token of the lease renewed last, and when
         self.unreadable = 0
+        self.contested = 0
 
     async def claim(
         self,
@@ -67,46 +84,40 @@ class RedisStore:
     ) -> Lease:
         """As `Store.claim`."""
         check_claim(name, trunk)
-        token = secrets.token_hex(TOKEN_BYTES)
-        index, epoch = await self._run(
-            self._claim,
-            token,
-            _record(name, trunk, draining=False, admin=admin, http=http),
-            self._lease_ms,
-            self._max_nodes,
-            secrets.randbits(16),
-        )
-        if index < 0:
-            raise DirectoryFull(f"all {self._max_nodes} node indexes are held")
-        return Lease(index, epoch, name, trunk, token, admin, http)
+        for _ in range(MAX_CLAIM_TRIES):
+            token = secrets.token_hex(TOKEN_BYTES)
+            index, epoch = await self._free_index(token)
+            lease = Lease(index, epoch, name, trunk, token, admin, http)
+            self._renewed = token, self._now_ms()
+            with suppress(LeaseLost):  # its owner was only late, and has taken it back
+                await self.renew(lease)
+                return lease
+        raise StoreUnavailable(f"Redis at {self._link.place} gives out node indexes that are held")
 
     async def renew(
         self, lease: Lease, *, draining: bool = False, load: Load | None = None
     ) -> None:
         """As `Store.renew`."""
-        record = _record(lease.name, lease.trunk, draining, lease.admin, lease.http)
-        busy = json.dumps([load.calls, load.capacity] if load else None)
-        held = await self._run(
-            self._renew, lease.token, record, self._lease_ms, lease.index, lease.epoch, busy
-        )
-        if not held:
-            raise LeaseLost(f"node {lease.index} has a new owner")
+        node = lease.node(draining=draining, load=load, at_ms=self._now_ms())
+        answer = await self._put(lease, node)
+        if answer != 1:
+            if self._is_rival(answer, node) or not self._held_lately(lease):
+                raise LeaseLost(f"node {lease.index} has a new owner")
+            self.contested += 1
+            await self._put(lease, node, force=True)
+        self._renewed = lease.token, node.at_ms
 
     async def release(self, lease: Lease) -> None:
         """As `Store.release`."""
-        record = _record(lease.name, lease.trunk, False, lease.admin, lease.http)
-        await self._run(self._release, lease.token, record, lease.index, lease.epoch)
+        gone = seal_node(self._seal, lease.node(live=False, at_ms=self._now_ms()))
+        await self._run(self._release, lease.token, lease.index, gone, self._channel)
 
     async def snapshot(self) -> Snapshot:
         """As `Store.snapshot`."""
         flat = await self._run(self._snapshot)
-        rows = zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
-        nodes = [
-            node
-            for index, epoch, record, load in rows
-            if (node := self._node(index, epoch, record, load=load))
-        ]
-        return Snapshot(tuple(sorted(nodes, key=lambda node: node.index)))
+        rows = zip(flat[::2], flat[1::2], strict=False)
+        nodes = {node.index: node for row in rows if (node := self._node_at(*row))}
+        return Snapshot(tuple(nodes[index] for index in sorted(nodes)))
 
     async def watch(self) -> AsyncGenerator[Snapshot | Node, None]:
         """As `Store.watch`."""
@@ -126,15 +137,65 @@ class RedisStore:
         """Redis' clock. Raises StoreUnavailable."""
         with self._link.failures_named():
             seconds, micros = await self._redis.time()
-        return float(seconds) + float(micros) / 1e6
+            return float(seconds) + float(micros) / 1e6
 
     async def close(self) -> None:
         """As `Store.close`."""
         await self._link.close()
 
+    async def _free_index(self, token: str) -> tuple[int, int]:
+        """An index that is free and the epoch of its next owner. Raises DirectoryFull."""
+        first, epoch = self._random_below(self._max_nodes), secrets.randbits(16)
+        found = await self._run(self._claim, token, self._lease_ms, self._max_nodes, first, epoch)
+        with self._link.failures_named():
+            index, epoch = map(int, found)
+        if index < 0:
+            raise DirectoryFull(f"all {self._max_nodes} node indexes are held")
+        if index > MAX_NODE or not 0 <= epoch <= MAX_EPOCH:
+            raise StoreUnavailable(f"Redis at {self._link.place} gives out no node index")
+        return index, epoch
+
+    async def _put(self, lease: Lease, node: Node, *, force: bool = False) -> object:
+        """1, or the record of whoever seems to have the index."""
+        return await self._run(
+            self._renew,
+            *(lease.token, self._lease_ms, lease.index, lease.epoch),
+            *(seal_node(self._seal, node), f"{lease.epoch}:{node.draining}"),
+            *(self._channel, int(force)),
+        )
+
+    def _is_rival(self, record: object, ours: Node) -> bool:
+        """Whether a record in our place is another owner's, who may have left since."""
+        theirs = self._read(record) if record else None
+        if theirs is None or theirs.index != ours.index:
+            return False
+        return (theirs.epoch, theirs.name, theirs.trunk) != (ours.epoch, ours.name, ours.trunk)
+
+    def _held_lately(self, lease: Lease) -> bool:
+        """Whether any owner since would have left a record that is not too old to be read."""
+        token, renewed_ms = self._renewed
+        return token == lease.token and self._now_ms() - renewed_ms < MAX_AGE_MS
+
+    def _node_at(self, index: object, record: object) -> Node | None:
+        node = self._read(record)
+        if node is None or not node.live or str(node.index) != index:
+            self.unreadable += node is not None
+            return None
+        return node
+
+    def _read(self, record: object) -> Node | None:
+        try:
+            return open_node(self._seal, record, self._now_ms())
+        except UnreadableRecord:
+            self.unreadable += 1
+            return None
+
+    def _now_ms(self) -> int:
+        return int(self._unix_s() * 1000)
+
     async def _run(self, script: Any, *arguments: str | int) -> Any:
         with self._link.failures_named():
-            return await script(keys=self._keys, args=[self._channel, *arguments])
+            return await script(keys=self._keys, args=arguments)
 
     async def _subscribe(self, pubsub: PubSub) -> None:
         # Not before Redis confirms it may a snapshot be read, or changes between them are lost.
@@ -149,51 +210,5 @@ class RedisStore:
         while (left_s := snapshot_at - clock.time()) > 0:
             with self._link.failures_named():
                 message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=left_s)
-            if message and (node := self._change(message["data"])):
+            if message and (node := self._read(message.get("data"))):
                 yield node
-
-    def _change(self, data: str) -> Node | None:
-        try:
-            index, epoch, live, record = json.loads(data)
-        except (ValueError, TypeError):
-            self.unreadable += 1
-            return None
-        return self._node(index, epoch, record, live=live)
-
-    def _node(
-        self, index: Any, epoch: Any, record: Any, live: Any = True, load: Any = None
-    ) -> Node | None:
-        try:
-            entry = json.loads(record)
-            admin, http = entry.get("admin"), entry.get("http")
-            return Node(
-                index=int(index),
-                epoch=int(epoch),
-                trunk=Address.parse(entry["trunk"]),
-                name=str(entry["name"]),
-                draining=bool(entry["draining"]),
-                live=bool(live),
-                admin=Address.parse(admin) if admin else None,
-                load=_load(load),
-                http=Address.parse(http) if http else None,
-            )
-        except (ValueError, TypeError, KeyError, AttributeError):
-            self.unreadable += 1
-            return None
-
-
-def _record(
-    name: str, trunk: Address, draining: bool, admin: Address | None, http: Address | None
-) -> str:
-    entry = {"name": name, "trunk": str(trunk), "draining": draining}
-    if admin:
-        entry["admin"] = str(admin)
-    if http:
-        entry["http"] = str(http)
-    # Sorted, because Redis compares records as text to see whether anything changed.
-    return json.dumps(entry, sort_keys=True)
-
-
-def _load(text: str | None) -> Load | None:
-    said = json.loads(text) if text else None
-    return Load(int(said[0]), int(said[1])) if said else None

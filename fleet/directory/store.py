@@ -3,9 +3,10 @@
 A lease lasts `lease_s` from its last renewal. It is fenced by a random token that only its owner
 knows: nobody else can renew, change or release it.
 
-Indexes are handed out lowest first, so that tables stay small. Each new owner of an index gets the
-next epoch (mod 2^16), so that a route token of the owner before never reaches it; the very first
-epoch of an index is random, so that this also holds after a store lost its data.
+Any free index is handed out, chosen at random, so that a newcomer hardly takes that of a running
+process after the store lost its data. Each new owner of an index gets the next epoch (mod 2^16), so
+that a route token of the owner before never reaches it; the very first epoch of an index is random,
+so that this also holds after such a loss.
 
 An expired lease may still be renewed if nobody has held its index since, and so may one that the
 store forgot altogether: after a restart of the store the fleet comes back as it was.
@@ -39,18 +40,26 @@ class Lease:
     admin: Address | None = None
     http: Address | None = None
 
-    def node(self, *, draining: bool = False, live: bool = True, load: Load | None = None) -> Node:
+    def node(
+        self,
+        *,
+        draining: bool = False,
+        live: bool = True,
+        load: Load | None = None,
+        at_ms: int = 0,
+    ) -> Node:
         """The directory's entry for this lease."""
         return Node(
-            self.index,
-            self.epoch,
-            self.trunk,
-            self.name,
-            draining,
-            live,
-            self.admin,
-            load,
-            self.http,
+            index=self.index,
+            epoch=self.epoch,
+            trunk=self.trunk,
+            name=self.name,
+            draining=draining,
+            live=live,
+            admin=self.admin,
+            load=load,
+            http=self.http,
+            at_ms=at_ms,
         )
 
 
@@ -64,7 +73,7 @@ class Store(Protocol):
         admin: Address | None = None,
         http: Address | None = None,
     ) -> Lease:
-        """Take the lowest free index. Raises DirectoryFull; ValueError as `check_claim` does.
+        """Take a free index. Raises DirectoryFull; ValueError as `check_claim` does.
 
         `admin` is where operators reach the process, `http` where other transceivers do.
         """

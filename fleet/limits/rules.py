@@ -23,6 +23,8 @@ from fleet.address import shown
 
 LARGEST = 1_000_000_000
 MAX_RULES = 256
+MAX_LIMITS_CHARS = 100  # of one subject; the longest has 56
+MAX_RULES_CHARS = MAX_RULES * 200
 ANY_KEY = "key/*"
 
 _SUBJECT = re.compile(r"(key|model)/[A-Za-z0-9._-]{1,64}|key/\*")
@@ -45,9 +47,9 @@ class Limits:
     @classmethod
     def parse(cls, text: str) -> Limits:
         """Read `calls=100 rate=10 tokens=5000`. Raises ValueError with one sentence."""
-        found = [_AMOUNT.fullmatch(word) for word in text.split()]
+        found = [_AMOUNT.fullmatch(word) for word in text[: MAX_LIMITS_CHARS + 1].split()]
         amounts = {match["name"]: float(match["value"]) for match in found if match}
-        if not len(found) == len(amounts) > 0:
+        if len(text) > MAX_LIMITS_CHARS or not len(found) == len(amounts) > 0:
             raise ValueError(f"{shown(text)} is not calls=N rate=N tokens=N, each once at most")
         calls, tokens = amounts.get("calls", 0), amounts.get("tokens", 0)
         if not (calls == int(calls) and tokens == int(tokens)):
@@ -106,8 +108,10 @@ class LimitRules:
     def parse(cls, text: str) -> LimitRules:
         """Read rules separated by semicolons. Raises ValueError with one sentence."""
         rules: dict[str, Limits] = {}
+        if len(text) > MAX_RULES_CHARS:
+            raise ValueError(f"rules have {MAX_RULES_CHARS} characters at most")
         items = [item for item in text.split(";") if item.strip()]
-        for item in items:
+        for item in items[: MAX_RULES + 1]:
             subject, colon, amounts = item.partition(":")
             if not colon:
                 raise ValueError(f"{shown(item.strip())} is not SUBJECT: calls=N rate=N tokens=N")

@@ -8,11 +8,25 @@ and one for all:
     seen    zset   subject, scored by when it was used last (ms)
 
 Redis' clock is the only one, so that hosts need not agree on the time.
+
+Whatever somebody else left here is put right: a key of another type is deleted, an amount that is
+no number counts as absent.
 """
 
 from __future__ import annotations
 
-_NOW = """
+_BEGIN = """
+local function fit(key, kind)
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= kind then redis.call('DEL', key) end
+end
+
+local function number(text)
+  local value = text and tonumber(text)
+  -- Neither NaN, nor infinite, nor an integer that HINCRBY would overflow.
+  if value and value == value and math.abs(value) < 2^53 then return value end
+end
+
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 """
@@ -23,7 +37,7 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 # Returns the number from 0 of the first option that has room under all its subjects, where the call
 # has its places now, else {subject number, reason, ms to wait} of the shortest wait.
 ADMIT = (
-    _NOW
+    _BEGIN
     + """
 local call, lease_ms, window_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local window = math.floor(now_ms / window_ms)
@@ -31,15 +45,20 @@ local subjects = (#KEYS - 1) / 3
 local first_option = 4 + 5 * subjects
 local levels = {}
 
+fit(KEYS[1], 'zset')
+
 local function refusal(i)
   local calls_key, rate_key, spent_key = KEYS[3 * i + 2], KEYS[3 * i + 3], KEYS[3 * i + 4]
+  fit(calls_key, 'zset')
+  fit(rate_key, 'hash')
+  fit(spent_key, 'hash')
   local max_calls, rate = tonumber(ARGV[5 * i + 5]), tonumber(ARGV[5 * i + 6])
   local depth, max_tokens = tonumber(ARGV[5 * i + 7]), tonumber(ARGV[5 * i + 8])
   redis.call('ZREMRANGEBYSCORE', calls_key, '-inf', now_ms)
   if redis.call('ZSCORE', calls_key, call) then return nil end
   if max_tokens > 0 then
     local spent = redis.call('HMGET', spent_key, 'window', 'tokens')
-    if tonumber(spent[1] or -1) == window and tonumber(spent[2]) >= max_tokens then
+    if number(spent[1]) == window and (number(spent[2]) or 0) >= max_tokens then
       return {i, 'tokens', (window + 1) * window_ms - now_ms}
     end
   end
@@ -48,10 +67,11 @@ local function refusal(i)
   end
   if rate > 0 then
     local before = redis.call('HMGET', rate_key, 'level', 'at_ms')
-    local level = depth
-    if before[1] then
-      local passed_ms = math.max(0, now_ms - tonumber(before[2]))
-      level = math.min(depth, tonumber(before[1]) + passed_ms * rate / 1000)
+    local level, before_level, at_ms = depth, number(before[1]), number(before[2])
+    if before_level and at_ms then
+      -- Never below nothing: a level from elsewhere must not shut a subject out for days.
+      local passed_ms = math.max(0, now_ms - at_ms)
+      level = math.min(depth, math.max(0, before_level) + passed_ms * rate / 1000)
     end
     if level < 1 then return {i, 'rate', math.ceil((1 - level) * 1000 / rate)} end
     levels[i] = level - 1
@@ -96,8 +116,9 @@ return soonest
 
 # KEYS: calls of one subject. ARGV: lease_ms, calls.
 HOLD = (
-    _NOW
+    _BEGIN
     + """
+fit(KEYS[1], 'zset')
 local ends_ms = now_ms + tonumber(ARGV[1])
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], ends_ms, ARGV[i]) end
 redis.call('PEXPIRE', KEYS[1], 2 * tonumber(ARGV[1]))
@@ -107,11 +128,15 @@ return 1
 
 # KEYS: spent of one subject. ARGV: window_ms, tokens. Returns the tokens in this window.
 CHARGE = (
-    _NOW
+    _BEGIN
     + """
+fit(KEYS[1], 'hash')
 local window_ms = tonumber(ARGV[1])
 local window = math.floor(now_ms / window_ms)
-if tonumber(redis.call('HGET', KEYS[1], 'window') or -1) ~= window then
+local spent = redis.call('HMGET', KEYS[1], 'window', 'tokens')
+local tokens = number(spent[2])
+-- Nothing but an integer can be added to.
+if number(spent[1]) ~= window or not tokens or not string.match(spent[2], '^%d+$') then
   redis.call('HSET', KEYS[1], 'window', window, 'tokens', 0)
 end
 redis.call('PEXPIRE', KEYS[1], 2 * window_ms)
@@ -121,19 +146,62 @@ return redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[2])
 
 # KEYS: calls, spent of one subject. ARGV: window_ms. Returns {live calls, tokens}.
 USAGE = (
-    _NOW
+    _BEGIN
     + """
+fit(KEYS[1], 'zset')
+fit(KEYS[2], 'hash')
 local window = math.floor(now_ms / tonumber(ARGV[1]))
 local spent = redis.call('HMGET', KEYS[2], 'window', 'tokens')
-local tokens = tonumber(spent[1] or -1) == window and tonumber(spent[2]) or 0
+local tokens = number(spent[1]) == window and number(spent[2]) or 0
 return {redis.call('ZCOUNT', KEYS[1], '(' .. now_ms, '+inf'), tokens}
 """
 )
 
-# KEYS: changes. ARGV: subject, limits, most subjects. Returns 0 when there are too many.
-CHANGE = """
+# KEYS: calls of one subject. ARGV: calls.
+RELEASE = (
+    _BEGIN
+    + """
+fit(KEYS[1], 'zset')
+return redis.call('ZREM', KEYS[1], unpack(ARGV))
+"""
+)
+
+# KEYS: seen. ARGV: most subjects. Returns those seen last; names that are too long are no subject.
+SEEN = (
+    _BEGIN
+    + """
+fit(KEYS[1], 'zset')
+local found = {}
+for _, subject in ipairs(redis.call('ZREVRANGE', KEYS[1], 0, ARGV[1] - 1)) do
+  if #subject <= 80 then found[#found + 1] = subject end
+end
+return found
+"""
+)
+
+# KEYS: changes. ARGV: most subjects. Returns {subject, sealed limits, …}, '' for what is too long
+# and for all when there are so many that not all can be ours.
+CHANGES = (
+    _BEGIN
+    + """
+fit(KEYS[1], 'hash')
+if redis.call('HLEN', KEYS[1]) > 4 * tonumber(ARGV[1]) then return {'', ''} end
+local found = {}
+for _, text in ipairs(redis.call('HGETALL', KEYS[1])) do
+  found[#found + 1] = #text <= 4096 and text or ''
+end
+return found
+"""
+)
+
+# KEYS: changes. ARGV: subject, sealed limits, most subjects. Returns 0 when there are too many.
+CHANGE = (
+    _BEGIN
+    + """
+fit(KEYS[1], 'hash')
 local known = redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1
 if not known and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """
+)

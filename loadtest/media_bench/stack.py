@@ -41,7 +41,9 @@ async def trunk_link(stack: Stack) -> TrunkLink:
 
     Raises StartupError when the directory has no node.
     """
-    store = RedisStore(stack.variables["TRUNKLINE_REDIS_URL"], cluster_of(stack.variables))
+    token_keys = KeyRing.parse(stack.variables["TRUNKLINE_TOKEN_KEYS"])
+    redis_url, cluster = stack.variables["TRUNKLINE_REDIS_URL"], cluster_of(stack.variables)
+    store = RedisStore(redis_url, cluster, lambda: token_keys)
     try:
         nodes = (await store.snapshot()).nodes
     finally:

@@ -78,7 +78,7 @@ class Node:
 @asynccontextmanager
 async def open_node(redis_url: str, keys: Keys) -> AsyncIterator[Node]:
     """A node in the directory for the length of the block."""
-    store = RedisStore(redis_url, CLUSTER)
+    store = RedisStore(redis_url, CLUSTER, lambda: keys.token)
     with udp(LOOPBACK) as sock:
         lease = await store.claim("bench", Address(*sock.getsockname()))
         node = Node(sock, lease, store, keys)

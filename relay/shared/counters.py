@@ -21,6 +21,7 @@ class Counter(IntEnum):
     UP_BATCHES = 2  # receive calls that brought something
     UP_FORWARDED = 3  # packets handed to a transceiver
     UP_DATAGRAMS = 4  # trunk datagrams that carried them
+    UP_SPLIT = 14  # packets too long for one trunk datagram, carried in two
     # transceiver → client
     DOWN_DATAGRAMS = 5
     DOWN_BYTES = 6
@@ -34,7 +35,7 @@ class Counter(IntEnum):
     FLOWS_EVICTED = 13
     # a packet from a client that went no further
     DROP_EMPTY = 20
-    DROP_OVERSIZE = 21  # does not fit into one trunk datagram
+    DROP_OVERSIZE = 21  # longer than the trunk carries, also in two parts
     DROP_NOT_WEBRTC = 22  # first byte belongs to none of the protocols (RFC 7983)
     DROP_UNKNOWN_ADDRESS = 23  # not STUN, and no flow
     DROP_FLOW_TABLE_FULL = 24
@@ -67,6 +68,7 @@ class Counter(IntEnum):
     DROP_TRUNK_SENDER = 57  # not a node of the directory, or of an old epoch
     DROP_TRUNK_REPLAY = 58
     DROP_TRUNK_STALE = 59
+    DROP_TRUNK_FRAMES = 62  # more frames than a datagram may have
     DROP_DOWN_SEND_BUFFER_FULL = 60
     DROP_DOWN_SEND_REFUSED = 61
     # sight and defence

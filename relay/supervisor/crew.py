@@ -22,6 +22,7 @@ from functools import partial
 
 import structlog
 
+from fleet.backoff import Backoff, Pace
 from relay.settings import RelaySettings
 from relay.shared import control, memory
 from relay.shared.memory import Table, WorkerMemory
@@ -33,12 +34,14 @@ from relay.supervisor.liveness import HUNG_AFTER_MS, Pulse, read_usage
 from relay.supervisor.store_counts import StoreCounts
 from relay.worker.loop import Assignment
 from relay.worker.recovery import owners_message, read_questions, siblings_message
+from wire.keys import KeyRing
 
 CHECK_INTERVAL_S = 0.25
 STOP_TIMEOUT_S = 2.0
-_SHORT_LIFE_S = 1.0
+STEADY_S = 1.0
+"""A worker that lived this long is replaced at once: the spare is running."""
+RESTART_PACE = Pace(first_s=0.1, longest_s=5.0, spread=False)  # of one slot; others go on
 _MAX_SIBLINGS = control.MAX_FDS - 4  # beside a worker's own descriptors in one message
-_MAX_BACKOFF_S = 5.0
 
 _log = structlog.get_logger()
 
@@ -127,7 +130,7 @@ class Post:
     memory: WorkerMemory
     process: Process | None = None
     restarts: int = 0
-    short_lives: int = 0
+    backoff: Backoff = field(default_factory=lambda: Backoff(RESTART_PACE, STEADY_S))
     assigned_s: float = field(default_factory=time.monotonic)
     watches: tuple[WatchOrder, ...] = ()  # flows of this post that somebody asks about
     pulse: Pulse = field(default_factory=Pulse)
@@ -164,6 +167,7 @@ class Crew:
         self.store_counts = StoreCounts()
         self._settings = settings
         self.orders = first_orders(settings, _now_ms())
+        self._token_text, self._token_ring = self.orders.token_keys, settings.token_keys
         self.nodes_fd = memory.create("trunkline-nodes", memory.SHARED_BYTES)
         self.nodes: NodeTable = memory.shared_nodes(self.nodes_fd)
         memory.shared_check_log(self.nodes_fd)  # gives it the key that all workers use
@@ -175,6 +179,13 @@ class Crew:
         self._spare: Process | None = None
         self._timers: set[asyncio.TimerHandle] = set()
         self._stopping = False
+
+    def token_keys(self) -> KeyRing:
+        """The ring of now: what is in Redis is sealed with it."""
+        if self._token_text != self.orders.token_keys:
+            self._token_text = self.orders.token_keys
+            self._token_ring = KeyRing.parse(self._token_text)
+        return self._token_ring
 
     def _post(self, number: int, cpu: int, sockets: tuple[socket.socket, socket.socket]) -> Post:
         capacity = self._settings.relay_flow_capacity
@@ -274,7 +285,7 @@ class Crew:
             flow_capacity=settings.relay_flow_capacity,
             flow_idle_s=settings.relay_flow_idle_s,
             batch=settings.relay_batch,
-            mtu=settings.relay_trunk_mtu,
+            mtu=settings.trunk_mtu,
             cluster=settings.cluster,
             parking_packets=settings.relay_parking_packets,
             questions_per_s=settings.relay_questions,
@@ -306,9 +317,7 @@ class Crew:
         if self._stopping:
             return
         post.restarts += 1
-        lived_s = time.monotonic() - post.assigned_s
-        post.short_lives = post.short_lives + 1 if lived_s < _SHORT_LIFE_S else 0
-        delay_s = min(0.1 * 2**post.short_lives - 0.1, _MAX_BACKOFF_S)
+        delay_s = post.backoff.after(time.monotonic() - post.assigned_s)
         _log.error("worker_died", worker=post.number, status=_status(status), delay_s=delay_s)
         if delay_s:
             self._later(delay_s, lambda: self._replace(post))

@@ -19,8 +19,10 @@ class Remembering:
     def __init__(self, settings: RelaySettings, crew: Crew) -> None:
         url, cluster = settings.redis_url.get_secret_value(), settings.cluster
         self._enabled = settings.relay_flow_cache
-        self._read_store = RedisFlowStore(url, cluster)
-        self._write_store = RedisFlowStore(url, cluster, answer_timeout_s=WRITE_TIMEOUT_S)
+        self._read_store = RedisFlowStore(url, cluster, crew.token_keys)
+        self._write_store = RedisFlowStore(
+            url, cluster, crew.token_keys, answer_timeout_s=WRITE_TIMEOUT_S
+        )
         self._questions = Questions(self._read_store, crew.store_counts)
         self._cache = FlowCache(
             self._write_store,

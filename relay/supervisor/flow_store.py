@@ -7,17 +7,18 @@ its node index still has the same owner.
 
 from __future__ import annotations
 
-import re
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from fleet.redis_link import RedisLink
-from wire.token import MAX_EPOCH, MAX_NODE
+from fleet.seal import MAX_AGE_MS, BrokenSeal, Keys, Seal, fresh
 
 ANSWER_TIMEOUT_S = 0.1  # a packet is waiting
 
-_VALUE = re.compile(r"([0-9]{1,5}):([0-9]{1,5})")
+_ENTRY = struct.Struct("!HHIQ")  # node, epoch, time to live in s, Unix time in ms
+_LONGEST_VALUE = 128  # characters; a sealed entry has 46
 
 
 class FlowOwner(NamedTuple):
@@ -43,54 +44,88 @@ class FlowStore(Protocol):
 class RedisFlowStore:
     """A `FlowStore` in Redis: one key an address, so that each expires by itself.
 
-    The key is `trunkline:{cluster}:flow:` and 36 hex digits, the value `node:epoch`. A batch is one
-    round trip. No command is repeated: whoever waits has something better to do (`relay`).
-    `unreadable` counts values that this version cannot read; they count as not known.
+    The key is `trunkline:{cluster}:flow:` and 32 hex digits that stand for the address, so that who
+    reads Redis learns no address of a caller. The value is sealed (`fleet.seal`): who writes to
+    Redis can take entries away, but make none up and bring no old one back. A batch is one round
+    trip. No command is repeated: whoever waits has something better to do (`relay`). `unreadable`
+    counts values that are no entry of this fleet; they count as not known.
     """
 
     def __init__(
-        self, url: str, cluster: int, *, answer_timeout_s: float = ANSWER_TIMEOUT_S
+        self,
+        url: str,
+        cluster: int,
+        keys: Keys,
+        *,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        unix_s: Callable[[], float] = time.time,
     ) -> None:
         """Raise ValueError for a URL that cannot be read."""
         self._link = RedisLink(url, answer_timeout_s=answer_timeout_s, retries=0)
         self._prefix = f"trunkline:{{{cluster}}}:flow:"
+        self._seal = Seal(keys, "flow", cluster)
+        self._unix_s = unix_s
         self.unreadable = 0
 
     async def put(self, flows: Mapping[bytes, FlowOwner], ttl_s: int) -> None:
         """As `FlowStore.put`."""
         if not flows:
             return
+        at_ms = self._now_ms()
         with self._link.failures_named():
             async with self._link.client.pipeline(transaction=False) as pipeline:
                 for address, owner in flows.items():
-                    pipeline.set(self._key(address), f"{owner.node}:{owner.epoch}", ex=ttl_s)
+                    entry = _ENTRY.pack(owner.node, owner.epoch, ttl_s, at_ms)
+                    sealed = self._seal.seal(address, entry)
+                    pipeline.set(self._names(address)[0], sealed, ex=ttl_s)
                 await pipeline.execute()
 
     async def get(self, addresses: Sequence[bytes]) -> dict[bytes, FlowOwner]:
         """As `FlowStore.get`."""
         if not addresses:
             return {}
+        # The name depends on the key that was current when it was written.
+        names = [(address, name) for address in addresses for name in self._names(address)]
         with self._link.failures_named():
-            values = await self._link.client.mget([self._key(a) for a in addresses])
-        owners = zip(addresses, map(self._owner, values), strict=True)
-        return {address: owner for address, owner in owners if owner}
+            async with self._link.client.pipeline(transaction=False) as pipeline:
+                for _, name in names:
+                    pipeline.getrange(name, 0, _LONGEST_VALUE)
+                values = await pipeline.execute(raise_on_error=False)
+            _raise_refusals(values)
+        found: dict[bytes, FlowOwner] = {}
+        for (address, _), value in zip(names, values, strict=True):
+            owner = self._owner(address, value) if value != "" else None
+            if owner and address not in found:
+                found[address] = owner
+        return found
 
     async def close(self) -> None:
         """As `FlowStore.close`."""
         await self._link.close()
 
-    def _key(self, address: bytes) -> str:
-        return self._prefix + address.hex()
+    def _names(self, address: bytes) -> list[str]:
+        return [self._prefix + name for name in self._seal.hidden_names(address)]
 
-    def _owner(self, value: str | bytes | None) -> FlowOwner | None:
-        if value is None:
+    def _owner(self, address: bytes, value: object) -> FlowOwner | None:
+        try:
+            node, epoch, ttl_s, at_ms = _ENTRY.unpack(self._seal.open(address, value))
+        except (BrokenSeal, struct.error):
+            self.unreadable += 1
             return None
-        found = _VALUE.fullmatch(value) if isinstance(value, str) else None
-        owner = FlowOwner(int(found[1]), int(found[2])) if found else None
-        if owner and owner.node <= MAX_NODE and owner.epoch <= MAX_EPOCH:
-            return owner
+        if fresh(at_ms, self._now_ms(), ttl_s * 1000 + MAX_AGE_MS):
+            return FlowOwner(node, epoch)
         self.unreadable += 1
         return None
+
+    def _now_ms(self) -> int:
+        return int(self._unix_s() * 1000)
+
+
+def _raise_refusals(values: Sequence[object]) -> None:
+    """Raise what is wrong with Redis. A key with something else than a text is only that key's."""
+    for value in values:
+        if isinstance(value, Exception) and not str(value).startswith("WRONGTYPE"):
+            raise value
 
 
 class MemoryFlowStore:

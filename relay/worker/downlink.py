@@ -34,17 +34,14 @@ Indexes = npt.NDArray[np.int64]
 
 _WORDS = ENTRY_BYTES // 8
 _LOW_16 = np.uint64(0xFFFF)
-_TYPE_BITS = np.uint64(0xFF)
+_TYPE_SHIFT = 32  # type and what follows it, which is 0
+_DATAGRAM = int(FrameType.DATAGRAM)
+_ONE = np.uint8(1)
 _FAMILY = int(FAMILY)
 _FAMILY_AND_PORT = 0xFFFFFFFF
 _ROW = struct.Struct("<QQQ")
 FEW_DATAGRAMS = 12  # from here on their tags are checked by arrays
 FEW = 36  # frames; from about here on a batch is cheaper by arrays
-
-
-def slot_bytes(mtu: int) -> int:
-    """Room for one datagram: past the MTU, and whole table rows, so that slots are rows too."""
-    return (mtu // ENTRY_BYTES + 2) * ENTRY_BYTES
 
 
 class Downlink:
@@ -98,7 +95,8 @@ class Downlink:
         heads = self._received.slots[: lengths.size]
         table_ends = HEADER_BYTES + ENTRY_BYTES * heads[:, 2].astype(np.int64)
         usual = (heads[:, 1] == self._tagger.key_id) & (lengths >= table_ends)
-        usual &= (heads[:, 0] == VERSION) & (heads[:, 2] != 0) & (heads[:, 3] == 0)
+        # No frame at all wraps to 255.
+        usual &= (heads[:, 0] == VERSION) & (heads[:, 2] - _ONE < MAX_FRAMES) & (heads[:, 3] == 0)
         # Of another key, or not whole: that is rare, and needs to be told apart.
         held = [
             slot for slot in (~usual).nonzero()[0].tolist() if self._is_whole(slot, lengths[slot])
@@ -120,8 +118,6 @@ class Downlink:
         datagram = self._octets[start : start + length]
         try:
             self._tagger.check(datagram)
-            if not datagram[2]:
-                raise WireError("trunk_empty")
         except WireError as error:
             self._counts[drop(error.reason)] += 1
             return False
@@ -177,7 +173,7 @@ class Downlink:
         offset, known, frames = table_end, True, []
         for high, low, word in _ROW.iter_unpack(self._octets[start + HEADER_BYTES : table_end]):
             length = (word >> 16 & 0xFF) << 8 | word >> 24 & 0xFF
-            known = known and word >> 32 & 0xFF == FrameType.DATAGRAM
+            known = known and word >> _TYPE_SHIFT == _DATAGRAM
             frames.append((high, low, word & 0xFFFF, offset, length))
             offset += length
         if offset - start != self._received.lengths[slot]:
@@ -230,7 +226,7 @@ class Downlink:
         fits: npt.NDArray[np.bool_] = (
             offsets[lasts] + lengths[lasts] == self._received.lengths[slots]
         )
-        strange = (entries[:, 2] >> np.uint64(32) & _TYPE_BITS) != FrameType.DATAGRAM
+        strange = entries[:, 2] >> np.uint64(_TYPE_SHIFT) != _DATAGRAM
         known = np.ones(slots.size, np.bool_)
         known[of_datagram[strange]] = False
         self._counts[Counter.DROP_TRUNK_LENGTH] += np.count_nonzero(~fits)

@@ -36,7 +36,7 @@ from relay.worker.siblings import Siblings
 from relay.worker.trunk_writer import TrunkWriter
 from wire.keys import KeyRing
 from wire.replay import ReplayWindow
-from wire.trunk import Tagger, max_payload
+from wire.trunk import SLOT_BYTES, Tagger
 
 POLL_S = 0.05  # how late a heartbeat or an expiry slice can be
 BATCHES_A_WAKE = 4  # of one direction before the other gets its turn
@@ -81,7 +81,7 @@ class Worker:
             KernelDrops(self._public_fd, self._counts, Counter.UP_QUEUE_OVERFLOW),
             KernelDrops(self._trunk_fd, self._counts, Counter.DOWN_QUEUE_OVERFLOW),
         )
-        self._from_clients = ReceiveBatch(assignment.batch, uplink.SLOT_BYTES)
+        self._from_clients = ReceiveBatch(assignment.batch, uplink.slot_bytes(assignment.mtu))
         self._trunk_writer = TrunkWriter(
             self._from_clients, nodes, tagger, int.from_bytes(os.urandom(4)), assignment.mtu
         )
@@ -104,12 +104,12 @@ class Worker:
             admission=self._admission,
             writer=self._trunk_writer,
             counts=self._counts,
-            max_payload=max_payload(assignment.mtu),
+            mtu=assignment.mtu,
             limits=self._limits,
             fresh=FreshChecks(memory.shared_check_log(nodes_fd)),
             recovery=self._recovery,
         )
-        self._from_nodes = ReceiveBatch(assignment.batch, downlink.slot_bytes(assignment.mtu))
+        self._from_nodes = ReceiveBatch(assignment.batch, SLOT_BYTES)
         self._downlink = downlink.Downlink(
             received=self._from_nodes,
             nodes=nodes,

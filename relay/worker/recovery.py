@@ -177,7 +177,9 @@ class Recovery:
         count = min(len(self._due), self._received.capacity)
         packets = [self._load(row, *self._due.popleft()) for row in range(count)]
         packets.sort(key=_node)  # stable: each client's packets stay in order
-        datagrams = self._writer.write_few(packets, unix_s)
+        parts = [*self._writer.parts(packets)]
+        datagrams = self._writer.write_few(parts, unix_s)
+        self._counts[Counter.UP_SPLIT] += len(parts) - count
         self._counts[Counter.PARKED_RELEASED] += count
         self._counts[Counter.UP_FORWARDED] += count
         self._counts[Counter.UP_DATAGRAMS] += datagrams
@@ -219,7 +221,7 @@ class Recovery:
         received.slots[row, : len(packet)] = np.frombuffer(packet, np.uint8)
         _, high, low, _ = name.tolist()
         port = int(name[0] >> _PORT_SHIFT & _PORT_MASK)
-        return RoutedPacket(owner.node, row, len(packet), high, low, port)
+        return RoutedPacket(owner.node, row * received.slot_bytes, len(packet), high, low, port)
 
 
 def _port_bytes(port: int) -> bytes:

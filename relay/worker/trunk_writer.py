@@ -11,7 +11,7 @@ import itertools
 import struct
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,7 @@ from wire.trunk import (
     VERSION,
     FrameType,
     Tagger,
+    max_payload,
 )
 
 if sys.byteorder != "little":  # the word layouts below are written for it
@@ -43,18 +44,29 @@ _U32 = 0xFFFFFFFF
 _ROW = struct.Struct("<QQQ")
 _LEAD = struct.Struct("!BBBB")
 _ORIGIN = struct.Struct("!III")
-_TYPE_WORD = np.uint64(FrameType.DATAGRAM << 32)
+_TYPE_SHIFT = 32  # in the last word of an entry
+_DATAGRAM, _HEAD, _TAIL = (kind << _TYPE_SHIFT for kind in FrameType)
 
 
 class RoutedPacket(NamedTuple):
-    """A packet of the batch, where it goes, and its client's address as words."""
+    """A packet of the batch (or a part of one), where it goes, its client's address as words."""
 
     node: int
-    position: int
+    start: int  # in the batch's memory
     length: int
     high: int
     low: int
     port: int  # 16 bits as in the packet
+    kind: int = _DATAGRAM
+
+
+class _Parts(NamedTuple):
+    """n frames as columns: packets of the batch, their lengths, starts in memory and types."""
+
+    packets: Indexes
+    lengths: Indexes
+    starts: Indexes
+    kinds: npt.NDArray[np.uint64] | np.uint64
 
 
 class TrunkWriter:
@@ -68,13 +80,14 @@ class TrunkWriter:
         sender: int,
         mtu: int,
     ) -> None:
-        capacity = received.capacity
-        rows = 2 * capacity  # at worst a datagram for every packet
-        self.outgoing = SendBatch(capacity, parts=rows)
+        frames = 2 * received.capacity  # at worst every packet is too long for one
+        rows = 2 * frames  # and every frame has a datagram of its own
+        self.outgoing = SendBatch(frames, parts=rows)
         self._received = received
         self._nodes = nodes
         self._tagger = tagger
         self._room = mtu - HEADER_BYTES
+        self._max_payload = max_payload(mtu)
         self._sender = sender
         self._sent_count = 0
         self._lead_word = np.uint64(VERSION | tagger.key_id << 8)
@@ -91,30 +104,61 @@ class TrunkWriter:
         self._lead_word = np.uint64(VERSION | tagger.key_id << 8)
 
     def write(self, packets: Indexes, nodes: Indexes, lengths: Indexes, unix_s: int) -> int:
-        """Datagrams for `packets` (indexes into the batch, sorted by node); returns how many."""
-        starts = self._cut(nodes, lengths)
-        count = starts.size
+        """Datagrams for `packets` (indexes into the batch, sorted by node); returns how many.
+
+        None is longer than `max_payload` of the MTU; `write_long` is for those.
+        """
+        starts = packets * self._received.slot_bytes
+        return self._write(_Parts(packets, lengths, starts, np.uint64(_DATAGRAM)), nodes, unix_s)
+
+    def write_long(self, packets: Indexes, nodes: Indexes, lengths: Indexes, unix_s: int) -> int:
+        """`write` for packets of which some are too long for one frame: these become two."""
+        is_long = lengths > self._max_payload
+        repeats = 1 + is_long
+        # A head is as long as it can be, so it fills its datagram and its tail begins the next.
+        tails = (repeats.cumsum() - 1)[is_long]
+        packets, nodes, lengths = (each.repeat(repeats) for each in (packets, nodes, lengths))
+        starts = packets * self._received.slot_bytes
+        kinds = np.full(packets.size, _DATAGRAM, np.uint64)
+        lengths[tails] -= self._max_payload
+        lengths[tails - 1] = self._max_payload
+        starts[tails] += self._max_payload
+        kinds[tails - 1], kinds[tails] = _HEAD, _TAIL
+        return self._write(_Parts(packets, lengths, starts, kinds), nodes, unix_s)
+
+    def _write(self, frames: _Parts, nodes: Indexes, unix_s: int) -> int:
+        starts = self._cut(nodes, frames.lengths)
+        count, total = starts.size, nodes.size
         frame_counts = np.empty(count, np.int64)
         frame_counts[:-1] = starts[1:] - starts[:-1]
-        frame_counts[-1] = packets.size - starts[-1]
+        frame_counts[-1] = total - starts[-1]
         header_rows = starts + self._numbers[:count]
-        frame_rows = self._numbers[: packets.size] + self._numbers[1 : count + 1].repeat(
-            frame_counts
-        )
-        self._write_table(frame_rows, packets, lengths)
+        frame_rows = self._numbers[:total] + self._numbers[1 : count + 1].repeat(frame_counts)
+        self._write_table(frame_rows, frames)
         self._write_headers(header_rows, frame_counts, unix_s)
 
-        out, received = self.outgoing, self._received
+        out = self.outgoing
         out.part_bases[header_rows] = header_rows * ENTRY_BYTES + self._address
         out.part_lengths[header_rows] = frame_counts * ENTRY_BYTES + HEADER_BYTES
-        out.part_bases[frame_rows] = packets * received.slot_bytes + received.address
-        out.part_lengths[frame_rows] = lengths
+        out.part_bases[frame_rows] = frames.starts + self._received.address
+        out.part_lengths[frame_rows] = frames.lengths
         out.gather(header_rows.astype(np.uint64), (frame_counts + 1).astype(np.uint64))
         out.names[:count] = self._nodes.names[nodes[starts]]
         return count
 
+    def parts(self, packets: Iterable[RoutedPacket]) -> Iterator[RoutedPacket]:
+        """The packets, those that are too long for one frame as two."""
+        longest = self._max_payload
+        for packet in packets:
+            if packet.length <= longest:
+                yield packet
+            else:
+                start, length = packet.start + longest, packet.length - longest
+                yield packet._replace(length=longest, kind=_HEAD)
+                yield packet._replace(start=start, length=length, kind=_TAIL)
+
     def write_few(self, packets: Sequence[RoutedPacket], unix_s: int) -> int:
-        """The same for a handful of packets, sorted by node, without array operations."""
+        """`write` for a handful of packets, sorted by node, without array operations."""
         datagrams = row = 0
         rest = deque(packets)
         while rest:
@@ -136,9 +180,9 @@ class TrunkWriter:
             rest.popleft()
             row += 1
             swapped = (packet.length & 0xFF) << 8 | packet.length >> 8
-            word = packet.port | swapped << 16 | FrameType.DATAGRAM << 32
+            word = packet.port | swapped << 16 | packet.kind
             _ROW.pack_into(octets, row * ENTRY_BYTES, packet.high, packet.low, word)
-            parts[2 * row] = received.address + packet.position * received.slot_bytes
+            parts[2 * row] = received.address + packet.start
             parts[2 * row + 1] = packet.length
         frames = row - header_row
         self._write_header(header_row, frames, unix_s)
@@ -169,8 +213,7 @@ class TrunkWriter:
         """Index of the first packet of each datagram: a new one per node, MTU and MAX_FRAMES."""
         sizes = lengths + ENTRY_BYTES
         ends = sizes.cumsum()
-        # Where a datagram that began here would end; a single packet always fits: larger ones
-        # were dropped as oversize.
+        # Where a datagram that began here would end; a single frame always fits.
         full = ends.searchsorted(ends - sizes + self._room, "right")
         following = np.minimum(full, self._numbers[: nodes.size] + MAX_FRAMES).tolist()
         starts: list[int] = []
@@ -189,12 +232,12 @@ class TrunkWriter:
         edges = [0, *((nodes[1:] != nodes[:-1]).nonzero()[0] + 1).tolist(), nodes.size]
         return list(itertools.pairwise(edges))
 
-    def _write_table(self, rows: Indexes, packets: Indexes, lengths: Indexes) -> None:
-        names = self._received.names[packets]
-        sizes = lengths.astype(np.uint16).byteswap().astype(np.uint64)
-        entries = np.empty((packets.size, _WORDS), np.uint64)
+    def _write_table(self, rows: Indexes, frames: _Parts) -> None:
+        names = self._received.names[frames.packets]
+        sizes = frames.lengths.astype(np.uint16).byteswap().astype(np.uint64)
+        entries = np.empty((rows.size, _WORDS), np.uint64)
         entries[:, 0:2] = names[:, 1:3]
-        entries[:, 2] = (names[:, 0] >> _16 & _PORT) | sizes << _16 | _TYPE_WORD
+        entries[:, 2] = (names[:, 0] >> _16 & _PORT) | sizes << _16 | frames.kinds
         self._rows[rows] = entries
 
     def _write_headers(self, rows: Indexes, frame_counts: Indexes, unix_s: int) -> None:

@@ -27,8 +27,8 @@ from relay.worker.trunk_writer import Indexes, TrunkWriter
 from relay.worker.uplink_few import FEW, FewUplink
 from wire.errors import WireError
 from wire.token import Route
+from wire.trunk import longest_packet, max_payload
 
-SLOT_BYTES = 1536  # a whole Ethernet frame: what is larger than the trunk takes is counted
 _NOT_WEBRTC, _STUN, _BY_ADDRESS = 0, 1, 2
 _KINDS = bytes(  # by first byte, RFC 7983 §7
     _STUN
@@ -44,6 +44,12 @@ _UNROUTED = -1
 _LIMITED = -1  # instead of a length: the source sends too much
 _PORT_SHIFT = np.uint64(16)
 _PORT_MASK = np.uint64(0xFFFF)
+_CACHE_LINE = 64
+
+
+def slot_bytes(mtu: int) -> int:
+    """Room for a client's packet, and a byte more, so that one that was cut shows."""
+    return (longest_packet(mtu) // _CACHE_LINE + 1) * _CACHE_LINE
 
 
 class Uplink:
@@ -57,7 +63,7 @@ class Uplink:
         admission: Admission,
         writer: TrunkWriter,
         counts: Counts,
-        max_payload: int,
+        mtu: int,
         limits: SourceLimits | None = None,
         recovery: Recovery | None = None,
         fresh: FreshChecks | None = None,
@@ -71,9 +77,10 @@ class Uplink:
         self._admission = admission
         self._writer = writer
         self._counts = counts
-        self._max_payload = max_payload
+        self._max_payload = max_payload(mtu)
+        self._longest = longest_packet(mtu)
         self._octets = received.slots.data.cast("B")
-        self._few = FewUplink(received, flows, nodes, writer, max_payload, BY_ADDRESS)
+        self._few = FewUplink(received, flows, nodes, writer, self._max_payload, BY_ADDRESS)
 
     def route(self, count: int, now_ms: int, unix_s: int) -> int:
         """Route the first `count` received packets; returns how many trunk datagrams to send."""
@@ -102,10 +109,16 @@ class Uplink:
         if nodes.min() != nodes.max():
             order = nodes.argsort(kind="stable")  # keeps each client's packets in order
             routed, nodes = routed[order], nodes[order]
-        datagrams = self._writer.write(routed, nodes, lengths[routed], unix_s)
+        datagrams = self._write(routed, nodes, lengths[routed], unix_s)
         counts[Counter.UP_FORWARDED] += routed.size
         counts[Counter.UP_DATAGRAMS] += datagrams
         return datagrams
+
+    def _write(self, routed: Indexes, nodes: Indexes, lengths: Indexes, unix_s: int) -> int:
+        if lengths.max() <= self._max_payload:
+            return self._writer.write(routed, nodes, lengths, unix_s)
+        self._counts[Counter.UP_SPLIT] += np.count_nonzero(lengths > self._max_payload)
+        return self._writer.write_long(routed, nodes, lengths, unix_s)
 
     def _owners(self, count: int, lengths: Indexes, now_ms: int) -> Indexes:
         """Node index for each packet, -1 for those that were dropped (and counted)."""
@@ -113,7 +126,7 @@ class Uplink:
         kinds = slots[:count, 0].tobytes().translate(_KINDS)
         if (
             kinds.count(_ALL_BY_ADDRESS) == count
-            and lengths.max() <= self._max_payload
+            and lengths.max() <= self._longest
             and lengths.min() > 0
         ):
             return self._owners_by_address(slice(count), now_ms)  # nearly every batch
@@ -123,7 +136,7 @@ class Uplink:
         self, kinds: npt.NDArray[np.uint8], lengths: Indexes, now_ms: int
     ) -> Indexes:
         slots, count = self._received.slots, kinds.size
-        sound = (lengths > 0) & (lengths <= self._max_payload) & (kinds != _NOT_WEBRTC)
+        sound = (lengths > 0) & (lengths <= self._longest) & (kinds != _NOT_WEBRTC)
         self._count_unsound(lengths, sound)
         # Class bits 00 are a request (RFC 8489 §5); only requests carry USERNAME.
         is_request = (
@@ -141,7 +154,7 @@ class Uplink:
 
     def _count_unsound(self, lengths: Indexes, sound: npt.NDArray[np.bool_]) -> None:
         empty = np.count_nonzero(lengths == 0)
-        oversize = np.count_nonzero(lengths > self._max_payload)
+        oversize = np.count_nonzero(lengths > self._longest)
         limited = np.count_nonzero(lengths == _LIMITED)
         strange = np.count_nonzero(~sound) - empty - oversize - limited
         self._counts[Counter.DROP_EMPTY] += empty

@@ -51,11 +51,8 @@ class FewUplink:
         packets: list[RoutedPacket] = []
         slots: list[int] = []
         for index in range(count):
-            length = self._lengths[index]
-            if not (
-                0 < length <= self._max_payload
-                and self._octets[index * self._slot_bytes] in self._by_address
-            ):
+            length, start = self._lengths[index], index * self._slot_bytes
+            if not (0 < length <= self._max_payload and self._octets[start] in self._by_address):
                 return None
             word, high, low = _NAME.unpack_from(self._names, index * _NAME.size)
             port = word >> 16 & 0xFFFF
@@ -63,7 +60,7 @@ class FewUplink:
             node, epoch = self._flows.owner(slot)
             if slot < 0 or self._nodes.epoch(node) != epoch:
                 return None
-            packets.append(RoutedPacket(node, index, length, high, low, port))
+            packets.append(RoutedPacket(node, start, length, high, low, port))
             slots.append(slot)
         for slot in slots:
             self._flows.touch_one(slot, now_ms)

@@ -43,6 +43,7 @@ class Sink:
         self.clears = 0
         self.hang_ups: list[str] = []
         self.losses = 0
+        self.faults: list[Exception] = []
         self.encoder = model_pb2.OpusEncoder()
         self._heard = asyncio.Event()
 
@@ -70,6 +71,10 @@ class Sink:
 
     def on_backend_lost(self) -> None:
         self.losses += 1
+        self._heard.set()
+
+    def on_fault(self, error: Exception) -> None:
+        self.faults.append(error)
         self._heard.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -124,13 +129,14 @@ async def open_call(link: ModelLink, name: str = "call_1", credit: int = 50) -> 
 class ScriptedBackend:
     """A backend that says what a test wants, whatever it hears; `heard` holds the events."""
 
-    def __init__(self, protocol: int = 1, mute: bool = False) -> None:
+    def __init__(self, protocol: int = 1, mute: bool = False, brief: bool = False) -> None:
         self.port = 0
         self.heard: list[model_pb2.CallEvent] = []
         self.batches: list[int] = []  # events in each
         self.streams = 0  # open now
         self._protocol = protocol
         self._mute = mute
+        self._brief = brief  # ends each stream after its greeting
         self._heard = asyncio.Event()
         self._context: Any = None
 
@@ -141,6 +147,8 @@ class ScriptedBackend:
             await asyncio.Event().wait()
         welcome = model_pb2.Welcome(protocol=self._protocol, backend="scripted", accepts=[1])
         await context.write(model_pb2.ToTransceiver(welcome=welcome))
+        if self._brief:
+            return
         self.streams += 1
         try:
             while (batch := await context.read()) is not grpc.aio.EOF:

@@ -14,6 +14,7 @@ from fleet.directory.redis_store import RedisStore
 from fleet.errors import NoMaster, StoreUnavailable
 from tests.conftest import RedisServer
 from tests.failover import service
+from tests.rings import token_ring
 from tests.virtual_time import Run
 
 TRUNK = Address("127.0.0.1", 5000)
@@ -74,7 +75,7 @@ async def test_a_real_failover(make_redis: Callable[..., RedisServer], tmp_path:
     """Begun when the master has just died and its sentinel has not even noticed."""
     async with service(make_redis, tmp_path) as redis:
         redis.master.stop()
-        store = RedisStore(redis.url, 7)
+        store = RedisStore(redis.url, 7, token_ring)
         lease = await after_failover(lambda: store.claim("n", TRUNK), within_s=60)
         assert await store.snapshot() == Snapshot((lease.node(),))
         await store.close()

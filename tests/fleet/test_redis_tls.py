@@ -28,6 +28,7 @@ from fleet.errors import StoreUnavailable
 from fleet.fields import _redis_url
 from relay.supervisor.flow_store import FlowOwner, RedisFlowStore
 from tests.conftest import RedisServer
+from tests.rings import token_ring
 from wire.address import pack_address
 
 ONE = pack_address("192.0.2.1", 4000)
@@ -100,7 +101,10 @@ def url_of(port: int, certificate: Path, host: str = HOST) -> str:
 async def test_flows_and_directory_work_over_tls_with_a_user(port: int, certificate: Path) -> None:
     """Cache, leases, and changes as they happen, by a URL that the settings take."""
     url = _redis_url(SecretStr(url_of(port, certificate))).get_secret_value()
-    flows, store = RedisFlowStore(url, 7, answer_timeout_s=2), RedisStore(url, 7)
+    flows, store = (
+        RedisFlowStore(url, 7, token_ring, answer_timeout_s=2),
+        RedisStore(url, 7, token_ring),
+    )
     await flows.put({ONE: FlowOwner(1, 2)}, 60)
     assert await flows.get([ONE]) == {ONE: FlowOwner(1, 2)}
     async with aclosing(store.watch()) as watch:
@@ -118,7 +122,7 @@ async def test_a_certificate_that_proves_nothing_is_refused(
     """Unknown issuer, or a certificate of another name: no command is sent, nothing is quoted."""
     url = url_of(port, certificate, host="127.0.0.1" if trusted == "another host" else HOST)
     url = url.partition("?")[0] if trusted == "nobody" else url
-    flows = RedisFlowStore(url, 7, answer_timeout_s=2)
+    flows = RedisFlowStore(url, 7, token_ring, answer_timeout_s=2)
     with pytest.raises(StoreUnavailable, match="cannot be reached") as caught:
         await flows.get([ONE])
     assert "hunter2" not in str(caught.value)
@@ -128,7 +132,7 @@ async def test_a_certificate_that_proves_nothing_is_refused(
 async def test_a_wrong_password_over_tls_is_one_clear_line(port: int, certificate: Path) -> None:
     """The user is refused by Redis itself, behind a good handshake."""
     url = url_of(port, certificate).replace("hunter2", "hunter3")
-    flows = RedisFlowStore(url, 7, answer_timeout_s=2)
+    flows = RedisFlowStore(url, 7, token_ring, answer_timeout_s=2)
     with pytest.raises(StoreUnavailable, match=r"refused the user or password$"):
         await flows.get([ONE])
     await flows.close()

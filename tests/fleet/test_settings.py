@@ -7,14 +7,15 @@ from __future__ import annotations
 import pytest
 from pydantic import Field, SecretStr
 
+from fleet.api_key import ApiKey
 from fleet.settings import (
     Address,
     AddressList,
+    ApiKeyList,
     FleetSettings,
     NumericHost,
     Port,
     ProcessSettings,
-    SecretList,
     load,
     within,
 )
@@ -37,7 +38,7 @@ class Everything(FleetSettings):
         Address("127.0.0.1", 9101), description="admin", validation_alias="TRUNKLINE_RELAY_ADMIN"
     )
     relays: AddressList = Field((Address("192.0.2.1", 3478),), description="advertised")
-    api_keys: SecretList = Field((SecretStr("k"),), description="keys of callers")
+    api_keys: ApiKeyList = Field((ApiKey.parse("k"),), description="keys of callers")
     console: bool = Field(False, description="serve the page")
 
 
@@ -73,7 +74,7 @@ def test_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.relay_port == 1234
     assert settings.admin == Address("::1", 0)
     assert settings.relays == (Address("203.0.113.10", 3478), Address("2001:db8::1", 3478))
-    assert [key.get_secret_value() for key in settings.api_keys] == ["one", "two"]
+    assert [key.key for key in settings.api_keys] == ["one", "two"]
     assert settings.console is True
     assert settings.log_level == "debug"
 
@@ -100,6 +101,8 @@ def test_echo_backend_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ("TRUNKLINE_RELAY_PORT", "0", "0 is not a port (1–65535)"),
         ("TRUNKLINE_RELAY_PORT", "high\nport", "high?port is not a port (1–65535)"),
         ("TRUNKLINE_CLUSTER", "4096", "4096 is not a cluster number (0–4095)"),
+        ("TRUNKLINE_TRUNK_MTU", "1279", "1279 is not a datagram size in bytes (1280–9000)"),
+        ("TRUNKLINE_TRUNK_MTU", "9001", "9001 is not a datagram size in bytes (1280–9000)"),
         ("TRUNKLINE_CLUSTER", "-1", "-1 is not a cluster number (0–4095)"),
         ("TRUNKLINE_RELAY_HOST", "example.org", "example.org is not an IP address"),
         ("TRUNKLINE_RELAY_ADMIN", "9101", "9101 is not host:port or [IPv6]:port"),

@@ -157,7 +157,6 @@ def residue(street: Street) -> Counter[str]:
     engine = street.engine
     return Counter(
         calls=len(engine._calls),
-        releasing=len(engine._releasing),
         ufrags=len(engine._ufrags),
         paths=len(engine._paths),
         handshakes=len(engine._handshakes),

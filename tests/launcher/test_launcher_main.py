@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -40,10 +41,12 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def launched(environ: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+async def launched(
+    environ: dict[str, str], backend: str = "echo"
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `python -m launcher`; it is killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "launcher", "--backend", "echo"),
+        *(sys.executable, "-m", "launcher", "--backend", backend),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environ,
@@ -71,7 +74,7 @@ async def shown_until_open(process: asyncio.subprocess.Process) -> str:
 
 def test_help_and_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     """--help is exit status 0 on stdout; anything else is exit status 2 on stderr."""
-    for arguments, status in ((["--help"], 0), (["--port"], 2), (["--backend", "none"], 2)):
+    for arguments, status in ((["--help"], 0), (["--port"], 2)):
         with pytest.raises(SystemExit) as exit_:
             main(arguments)
         assert exit_.value.code == status
@@ -87,9 +90,36 @@ def test_a_backend_without_its_packages_says_which(
     monkeypatch.setitem(BACKENDS, "voice", choice)
     assert main([]) == 1
     assert capsys.readouterr().err == (
-        "backend: the voice backend needs the package no_such_package: run `make voice`, "
-        "or talk to the echo: `make run BACKEND=echo`\n"
+        "backend: the voice backend needs the package no_such_package: run "
+        "`make run BACKEND=voice`, or talk to the echo: `make run BACKEND=echo`\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("none", "none is none of voice, openai_pipeline, openai_realtime, echo, and not"),
+        (":echo", ":echo is none of"),
+        ("nowhere/mine.py:echo", "there is no file nowhere/mine.py"),
+    ],
+)
+def test_a_backend_that_is_none(name: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line says what can be given; nothing is started."""
+    assert main(["--backend", name]) == 1
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"backend: {line}")
+
+
+async def test_a_backend_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
+    """What is wrong in the author's file is the launcher's last word; everything has ended."""
+    file = tmp_path / "mine.py"
+    file.write_text("async def echo(call):\n    pass\n\n\nechoes = undefined\n")
+    async with launched(environment(), backend=f"{file}:echo") as process:
+        out, errors = await process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    last = errors.decode().splitlines()[-1]
+    assert last.startswith(f"backend: cannot load {file}:echo: NameError: name 'undefined'")
+    assert f"{file}:5" in last
 
 
 async def test_a_taken_port_is_one_line_and_exit_status_1() -> None:

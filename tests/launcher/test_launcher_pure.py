@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from launcher.addresses import Binding, free_ports, is_free, join, outward_host, require_free, split
 from launcher.backend_choice import BACKENDS
-from launcher.backoff import LONGEST_DELAY_S, Backoff
 from launcher.errors import StartupError
 from launcher.keeper import exit_text
 from launcher.lines import LineSplitter
@@ -67,14 +66,6 @@ def test_log_survives_a_reader_that_went_away() -> None:
     log.say("one")
     log.say("two")
     assert len(log.lines) == 2
-
-
-def test_backoff_grows_to_its_bound_and_starts_anew_after_a_long_life() -> None:
-    """Early deaths double the delay up to the bound; a part that ran well starts over."""
-    backoff = Backoff()
-    delays = [backoff.after(0.1) for _ in range(7)]
-    assert delays == [0.5, 1, 2, 4, 8, LONGEST_DELAY_S, LONGEST_DELAY_S]
-    assert [backoff.after(31), backoff.after(0.1)] == [0.5, 1]
 
 
 @pytest.mark.parametrize(

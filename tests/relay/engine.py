@@ -33,7 +33,7 @@ from relay.worker.trunk_writer import TrunkWriter
 from tests.relay.kit import CLUSTER, load, unload
 from wire.keys import KeyRing
 from wire.replay import ReplayWindow
-from wire.trunk import Tagger, max_payload
+from wire.trunk import SLOT_BYTES, Tagger
 
 Packets = list[tuple[bytes, bytes]]  # address and bytes
 
@@ -100,8 +100,8 @@ class Engine:
         self.sender = int.from_bytes(os.urandom(4))
         self.batch = batch
         tagger = Tagger(trunk_keys)
-        self.from_clients = ReceiveBatch(batch, uplink.SLOT_BYTES)
-        self.from_nodes = ReceiveBatch(batch, downlink.slot_bytes(_MTU))
+        self.from_clients = ReceiveBatch(batch, uplink.slot_bytes(_MTU))
+        self.from_nodes = ReceiveBatch(batch, SLOT_BYTES)
         self.admission = Admission(token_keys, CLUSTER)
         self.writer = TrunkWriter(self.from_clients, shared.nodes, tagger, self.sender, _MTU)
         self.siblings = Siblings(shared.nodes, bounds.flow_idle_ms)
@@ -124,7 +124,7 @@ class Engine:
             self.admission,
             self.writer,
             self.counts,
-            max_payload(_MTU),
+            _MTU,
             SourceLimits(bounds.rates),
             self.recovery,
             FreshChecks(shared.checks),

@@ -46,7 +46,7 @@ class Plane:
         self.nodes = NodeTable(memoryview(bytearray(SIZE_BYTES)))
         self.nodes.put(NODE, EPOCH, NODE_ADDRESS)
         self.tagger = Tagger(TRUNK_KEYS)
-        self.from_clients = ReceiveBatch(self.batch, uplink.SLOT_BYTES)
+        self.from_clients = ReceiveBatch(self.batch, uplink.slot_bytes(self.mtu))
         self.writer = TrunkWriter(self.from_clients, self.nodes, self.tagger, SENDER, self.mtu)
         self.uplink = uplink.Uplink(
             self.from_clients,
@@ -55,9 +55,9 @@ class Plane:
             Admission(TOKEN_KEYS, CLUSTER),
             self.writer,
             self.counts,
-            trunk.max_payload(self.mtu),
+            self.mtu,
         )
-        self.from_nodes = ReceiveBatch(self.batch, downlink.slot_bytes(self.mtu))
+        self.from_nodes = ReceiveBatch(self.batch, trunk.SLOT_BYTES)
         self.downlink = downlink.Downlink(
             self.from_nodes, self.nodes, self.tagger, ReplayWindow(), self.counts
         )

@@ -27,6 +27,7 @@ from tests.relay.test_relay_process import (
     launch,
     until_serving,
 )
+from tests.rings import token_ring
 from wire.address import pack_address
 
 
@@ -79,7 +80,7 @@ class Leased(Node):
 @asynccontextmanager
 async def joined(redis_url: str) -> AsyncIterator[Leased]:
     """A node in the directory, with a lease that outlasts the test."""
-    store = RedisStore(redis_url, 0, lease_s=600)
+    store = RedisStore(redis_url, 0, token_ring, lease_s=600)
     try:
         with bound("127.0.0.1") as sock:
             lease = await store.claim("test-node", Address(*sock.getsockname()[:2]))

@@ -24,6 +24,7 @@ from tests.relay.test_recovery_process import (
     media_arrives,
 )
 from tests.relay.test_relay_process import bound
+from tests.rings import token_ring
 from wire.address import pack_address
 
 ONE, TWO = pack_address("192.0.2.1", 4000), pack_address("192.0.2.2", 4000)
@@ -34,8 +35,8 @@ async def test_stores_follow_the_new_master(
 ) -> None:
     """What was written is found on the new master, and new things are written to it."""
     async with service(make_redis, tmp_path) as redis:
-        flows = RedisFlowStore(redis.url, 7, answer_timeout_s=2)
-        store = RedisStore(redis.url, 7, lease_s=600)
+        flows = RedisFlowStore(redis.url, 7, token_ring, answer_timeout_s=2)
+        store = RedisStore(redis.url, 7, token_ring, lease_s=600)
         await flows.put({ONE: FlowOwner(1, 2)}, 60)
         lease = await store.claim("before", Address("127.0.0.1", 5000))
         await redis.replicated()
@@ -57,7 +58,7 @@ async def test_a_follower_hears_the_changes_of_the_new_master(
 ) -> None:
     """Its subscription was to the dead one; it begins again, and no node is lost."""
     async with service(make_redis, tmp_path) as redis:
-        store = RedisStore(redis.url, 7, lease_s=600)
+        store = RedisStore(redis.url, 7, token_ring, lease_s=600)
         follower = DirectoryFollower(store)
         first = await store.claim("before", Address("127.0.0.1", 5000))
         await redis.replicated()

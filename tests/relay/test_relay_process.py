@@ -22,6 +22,7 @@ from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import Lease
 from tests.conftest import free_port
 from tests.relay.kit import check, media
+from tests.rings import token_ring
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 from wire import token, trunk
 from wire.address import pack_address
@@ -112,7 +113,7 @@ class Node:
 
 @pytest.fixture
 async def node(relay: RunningRelay, redis_url: str) -> AsyncIterator[Node]:
-    store = RedisStore(redis_url, 0)
+    store = RedisStore(redis_url, 0, token_ring)
     with bound("127.0.0.1") as sock:
         lease = await store.claim("test-node", Address(*sock.getsockname()[:2]))
         await relay.until(lambda stats: stats.nodes == 1)
@@ -195,7 +196,7 @@ async def test_redis_gone_does_not_touch_calls(
     redis = make_redis()
     port, admin = free_port(socket.SOCK_DGRAM), free_port()
     process = await launch(environment(redis.url, port, admin, free_port()))
-    store = RedisStore(redis.url, 0)
+    store = RedisStore(redis.url, 0, token_ring)
     loop = asyncio.get_running_loop()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{admin}") as channel:
         running = RunningRelay(process, port, channel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
@@ -134,7 +135,8 @@ class Caller:
 
     async def hang_up(self) -> None:
         if self.channels is not None:
-            await self.channels.close()
+            self.channels.close()
+            await asyncio.sleep(0)  # what the SCTP library has scheduled finds nothing to do
         if self.dtls is not None:
             self.dtls.close()
             self.pump(0.0)
@@ -160,6 +162,7 @@ class Caller:
             on_message=lambda label, content: self.messages.append((label, content)),
             on_open=self.opened.append,
             on_close=lambda: None,
+            on_fault=fault,
         )
         run(self.channels.start())
         self.channels.open("oai-events")
@@ -244,6 +247,11 @@ class FakeLink:
 
     def as_link(self) -> ModelLink:
         return cast(ModelLink, self)
+
+
+def fault(error: Exception) -> None:
+    """Nothing raises in a caller."""
+    raise error
 
 
 def kinds(packets: list[bytes]) -> Counter[PacketKind]:

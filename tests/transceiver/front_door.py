@@ -12,12 +12,14 @@ from typing import Any
 from aiohttp import ClientResponse, ClientSession, ClientWebSocketResponse
 
 from fleet.address import Address
+from fleet.api_key import ApiKey
 from fleet.ending import end
 from fleet.limits.call_limits import CallLimits
 from fleet.limits.memory_ledger import MemoryLedger
 from fleet.limits.rules import LimitRules
 from tests.transceiver.links import backend
 from transceiver.call.offer import Offer
+from transceiver.call.principal import NOBODY, Principal
 from transceiver.call.sidebands import Sidebands
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.engine.call_tickets import CallTickets
@@ -51,11 +53,13 @@ class FakeSession:
         offer: Offer,
         surface: str,
         link: ModelLink,
+        placed_by: Principal = NOBODY,
         refusal: Exception | None = None,
     ) -> None:
         self.call_id = f"rtc_{number}"
         self.offer = offer
         self.surface = surface
+        self.placed_by = placed_by
         self.link: Any = link
         self.restarts = 0
         self.sidebands = Sidebands()
@@ -122,7 +126,12 @@ class FakeEngine:
         self._ended_listeners.append(listener)
 
     def create_call(
-        self, offer: Offer, surface: str, session_json: str, link: ModelLink
+        self,
+        offer: Offer,
+        surface: str,
+        session_json: str,
+        link: ModelLink,
+        placed_by: Principal = NOBODY,
     ) -> FakeSession:
         """A new call, or the refusal of `full` or of the link."""
         if self.full:
@@ -131,7 +140,7 @@ class FakeEngine:
             raise CallLimit("full")
         self._made += 1
         refusal = self.refusals.pop() if self.refusals else self.refusal
-        session = FakeSession(self._made, offer, surface, link, refusal)
+        session = FakeSession(self._made, offer, surface, link, placed_by, refusal)
         session.link.calls += 1
         session.call_id = self.new_id(self._made)
         self.session_jsons.append(session_json)
@@ -159,6 +168,15 @@ class FakeEngine:
     def calls(self) -> list[FakeSession]:
         """Live calls, oldest first."""
         return list(self._live.values())
+
+    def snapshots(self) -> list[CallSnapshot]:
+        """What the operator sees of them."""
+        return [session.snapshot() for session in self.calls()]
+
+    def snapshot(self, call_id: str) -> CallSnapshot | None:
+        """What the operator sees of one."""
+        session = self._live.get(call_id)
+        return session and session.snapshot()
 
 
 class FrontDoor:
@@ -223,7 +241,7 @@ async def front_door(
     choices = backends or Backends([backend("default")])
     app = make_app(
         Intake(engine, FINGERPRINT, RELAYS, choices, tickets),
-        ApiKeys(keys),
+        ApiKeys([ApiKey.parse(key) for key in keys]),
         lambda: ring,
         status,
         cors_origins=origins,

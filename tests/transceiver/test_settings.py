@@ -51,7 +51,7 @@ def test_defaults() -> None:
     assert [str(backend) for backend in settings.backends] == ["default=127.0.0.1:9301*1"]
     assert settings.transceiver_max_calls == 1000
     assert settings.transceiver_learn_capacity is True
-    assert settings.transceiver_trunk_mtu == 1400
+    assert settings.trunk_mtu == 1400
     assert settings.transceiver_cors_origins == ("*",)
     assert settings.transceiver_console is False
 
@@ -60,7 +60,7 @@ def test_lists_are_read() -> None:
     """Relays and keys are comma lists."""
     settings = loaded()
     assert settings.transceiver_relays[1] == Address("2001:db8::1", 3478)
-    assert [k.get_secret_value() for k in settings.transceiver_api_keys] == ["key-one", "key-two"]
+    assert [k.key for k in settings.transceiver_api_keys] == ["key-one", "key-two"]
 
 
 def test_backends_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,6 @@ def test_origins_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BACKENDS", "a=127.0.0.1:1,a=127.0.0.1:2", "each name once"),
         ("BACKENDS", "a=nowhere", "is not host:port"),
         ("TRUNK_ADVERTISE", "pod-name:4000", "relays cannot send to"),
-        ("TRUNK_MTU", "1279", "is not a datagram size in bytes (1280–9000)"),  # noqa: RUF001
         ("MAX_CALLS", "0", "is not a number of calls"),
         ("CORS_ORIGINS", "a.example", "is not * or an origin"),
         ("CORS_ORIGINS", "https://a.example/path", "is not * or an origin"),

@@ -22,6 +22,7 @@ from fleet.limits.redis_ledger import RedisLedger
 from tests.backends.kit import serving
 from tests.conftest import RedisServer, free_port
 from tests.fleet.certificates import Authority
+from tests.rings import token_ring
 from tests.transceiver.offers import real_offer
 from transceiver.__main__ import run
 from transceiver.settings import TransceiverSettings
@@ -34,7 +35,7 @@ def settings_for(redis: RedisServer, **others: object) -> TransceiverSettings:
     """Settings with free ports on loopback."""
     values: dict[str, Any] = {
         "cluster": CLUSTER,
-        "token_keys": "1:" + "11" * 32,
+        "token_keys": "1:" + "74" * 32,
         "trunk_keys": "1:" + "22" * 32,
         "redis_url": redis.url,
         "transceiver_relays": "203.0.113.10:3478",
@@ -72,7 +73,7 @@ async def test_starts_answers_and_leaves_nothing(redis_server: RedisServer) -> N
             assert (await refused.json(content_type=None))["code"] == "backend_absent"
         async with client.get(f"{url}/console/config.json") as config:
             assert (await config.json())["key"] == "key-one"
-    store = RedisStore(redis_server.url, CLUSTER)
+    store = RedisStore(redis_server.url, CLUSTER, token_ring)
     assert len((await store.snapshot()).nodes) == 1
     stop.set()
     await process
@@ -100,7 +101,10 @@ async def test_after_sigterm_a_live_call_has_its_time(redis_server: RedisServer)
         settings = settings_for(
             redis_server, transceiver_backend=backends, transceiver_drain_s=3600
         )
-        url, store = f"http://{settings.transceiver_http}", RedisStore(redis_server.url, CLUSTER)
+        url, store = (
+            f"http://{settings.transceiver_http}",
+            RedisStore(redis_server.url, CLUSTER, token_ring),
+        )
         stop = asyncio.Event()
         process = asyncio.create_task(run(settings, stop))
         await until_serving(settings)
@@ -197,7 +201,7 @@ async def reporting(call: Call) -> None:
 
 async def charged(redis: RedisServer, cluster: int) -> dict[str, Usage]:
     """What models use, once tokens were charged to two of them: that is done in lots."""
-    ledger = RedisLedger(redis.url, cluster)
+    ledger = RedisLedger(redis.url, cluster, token_ring)
     while True:
         found = {used.subject: used for used in await ledger.usage()}
         models = {subject: used for subject, used in found.items() if subject.startswith("model/")}

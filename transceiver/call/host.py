@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from transceiver.faults import Guard
+
 if TYPE_CHECKING:
     from transceiver.call.session import Session
 
@@ -36,10 +38,13 @@ class Host(Protocol):
         """No longer."""
 
     def ended(self, session: Session) -> None:
-        """The call is over; it only has goodbyes to send."""
+        """The call is over: it will send nothing more and wants no waking."""
 
-    def released(self, session: Session) -> None:
-        """It will send nothing more and wants no waking."""
+    def fail(self, session: Session, error: Exception) -> None:
+        """Something raised in the call: count it, log it once, end that call. Never raises."""
+
+    def guarded(self, session: Session) -> Guard:
+        """`fail` for whatever raises within; nothing comes out of it."""
 
     def count(self, reason: str, amount: int = 1) -> None:
         """Add to a counter; `reason` is a fixed word."""

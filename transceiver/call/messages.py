@@ -7,6 +7,7 @@ backend ◀─ heard ───────────────────�
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from transceiver.call.offer import DataOffer
@@ -21,7 +22,8 @@ from transceiver.transport.dtls import Role
 class CallMessages:
     """Both directions; `offer` None: the caller has no data section.
 
-    `send` takes SCTP packets, `heard` the caller's messages, `count` reasons by fixed words.
+    `send` takes SCTP packets, `heard` the caller's messages, `count` reasons by fixed words,
+    `fault` what raises.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class CallMessages:
         send: Callable[[bytes], None],
         heard: Callable[[str, str | bytes], None],
         count: Callable[[str], None],
+        fault: Callable[[Exception], None],
     ) -> None:
         self.received = self.sent = 0
         self.sidebands = Sidebands()
@@ -40,6 +43,7 @@ class CallMessages:
         self._send = send
         self._heard = heard
         self._count = count
+        self._fault = fault
         self._waiting = WaitingMessages()
 
     def start(self) -> None:
@@ -87,14 +91,23 @@ class CallMessages:
         if self.channels is not None:
             self.channels.leave()
 
+    def close(self) -> None:
+        """End the association."""
+        if self.channels is not None:
+            self.channels.close()
+
+    def dropped(self) -> Counter[str]:
+        """What a peer did wrong since the last time, by reason."""
+        return self.channels.dropped if self.channels is not None else Counter()
+
     def release(self) -> None:
         """The call is over, or goes on elsewhere.
 
         Lets go of who made this as well, so that a call is freed without the garbage collector.
         """
-        self.sidebands.end()
         self.channels = None
-        self._send = self._heard = _let_go
+        self._send = self._heard = self._fault = _let_go
+        self.sidebands.end()
 
     def _make_channels(self, offer: DataOffer) -> DataChannels:
         return DataChannels(
@@ -105,7 +118,11 @@ class CallMessages:
             on_message=self._on_message,
             on_open=self._on_open,
             on_close=lambda: self._count("sctp_ended"),
+            on_fault=self._failed,
         )
+
+    def _failed(self, error: Exception) -> None:
+        self._fault(error)
 
     def _send_packet(self, packet: bytes) -> None:
         self._send(packet)

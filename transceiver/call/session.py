@@ -12,7 +12,6 @@ methods; what goes out goes to the `Host`, at once and in order. The states are 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import random
@@ -27,11 +26,12 @@ from transceiver.call.host import Host
 from transceiver.call.messages import CallMessages
 from transceiver.call.offer import Offer
 from transceiver.call.pcm_voice import choose_format
+from transceiver.call.principal import NOBODY
 from transceiver.call.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import END_REASONS, FAREWELLS, State, Step, follow
 from transceiver.call.voice import CallVoice
-from transceiver.data.channels import DataChannels
+from transceiver.faults import every_step
 from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
 from transceiver.rtp import opus
@@ -74,8 +74,9 @@ log = structlog.get_logger(__name__)
 class Session:
     """One call, from its offer to its end.
 
-    Made by the engine; `open` puts it on the model link. `unix_s` is the Unix time of `host.now()`.
-    Nothing that a caller or a backend sends raises out of it.
+    Made by the engine; `open` puts it on the model link and lets callers reach it. `unix_s` is the
+    Unix time of `host.now()`. What a caller or a backend sends is not meant to raise out of it;
+    where something does, the host ends this call and no other (`Host.fail`).
     """
 
     def __init__(
@@ -91,10 +92,12 @@ class Session:
         self.call_id = call_id
         self.offer = offer
         self.surface = surface
+        self.placed_by = NOBODY
         self.cname = call_id
         self.started_unix_ms = int(unix_s * 1000)
         self.state = State.NEW
         self.end_reason = ""
+        self.failed = False  # something raised, and the log says so already
         self.local_ufrag, self.local_password = host.mint()
         self._host = host
         self._certificate = certificate
@@ -109,16 +112,13 @@ class Session:
         )
         self._voice = CallVoice(call_id, offer.audio, self._audio, host.count)
         self._messages = CallMessages(
-            *(offer.data, Role(offer.dtls_role), self._send_sctp, self._on_message, host.count)
+            *(offer.data, Role(offer.dtls_role), self._send_sctp, self._on_message),
+            *(host.count, self._failed),
         )
         self._backend = self._session_json = ""
         self._connect_by_s = now + CONNECT_TIMEOUT_S
         self._farewell_s, self._farewell_reason = math.inf, ""
         self._wake_s = math.inf
-        self._released = asyncio.Event()
-        self._closing: asyncio.Task[None] | None = None
-        host.answers_to(self, self.local_ufrag)
-        self._rewake(now)
 
     @property
     def ssrc(self) -> int:
@@ -194,6 +194,7 @@ class Session:
         return SessionState(
             call_id=self.call_id,
             surface=self.surface,
+            placed_by=self.placed_by,
             started_unix_ms=self.started_unix_ms,
             unix_s=unix_s,
             offer=self.offer,
@@ -213,26 +214,23 @@ class Session:
             return
         self.state = follow(self.state, Step.END)
         self.end_reason = "moved"
-        self._audio.stop()
-        self._messages.leave()
-        if self._voice.handle is not None:
-            self._voice.handle.close("drained")
-        self._collect_counters()
-        log.info("call_moved", call_id=self.call_id)
-        self._host.ended(self)
         self._dtls = None  # no close_notify
-        self._release()
+        log.info("call_moved", call_id=self.call_id)
+        every_step(
+            self._audio.stop,
+            self._messages.leave,
+            lambda: self._close_link("drained"),
+            self._let_go,
+        )
 
     def _adopt(self, state: SessionState, exported_s: float) -> None:
-        self._host.ufrag_ended(self.local_ufrag)  # minted for a new call, which this is not
         current = state.ice.pending or state.ice.current
         self.local_ufrag, self.local_password = current.local_ufrag, current.local_password
         self.started_unix_ms = state.started_unix_ms
+        self.placed_by = state.placed_by
         self._messages.received = state.messages_received
         self._messages.sent = state.messages_sent
         self._ice = IceLite.resumed(state.ice, exported_s)
-        for ufrag in self.ufrags:
-            self._host.answers_to(self, ufrag)
 
     # The front: signaling and the operator.
 
@@ -246,6 +244,9 @@ class Session:
         )
         self._session_json, self._backend = session_json, link.backend
         self._voice.speak(audio_format)
+        for ufrag in self.ufrags:
+            self._host.answers_to(self, ufrag)
+        self._rewake(self._host.now())
 
     async def accepted(self, timeout_s: float) -> None:
         """Return when the backend took the call.
@@ -256,12 +257,17 @@ class Session:
         if self._voice.handle is not None:
             await self._voice.handle.accepted(timeout_s)
 
-    def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str]:
+    def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str] | None:
         """New credentials for a caller with new ones (RFC 8445 §9): ours, ufrag and password.
 
         The old ones hold until the first check with the new. A lite agent sends no checks, so it
-        has no use for the caller's password.
+        has no use for the caller's password. None: the call failed over it.
         """
+        with self._host.guarded(self):
+            return self._restart_ice(remote_ufrag, remote_password)
+        return None
+
+    def _restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str]:
         del remote_password
         self.local_ufrag, self.local_password = self._host.mint()
         credentials = Credentials(self.local_ufrag, self.local_password, remote_ufrag)
@@ -357,18 +363,14 @@ class Session:
             return
         self.state = follow(self.state, Step.END)
         self.end_reason = reason
-        goodbye = self._audio.goodbye(self._host.now())
-        if goodbye is not None:
-            self._transmit(goodbye)
-        if self._voice.handle is not None:
-            self._voice.handle.close(reason)
-        self._collect_counters()
         log.info("call_ended", call_id=self.call_id, reason=reason)
-        self._host.ended(self)
-        if self._messages.channels is None:
-            self._release()
-        else:
-            self._closing = asyncio.ensure_future(self._close_channels(self._messages.channels))
+        every_step(
+            self._say_bye,
+            self._messages.close,
+            self._close_dtls,
+            lambda: self._close_link(reason),
+            self._let_go,
+        )
 
     def dismiss(self, reason: str) -> None:
         """Tell the caller why, then end the call; `reason` is one of `END_REASONS`."""
@@ -377,13 +379,10 @@ class Session:
         elif self._farewell_s == math.inf:
             self._say_goodbye(reason, reason)
 
-    async def released(self) -> None:
-        """Return when an ended call holds nothing any more."""
-        await self._released.wait()
-
     def hear_sideband(self, text: str) -> None:
         """Take an event of a side band as if the caller had sent it."""
-        self._on_message(EVENTS_LABEL, text)
+        with self._host.guarded(self):
+            self._on_message(EVENTS_LABEL, text)
 
     # The backend's side: transceiver.link.call_handle.CallSink.
 
@@ -419,6 +418,10 @@ class Session:
         self._voice.handle = None
         self._audio.sender.clear()
         self._say_goodbye("failed", "backend_lost")
+
+    def on_fault(self, error: Exception) -> None:
+        """One of these raised, or what the call had to say could not be written."""
+        self._failed(error)
 
     # Inside: ICE and DTLS.
 
@@ -568,26 +571,33 @@ class Session:
         else:
             self._host.transmit(address, packet)
 
-    async def _close_channels(self, channels: DataChannels) -> None:
-        try:
-            await channels.close()
-        finally:
-            _collect(channels.dropped, self._host.count)
-            self._release()
+    def _failed(self, error: Exception) -> None:
+        self._host.fail(self, error)
 
-    def _release(self) -> None:
+    def _say_bye(self) -> None:
+        goodbye = self._audio.goodbye(self._host.now())
+        if goodbye is not None:
+            self._transmit(goodbye)
+
+    def _close_dtls(self) -> None:
         if self._dtls is not None:
             self._dtls.close()
             self._send_dtls(self._dtls)
-            _collect(self._dtls.dropped, self._host.count)
-        self._messages.release()
-        self._voice.handle = None
-        self._host.released(self)
-        self._released.set()
+
+    def _close_link(self, reason: str) -> None:
+        handle, self._voice.handle = self._voice.handle, None
+        if handle is not None:
+            handle.close(reason)
+
+    def _let_go(self) -> None:
+        every_step(self._collect_counters, lambda: self._host.ended(self), self._messages.release)
 
     def _collect_counters(self) -> None:
         audio = self._audio
         _collect(audio.dropped, self._host.count)
+        _collect(self._messages.dropped(), self._host.count)
+        if self._dtls is not None:
+            _collect(self._dtls.dropped, self._host.count)
         self._host.count("rtp_received", audio.received)
         self._host.count("rtp_sent", audio.sender.packets)
         self._host.count("rtp_lost", audio.lost)

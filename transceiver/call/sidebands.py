@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from transceiver.faults import every_step
+
 EVENTS_LABEL = "oai-events"
 MAX_LISTENERS = 4  # of one call
 MAX_OPENING_CHARS = 256 * 1024
@@ -60,5 +62,4 @@ class Sidebands:
     def end(self) -> None:
         """The call is over, or goes on in another process."""
         listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            listener.call_ended()
+        every_step(*(listener.call_ended for listener in listeners))

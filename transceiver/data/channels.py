@@ -6,7 +6,6 @@ event loop's, so everything here is called on one running loop.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable
 
@@ -27,9 +26,9 @@ class DataChannels:
 
     `send` takes an SCTP packet of at most 1,189 bytes; what it returns does not matter.
     `on_message(label, content)` hears text as str and binary as bytes, `on_open(label)` each
-    channel that opens, `on_close()` the end of the association, once, whoever ended it. An error
-    raised in a callback goes to the loop's exception handler. What a peer does wrong is counted in
-    `dropped`.
+    channel that opens, `on_close()` the end of the association, once, whoever ended it. What raises
+    in one of them, in a timer or in a task of the association goes to `on_fault`. What a peer does
+    wrong is counted in `dropped`.
     """
 
     def __init__(
@@ -42,6 +41,7 @@ class DataChannels:
         on_message: Callable[[str, str | bytes], None],
         on_open: Callable[[str], None],
         on_close: Callable[[], None],
+        on_fault: Callable[[Exception], None],
         local_port: int = SCTP_PORT,
     ) -> None:
         self.dropped: Counter[str] = Counter()
@@ -51,10 +51,10 @@ class DataChannels:
             remote_max_message_size or MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES
         )
         self._on_message, self._on_open, self._on_close = on_message, on_open, on_close
+        self._on_fault = on_fault
         self._channels: dict[str, RTCDataChannel] = {}
-        self._loop = asyncio.get_running_loop()
         pipe = DtlsPipe(role.value, send, self.dropped)
-        self._association = Association(pipe, local_port, self.dropped, self._ended)
+        self._association = Association(pipe, local_port, self.dropped, self._ended, on_fault)
         self._association.on("datachannel", self._opened)
 
     @property
@@ -115,11 +115,12 @@ class DataChannels:
         channel.send(content)
         return True
 
-    async def close(self) -> None:
-        """End the association with an ABORT; no task or timer is left afterwards."""
+    def close(self) -> None:
+        """End the association with an ABORT; no timer is left afterwards.
+
+        Tasks that aiortc has scheduled find nothing to do in the loop's next turn.
+        """
         self._association.abort()
-        # Tasks that aiortc scheduled have run when this comes back: they find nothing to do.
-        await asyncio.sleep(0)
 
     def _has_room(self, size_bytes: int) -> bool:
         buffered = sum(channel.bufferedAmount for channel in self._channels.values())
@@ -145,6 +146,5 @@ class DataChannels:
     def _tell(self, callback: Callable[..., None], *args: object) -> None:
         try:
             callback(*args)
-        except Exception as error:  # ours, not the peer's: show it, and leave SCTP's state whole
-            message = "a data channel callback failed"
-            self._loop.call_exception_handler({"message": message, "exception": error})
+        except Exception as error:  # ours, not the peer's
+            self._on_fault(error)

@@ -29,6 +29,7 @@ from aiortc.rtcsctptransport import (
 )
 
 from transceiver.data.sctp_screen import MAX_STREAMS, screen
+from transceiver.faults import Guard
 from transceiver.takeover.resumed_sctp import (
     HOLE_PATIENCE_S,
     chunk_state,
@@ -103,15 +104,24 @@ class DtlsPipe:
 
 
 class Association(RTCSctpTransport):
-    """An SCTP association that bounds what its peer can make it do; `on_end` is told once."""
+    """An SCTP association that bounds what its peer can make it do; `on_end` is told once.
+
+    `on_fault` hears what raises in it, whoever called: a packet, a timer, a task of aiortc's.
+    """
 
     def __init__(
-        self, pipe: DtlsPipe, port: int, dropped: Counter[str], on_end: Callable[[], None]
+        self,
+        pipe: DtlsPipe,
+        port: int,
+        dropped: Counter[str],
+        on_end: Callable[[], None],
+        on_fault: Callable[[Exception], None],
     ) -> None:
         super().__init__(cast(RTCDtlsTransport, pipe), port)
         self._pipe = pipe
         self._dropped = dropped
         self._on_end = on_end
+        self._on_fault = on_fault
         self._held_chunks = 0
         self._hole_tsn: int | None = None  # behind it chunks may be gone, see `sctp_resume`
         self._lowest_tsn: int | None = None  # of what came since
@@ -132,30 +142,35 @@ class Association(RTCSctpTransport):
         return len(self._data_channels) + waiting
 
     def receive(self, packet: bytes) -> None:
-        """Take one SCTP packet. Nothing in it raises."""
+        """Take one SCTP packet. Never raises."""
         if self.ended:
             self._dropped["sctp_ended"] += 1
             return
-        if (reason := screen(packet)) is not None:
+        reason = "sctp_no_association" if self._remote_port is None else screen(packet)
+        if reason is not None:
             self._dropped[reason] += 1
             return
         self._held_chunks = sum(len(s.reassembly) for s in self._inbound_streams.values())
-        try:
+        with Guard(self._fault):  # after a fault its state is not to be trusted any more
             run(self._handle_data(packet))
-        except Exception:  # the parser is another's: whatever it raises, the call goes on
-            self._dropped["sctp_fault"] += 1
 
     def abort(self) -> None:
         """End the association at once: an ABORT to the peer, and no timer left."""
         if not self.ended:
-            run(self.stop())
+            try:
+                run(self.stop())
+            finally:
+                self._set_state(self.State.CLOSED)  # no timer is left, whatever kept the ABORT
 
     def leave(self) -> None:
         """Stop without a word, timers too: another process goes on with the association."""
+        self._go_quiet()
+        run(self.stop())
+
+    def _go_quiet(self) -> None:
         self._pipe.closed = True
         self._forget_unsent()
         self._forget_hole()
-        run(self.stop())
 
     def export(self) -> SctpState | None:
         """The association as a value; None unless it is established."""
@@ -267,10 +282,49 @@ class Association(RTCSctpTransport):
     def _set_state(self, state: RTCSctpTransport.State) -> None:
         super()._set_state(state)
         if state is self.State.CLOSED and not self.ended:
-            self._pipe.closed = True
-            self._forget_unsent()
-            self._forget_hole()
+            self._go_quiet()
             self._on_end()
+
+    # What aiortc gives to the event loop by itself: timers, and coroutines that become tasks.
+
+    def _fault(self, error: Exception) -> None:
+        self._dropped["sctp_fault"] += 1
+        self._on_fault(error)
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        with Guard(self._fault):
+            step()
+
+    async def _guarded(self, step: Coroutine[Any, Any, None]) -> None:
+        with Guard(self._fault):
+            await step
+
+    def _t1_expired(self) -> None:
+        self._guard(super()._t1_expired)
+
+    def _t2_expired(self) -> None:
+        self._guard(super()._t2_expired)
+
+    def _t3_expired(self) -> None:
+        self._guard(super()._t3_expired)
+
+    def _reconfig_timer_expired(self) -> None:
+        self._guard(super()._reconfig_timer_expired)
+
+    async def _send_chunk(self, chunk: Chunk) -> None:
+        await self._guarded(super()._send_chunk(chunk))
+
+    async def _send_reconfig_param(self, param: Any) -> None:
+        await self._guarded(super()._send_reconfig_param(param))
+
+    async def _transmit(self) -> None:
+        await self._guarded(super()._transmit())
+
+    async def _transmit_reconfig(self) -> None:
+        await self._guarded(super()._transmit_reconfig())
+
+    async def _data_channel_flush(self) -> None:
+        await self._guarded(super()._data_channel_flush())
 
     def _forget_unsent(self) -> None:
         """Leave nothing to a transmission that is already scheduled: it would start a timer."""
@@ -325,7 +379,7 @@ class Association(RTCSctpTransport):
             self._lowest_tsn = tsn
         if self._hole_timer is None:
             self._hole_timer = asyncio.get_running_loop().call_later(
-                HOLE_PATIENCE_S, self._pass_hole
+                HOLE_PATIENCE_S, self._guard, self._pass_hole
             )
 
     def _pass_hole(self) -> None:

@@ -8,10 +8,14 @@
 No packet costs a task, a future or a timer. A wake-up (readable socket, wheel, a batch of the
 model link) lets the sessions put packets into the trunk port, which sends them once at its end.
 
+What raises in a call is the end of that call (`fail`): every way into a session stands under one
+of the guards here, or hands what it caught to `fail`.
+
     Exception
     └── EngineRefusal
         ├── TooManyCalls    `max_calls` are live
-        └── Draining        the process takes no new calls
+        ├── Draining        the process takes no new calls
+        └── CallFailed      the call raised while it was made
 """
 
 from __future__ import annotations
@@ -22,17 +26,23 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import structlog
 
 from fleet.address import Address
 from transceiver.call.call_id import new_call_id
 from transceiver.call.offer import Offer
+from transceiver.call.principal import NOBODY, Principal
 from transceiver.call.session import Session
+from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import State
 from transceiver.engine.handshakes import MAX_DATAGRAMS_PER_TURN, HandshakeQueue
 from transceiver.engine.trunk_port import Frames, TrunkPort
 from transceiver.engine.wheel import Wheel
+from transceiver.faults import Guard
+from transceiver.link.errors import LinkError
 from transceiver.link.model_link import ModelLink
 from transceiver.takeover.session_state import STOPPED_BEFORE, Reserve, SessionState
 from transceiver.transport.certificate import LocalCertificate
@@ -41,10 +51,10 @@ from wire.errors import WireError
 from wire.keys import KeyRing
 from wire.token import Route
 
+FAULTS = "call_faults"
 MAX_CALLS = 1000
 MAX_STUN_BYTE = 3  # RFC 7983 §7: first bytes 0–3 are STUN
 MIN_MEDIA_BYTE = 128  # and from here on RTP and RTCP; DTLS is between
-RELEASE_TIMEOUT_S = 5.0  # for the goodbyes of all calls when the engine closes
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +69,10 @@ class TooManyCalls(EngineRefusal):
 
 class Draining(EngineRefusal):
     """The process is about to leave."""
+
+
+class CallFailed(EngineRefusal):
+    """The call is over before it began, by a fault of ours; the log says more."""
 
 
 class _Path:
@@ -94,14 +108,13 @@ class Engine:
         self.begun = 0
         self.counters: Counter[str] = Counter()
         self._token_keys = token_keys
-        self._trunk = TrunkPort(trunk_keys, mtu, self.counters)
+        self._trunk = TrunkPort(trunk_keys, mtu, self.counters, self._packet_failed)
         self._certificate = certificate
         self.max_calls = max_calls
         self._ended_listeners: list[Callable[[str], None]] = []
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._calls: dict[str, Session] = {}
-        self._releasing: set[Session] = set()
         self._ufrags: dict[str, Session] = {}
         self._paths: dict[bytes, _Path] = {}
         self._source = b""  # of the trunk datagram being read
@@ -163,13 +176,10 @@ class Engine:
         self.draining = True
         if self._drain_timer is not None:
             self._drain_timer.cancel()
-        self._end_all(reason)
-        leaving = [asyncio.ensure_future(session.released()) for session in self._releasing]
-        if leaving:
-            _, stuck = await asyncio.wait(leaving, timeout=RELEASE_TIMEOUT_S)
-            for task in stuck:
-                task.cancel()
+        for session in self.calls():
+            self._end(session, reason)
         self._flush()
+        await asyncio.sleep(0)  # what the SCTP library has scheduled finds nothing to do
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -180,37 +190,44 @@ class Engine:
     # Calls.
 
     def create_call(
-        self, offer: Offer, surface: str, session_json: str, link: ModelLink
+        self,
+        offer: Offer,
+        surface: str,
+        session_json: str,
+        link: ModelLink,
+        placed_by: Principal = NOBODY,
     ) -> Session:
-        """A new call to the backend of `link`.
+        """A new call to the backend of `link`, whose call it will be.
 
-        Raises TooManyCalls, Draining, BackendAbsent, CallLimit.
+        Raises TooManyCalls, Draining, BackendAbsent, CallLimit, CallFailed.
         """
         self.check_room()
         call_id = new_call_id(self._process, self.route.node)
         session = Session(call_id, offer, surface, self._certificate, self, time.time())
-        self._calls[call_id] = session
-        self.begun += 1
-        self._idle.clear()
+        session.placed_by = placed_by
+        self._begin(session)
         try:
             session.open(link, session_json)
-        except BaseException:
-            session.end("refused")
+        except LinkError:
+            self._end(session, "refused")
             raise
+        except Exception as error:
+            self.fail(session, error)
+            raise CallFailed("the call failed while it was made") from None
         log.info("call_created", call_id=call_id, surface=surface)
         return session
 
     def hand_over(self, call_id: str) -> SessionState | None:
         """A connected call as a value, for another process; here nothing of it is left.
 
-        None when no connected call has that id. The caller is told nothing and misses nothing but
-        what comes before another process adopts the call.
+        None when no connected call has that id, or it failed. The caller is told nothing and misses
+        nothing but what comes before another process adopts the call.
         """
-        session = self._calls.get(call_id)
-        if session is None or session.state is not State.CONNECTED:
-            return None
-        state = session.export(time.time(), self._relay_of)
-        session.leave()
+        state = self.checkpoint(call_id)
+        if state is not None:
+            session = self._calls[call_id]
+            with self.guarded(session):
+                session.leave()
         return state
 
     def checkpoint(self, call_id: str) -> SessionState | None:
@@ -221,7 +238,9 @@ class Engine:
         session = self._calls.get(call_id)
         if session is None or session.state is not State.CONNECTED:
             return None
-        return session.export(time.time(), self._relay_of)
+        with self.guarded(session):
+            return session.export(time.time(), self._relay_of)
+        return None
 
     def adopt(
         self, state: SessionState, link: ModelLink, reserve: Reserve = STOPPED_BEFORE
@@ -229,25 +248,29 @@ class Engine:
         """Go on with a call of another process, with the backend of `link`.
 
         Raises TooManyCalls, Draining, BackendAbsent, CallLimit, and ValueError for a call that is
-        here already or cannot be resumed by this version.
+        here already or cannot be resumed by this version; nothing is left of it then.
         """
         self.check_room()
         if state.call_id in self._calls:
             raise ValueError("the call is here already")
         unix_s = time.time()
         session = Session.resumed(state, self._certificate, self, unix_s, reserve)
-        self._calls[state.call_id] = session
-        self.begun += 1
-        self._idle.clear()
-        for path in state.ice.paths:
-            self._learn(session, path.address, path.relay)
+        self._begin(session)
         try:
+            for path in state.ice.paths:
+                self._learn(session, path.address, path.relay)
             session.open(link, state.link.session_json)
             session.carry_on(state, unix_s, reserve)
         except BaseException:
-            session.leave()
+            with self.guarded(session):
+                session.leave()
             raise
         return session
+
+    def _begin(self, session: Session) -> None:
+        self._calls[session.call_id] = session
+        self.begun += 1
+        self._idle.clear()
 
     def _relay_of(self, address: bytes) -> bytes:
         path = self._paths.get(address)
@@ -261,8 +284,26 @@ class Engine:
         """End a call; False when no live call has that id."""
         session = self._calls.get(call_id)
         if session is not None:
-            session.end(reason)
+            self._end(session, reason)
         return session is not None
+
+    def _end(self, session: Session, reason: str) -> None:
+        with self.guarded(session):
+            session.end(reason)
+
+    def snapshots(self) -> list[CallSnapshot]:
+        """Live calls as the operator sees them, oldest first."""
+        return [shown for session in self.calls() if (shown := self._snapshot(session))]
+
+    def snapshot(self, call_id: str) -> CallSnapshot | None:
+        """One of them; None when no live call has that id."""
+        session = self._calls.get(call_id)
+        return None if session is None else self._snapshot(session)
+
+    def _snapshot(self, session: Session) -> CallSnapshot | None:
+        with self.guarded(session):
+            return session.snapshot()
+        return None
 
     def calls(self) -> list[Session]:
         """Live calls, oldest first."""
@@ -272,7 +313,8 @@ class Engine:
         """End a call after its caller was told why; False when no live call has that id."""
         session = self._calls.get(call_id)
         if session is not None:
-            session.dismiss(reason)
+            with self.guarded(session):
+                session.dismiss(reason)
         return session is not None
 
     def listen_ended(self, listener: Callable[[str], None]) -> None:
@@ -283,19 +325,12 @@ class Engine:
         """Whether a call can be taken now. Raises TooManyCalls or Draining."""
         if self.draining:
             raise Draining("the process takes no new calls")
-        if len(self._calls) + len(self._releasing) >= self.max_calls:
+        if len(self._calls) >= self.max_calls:
             raise TooManyCalls(f"{self.max_calls} calls are live")
 
     def dismiss_all(self, reason: str) -> int:
         """`dismiss` every call; returns how many there were."""
-        calls = self.calls()
-        for session in calls:
-            session.dismiss(reason)
-        return len(calls)
-
-    def _end_all(self, reason: str) -> None:
-        for session in self.calls():
-            session.end(reason)
+        return sum(self.dismiss(session.call_id, reason) for session in self.calls())
 
     # What sessions ask for: transceiver.call.host.Host.
 
@@ -342,7 +377,8 @@ class Engine:
     def _learn(self, session: Session, address: bytes, relay: bytes) -> None:
         path = self._paths.get(address)
         if path is not None and path.session is not session:
-            path.session.forget_address(address)
+            with self.guarded(path.session):
+                path.session.forget_address(address)
             self.count("address_taken_over")
         self._paths[address] = _Path(session, relay)
 
@@ -353,25 +389,36 @@ class Engine:
             del self._paths[address]
 
     def ended(self, session: Session) -> None:
-        """The call is no longer live; its last packets may still go out."""
+        """The call is no longer live, and nothing of it is left but what waits for the flush."""
         self._calls.pop(session.call_id, None)
         for ufrag in session.ufrags:
             self._ufrags.pop(ufrag, None)
-        self._wheel.cancel(session)
-        self._handshakes.forget(session)
-        self._releasing.add(session)
-        self.counters[f"call_ended_{session.end_reason}"] += 1
-        for tell in self._ended_listeners:
-            tell(session.call_id)
-        if not self._calls:
-            self._idle.set()
-
-    def released(self, session: Session) -> None:
-        """Nothing of the call is left."""
         for address in session.addresses:
             self.address_forgotten(session, address)
         self._wheel.cancel(session)
-        self._releasing.discard(session)
+        self._handshakes.forget(session)
+        self.counters[f"call_ended_{session.end_reason}"] += 1
+        if not self._calls:
+            self._idle.set()
+        for tell in self._ended_listeners:
+            with self.guarded(session):
+                tell(session.call_id)
+
+    def fail(self, session: Session, error: Exception) -> None:
+        """What raised in a call is the end of that call: counted, logged once. Never raises."""
+        with suppress(Exception):  # a log that cannot be written is no reason to go on
+            self.counters[FAULTS] += 1
+            if not session.failed:
+                session.failed = True
+                log.error("call_failed", call_id=session.call_id, exc_info=error)
+        try:
+            session.end("failed")
+        except Exception:
+            self.counters[FAULTS] += 1
+
+    def guarded(self, session: Session) -> Guard:
+        """`fail` for what raises within; for ways into a session that are not every packet's."""
+        return Guard(partial(self.fail, session))
 
     def count(self, reason: str, amount: int = 1) -> None:
         """Add to a counter."""
@@ -382,11 +429,13 @@ class Engine:
     def _on_readable(self) -> None:
         self._flush_is_due = True
         now = self._loop.time()
-        for source, frames in self._trunk.receive(now):
-            self._source = source
-            self._dispatch(frames, now)
-        self._source = b""
-        self._flush()
+        try:
+            for source, frames in self._trunk.receive(now):
+                self._source = source
+                self._dispatch(frames, now)
+        finally:
+            self._source = b""
+            self._flush()
 
     def _dispatch(self, frames: Frames, now: float) -> None:
         paths, source = self._paths, self._source
@@ -396,7 +445,10 @@ class Engine:
                 path.relay = source
             is_media = packet and packet[0] >= MIN_MEDIA_BYTE
             if is_media and path is not None and not self._handshakes_are_due:
-                path.session.handle_datagram(address, packet, now)
+                try:
+                    path.session.handle_datagram(address, packet, now)
+                except Exception as error:
+                    self.fail(path.session, error)
             else:
                 self._dispatch_other(path, address, packet, now)
 
@@ -407,11 +459,18 @@ class Engine:
             self._dispatch_stun(address, packet, now)
         elif path is None:
             self.counters["unknown_address"] += 1
-        elif path.session.secured:
-            path.session.handle_datagram(address, packet, now)
         else:
-            # Sound too: right behind a caller's last flight it must not overtake that.
-            self._put_off(path.session, address, packet)
+            self._dispatch_to(path.session, address, packet, now)
+
+    def _dispatch_to(self, session: Session, address: bytes, packet: bytes, now: float) -> None:
+        try:
+            if session.secured:
+                session.handle_datagram(address, packet, now)
+            else:
+                # Sound too: right behind a caller's last flight it must not overtake that.
+                self._put_off(session, address, packet)
+        except Exception as error:
+            self.fail(session, error)
 
     def _dispatch_stun(self, address: bytes, packet: bytes, now: float) -> None:
         try:
@@ -420,11 +479,21 @@ class Engine:
         except WireError as error:
             self.counters[error.reason] += 1
             return
+        except Exception as error:
+            self._packet_failed(error)
+            return
         session = self._ufrags.get(ufrag)
         if session is None:
             self.counters["unknown_ufrag"] += 1
         else:
-            session.handle_stun(message, packet, address, now)
+            with self.guarded(session):
+                session.handle_stun(message, packet, address, now)
+
+    def _packet_failed(self, error: Exception) -> None:
+        """A packet that belongs to no call yet: dropped, and the first of the process is logged."""
+        if not self.counters["packet_faults"]:
+            log.error("packet_failed", exc_info=error)
+        self.counters["packet_faults"] += 1
 
     # Handshakes: a few datagrams a wake-up, so that live calls do not wait for new ones.
 
@@ -441,7 +510,8 @@ class Engine:
             waiting = self._handshakes.take()
             if waiting is not None:
                 session, address, packet = waiting
-                session.handle_datagram(address, packet, now)
+                with self.guarded(session):
+                    session.handle_datagram(address, packet, now)
         # What is left has its turn after the sockets have had theirs.
         self._handshakes_are_due = len(self._handshakes) > 0
         if self._handshakes_are_due:
@@ -466,11 +536,16 @@ class Engine:
         now = max(self._loop.time(), self._timer_s)
         self._timer, self._timer_s = None, -math.inf  # what is scheduled meanwhile must not arm
         self._flush_is_due = True
-        for session in self._wheel.expire(now):
-            session.tick(now)
-        self._timer_s = math.inf
-        self._arm()
-        self._flush()
+        try:
+            for session in self._wheel.expire(now):
+                try:
+                    session.tick(now)
+                except Exception as error:
+                    self.fail(session, error)
+        finally:  # whatever happens, the others have their timer
+            self._timer_s = math.inf
+            self._arm()
+            self._flush()
 
     # The end of a wake-up.
 

@@ -51,11 +51,11 @@ class LoadProbe:
     def _on_timer(self) -> None:
         now = self._loop.time()
         self._lateness_s.append(max(0.0, now - self._due_s))
+        self._ask()
         if now - self._began_s >= SAMPLE_INTERVAL_S:
             self.latest = self._sample(now)
             self._begin_sample()
             self._on_sample(self.latest)
-        self._ask()
 
     def _begin_sample(self) -> None:
         # The clock of this thread alone: gRPC's own threads wait on other cores.

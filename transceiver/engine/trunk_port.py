@@ -1,6 +1,6 @@
 """The trunk as the engine has it: callers' frames in, packets to them out, a wake-up's at once.
 
-    socket ─▶ tag, replay ─▶ frames, and the relay that sent them
+    socket ─▶ tag, replay ─▶ parts rejoined ─▶ frames, and the relay that sent them
     socket ◀─ packed per relay, tagged ◀─ flush ◀─ put, put, put
 
 What is forged, cut or replayed is counted in `counters` by its reason and goes no further.
@@ -11,13 +11,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from fleet.address import Address
 from transceiver.engine.trunk_socket import TrunkSocket
 from wire import trunk
 from wire.errors import WireError
 from wire.keys import KeyRing
+from wire.rejoin import Rejoin
 from wire.replay import ReplayWindow
 from wire.token import Route
 
@@ -25,22 +26,33 @@ Frames = Sequence[tuple[bytes, bytes]]  # client address (18 bytes) and payload
 
 
 class TrunkPort:
-    """One process's end of the trunk; `mtu` bounds its datagrams. Nothing flows before `open`."""
+    """One process's end of the trunk; `mtu` bounds its datagrams. Nothing flows before `open`.
 
-    def __init__(self, keys: KeyRing, mtu: int, counters: Counter[str]) -> None:
+    `on_fault` hears what raised over a datagram, which is then lost, and no other is.
+    """
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        mtu: int,
+        counters: Counter[str],
+        on_fault: Callable[[Exception], None],
+    ) -> None:
         self.keys = keys
         self.socket: TrunkSocket | None = None
         self.out: dict[bytes, list[tuple[bytes, bytes]]] = {}  # by relay, until `flush`
         self._tagger = trunk.Tagger(keys)
         self._replay = ReplayWindow()
+        self._rejoin = Rejoin()
         self._mtu = mtu
         self._max_payload = trunk.max_payload(mtu)
         self._counters = counters
+        self._on_fault = on_fault
         self._sent_datagrams = secrets.randbelow(1 << 32)
 
     def open(self, address: Address) -> TrunkSocket:
         """Bind the socket. Raises AddressInUse, AddressUnusable."""
-        self.socket = TrunkSocket(address)
+        self.socket = TrunkSocket(address, self._mtu)
         return self.socket
 
     def close(self) -> None:
@@ -66,7 +78,13 @@ class TrunkPort:
             except WireError as error:
                 self._counters[error.reason] += 1
                 continue
-            yield source, read.frames
+            except Exception as error:
+                self._on_fault(error)
+                continue
+            frames, lost = self._rejoin.frames(read)
+            if lost:
+                self._counters["trunk_part"] += lost
+            yield source, frames
         if stale := self.socket.take_stale():
             self._counters["in_stale"] += stale
 

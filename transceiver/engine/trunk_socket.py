@@ -16,9 +16,9 @@ from datagram.fresh import FreshQueue
 from datagram.mmsg import NAME_WORDS, ReceiveBatch, SendBatch, name_row
 from fleet.address import Address
 from fleet.errors import AddressInUse, AddressUnusable
+from wire.trunk import DEFAULT_MTU, SLOT_BYTES
 
 BATCH = 64  # datagrams of one system call
-SLOT_BYTES = 2048  # more than any trunk datagram; what is longer is cut and fails its check
 NAME_SLOT_BYTES = 8 * NAME_WORDS  # of a socket name: address at 8, port at 2 (see `mmsg`)
 MAX_PER_WAKEUP = 4 * BATCH  # then the loop gets its turn; what is left wakes it again
 BUFFER_BYTES = 4 * 1024 * 1024  # 2 s of 1,000 calls, asked for; the kernel may grant less
@@ -26,21 +26,22 @@ MAX_NAMES = 4096  # relay workers remembered with their socket name
 
 
 class TrunkSocket:
-    """A bound, non-blocking UDP socket.
+    """A bound, non-blocking UDP socket that sends datagrams of at most `mtu` bytes.
 
     `address` is a numeric one; port 0 asks for any free port. Raises AddressInUse or
     AddressUnusable.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, mtu: int = DEFAULT_MTU) -> None:
         self._socket = _bind(address)
+        self._mtu = mtu
         self._incoming = ReceiveBatch(BATCH, SLOT_BYTES)
         self._queue = FreshQueue(self._socket.fileno(), self._incoming)
         self._outgoing = SendBatch(BATCH, BATCH)
-        self._staging = np.zeros((BATCH, SLOT_BYTES), np.uint8)
+        self._staging = np.zeros((BATCH, mtu), np.uint8)
         rows = np.arange(BATCH, dtype=np.uint64)
         base = np.uint64(self._staging.ctypes.data)
-        self._outgoing.part_bases[:BATCH] = base + rows * np.uint64(SLOT_BYTES)
+        self._outgoing.part_bases[:BATCH] = base + rows * np.uint64(mtu)
         # Batches are small, so rows are read and written as plain memory: an array operation on
         # one row costs more than the row.
         self._staging_bytes = self._staging.reshape(-1).data
@@ -78,7 +79,7 @@ class TrunkSocket:
     def send(self, datagrams: Sequence[tuple[bytes, bytes]]) -> int:
         """Send pairs of datagram and relay address; how many were lost (a full buffer, no route).
 
-        A datagram may have `SLOT_BYTES`.
+        Raises ValueError for a datagram that is longer than the MTU.
         """
         lost = 0
         for start in range(0, len(datagrams), BATCH):
@@ -100,9 +101,11 @@ class TrunkSocket:
 
     def _send_batch(self, datagrams: Sequence[tuple[bytes, bytes]]) -> int:
         staging, parts = self._staging_bytes, self._outgoing.part_words
-        names = self._outgoing.name_words
+        names, mtu = self._outgoing.name_words, self._mtu
         for row, (datagram, relay) in enumerate(datagrams):
-            start, word = row * SLOT_BYTES, row * NAME_WORDS
+            if len(datagram) > mtu:  # it would write over its neighbour
+                raise ValueError("longer than the trunk's MTU")
+            start, word = row * mtu, row * NAME_WORDS
             staging[start : start + len(datagram)] = datagram
             parts[2 * row + 1] = len(datagram)  # an iovec is two words: base, length
             names[word : word + NAME_WORDS] = self._name(relay)

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
-
-import structlog
 
 from transceiver.link.counters import LinkCounters
 from transceiver.link.errors import BackendAbsent, BackendRefused, LinkError
@@ -27,13 +26,11 @@ from trunkline.v1 import model_pb2
 MAX_CALL_FRAMES = 100  # two seconds of 20 ms frames: older speech is of no use to a turn
 MAX_CALL_DATA_BYTES = 1024 * 1024
 
-log = structlog.get_logger()
-
 
 class CallSink(Protocol):
     """What a session hears from its backend; called on the loop, batch by batch, in order.
 
-    A sink that raises loses its call (`on_hang_up("failed")`), never the link. After on_hang_up,
+    A sink that raises loses its call (`on_fault`), never the link. After on_hang_up, on_fault,
     on_backend_lost or the session's own `close` nothing follows.
     """
 
@@ -54,6 +51,9 @@ class CallSink(Protocol):
 
     def on_backend_lost(self) -> None:
         """The stream broke; called exactly once for a call that was open then."""
+
+    def on_fault(self, error: Exception) -> None:
+        """What the sink raised, or what kept this call's reports from being written: it is over."""
 
 
 class Link(Protocol):
@@ -251,16 +251,33 @@ class CallHandle:
                 sink.on_audio(audio.payload, audio.duration)
             else:
                 self._deliver_rare(sink, event)
-        except Exception:
-            self._sink_failed()
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Something of this call raised: end it. Never raises."""
+        self._link.counters.link_sink_failures += 1
+        self._new_credit = 0
+        self._network = self._playout = None  # perhaps what cannot be written
+        sink, self._sink = self._sink, None
+        with suppress(Exception):
+            self._end("failed")
+        with suppress(Exception):
+            self._leave()
+        if sink is not None:
+            sink.on_fault(error)
 
     def lose(self) -> None:
-        """The stream is gone."""
-        self._settle(BackendAbsent("the backend was lost"), self._link.on_answer)
-        self._outbox = None
-        sink, self._sink = self._sink, None
-        if sink is not None:
-            self._guarded(sink.on_backend_lost)
+        """The stream is gone. Never raises."""
+        sink = self._sink
+        try:
+            self._settle(BackendAbsent("the backend was lost"), self._link.on_answer)
+            self._outbox = self._sink = None
+            if sink is not None:
+                sink.on_backend_lost()
+        except Exception as error:
+            self._sink = sink
+            self.fail(error)
 
     def _deliver_rare(self, sink: CallSink, event: model_pb2.BackendEvent) -> None:
         match event.WhichOneof("event"):
@@ -317,23 +334,14 @@ class CallHandle:
         self._credit = 0  # each frame beyond the credit counts once, and is no debt
         self._link.counters.link_credit_violations += 1
 
-    def _sink_failed(self) -> None:
-        self._link.counters.link_sink_failures += 1
-        log.exception("sink_failed", call_id=self.call_id)
-        self._end("failed")
-        self._tell_hang_up("failed")
-
     def _tell_hang_up(self, reason: str) -> None:
         sink, self._sink = self._sink, None
         if sink is not None:
-            self._guarded(sink.on_hang_up, reason)
-
-    def _guarded(self, tell: Callable[..., None], *args: str) -> None:
-        try:
-            tell(*args)
-        except Exception:
-            self._link.counters.link_sink_failures += 1
-            log.exception("sink_failed", call_id=self.call_id)
+            try:
+                sink.on_hang_up(reason)
+            except Exception as error:
+                self._sink = sink
+                self.fail(error)
 
     def _end(self, reason: str) -> None:
         outbox = self._outbox

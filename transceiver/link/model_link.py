@@ -16,22 +16,24 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
+import time
 from collections.abc import Callable
 
 import grpc
 import grpc.aio
 import structlog
 
+from fleet.backoff import Backoff, Pace
 from transceiver.link.call_handle import CallHandle, CallSink
 from transceiver.link.counters import LinkCounters
 from transceiver.link.errors import BackendAbsent, LinkError
 from transceiver.link.stream import LinkDown, LinkStream, Rpc, greet
 from trunkline.v1 import model_pb2
 
-BACKOFF_FIRST_S = 0.1
-BACKOFF_LONGEST_S = 5.0
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+STEADY_S = 10.0
+"""A stream that lasted this long was well. One that greets and breaks was not, however often."""
+RECONNECT_PACE = Pace(first_s=0.1, longest_s=5.0)
+MAX_MESSAGE_BYTES = 1024 * 1024  # reading more takes tens of milliseconds of a loop with live calls
 MAX_NAME_CHARS = 64  # of the backend's own name, which goes to logs and ListCalls
 
 _METHOD = "/trunkline.v1.ModelBackend/Connect"
@@ -47,16 +49,6 @@ _OPTIONS = (
 )
 
 log = structlog.get_logger()
-
-
-def backoff_s(failures: int, jitter: float) -> float:
-    """Seconds to wait after `failures` (≥ 0) attempts in a row failed before; `jitter` is 0–1.
-
-    Doubles from BACKOFF_FIRST_S to BACKOFF_LONGEST_S; half of it is random, so that a thousand
-    transceivers do not all knock at a restarted backend at once.
-    """
-    longest = min(BACKOFF_LONGEST_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 16))
-    return longest * (1 + jitter) / 2
 
 
 class ModelLink:
@@ -83,7 +75,8 @@ class ModelLink:
         self._numbers = itertools.count(1)
         self._stream: LinkStream | None = None  # the one that new calls get
         self._ready = asyncio.Event()
-        self._failures = 0
+        self._backoff = Backoff(RECONNECT_PACE, STEADY_S)
+        self._greeted_s = float("inf")  # when the newest stream was greeted back
         self._logged_reason = ""
         self._closed = asyncio.Event()
         self._connecting: asyncio.Task[None] | None = None
@@ -147,8 +140,9 @@ class ModelLink:
                 moving = asyncio.Event()  # the stream has ended, or its backend is leaving
                 streams.create_task(self._connect(moving), name="model-link-stream")
                 await moving.wait()
-                await asyncio.sleep(backoff_s(self._failures, random.random()))  # noqa: S311 - jitter
-                self._failures += 1
+                lasted_s = time.monotonic() - self._greeted_s
+                self._greeted_s = float("inf")
+                await asyncio.sleep(self._backoff.after(lasted_s))
 
     async def _connect(self, moving: asyncio.Event) -> None:
         """One stream, from dialling to its end."""
@@ -163,6 +157,8 @@ class ModelLink:
                     await self._greet_and_carry(rpc, moving)
                 finally:
                     rpc.cancel()
+        except Exception:  # of ours: the end of this stream, and no other
+            log.exception("link_stream_failed")
         finally:
             moving.set()
 
@@ -198,7 +194,7 @@ class ModelLink:
         self.max_calls = welcome.max_calls
         self.down_reason = ""
         self.counters.link_connects += 1
-        self._failures = 0
+        self._greeted_s = time.monotonic()
         self._logged_reason = ""
         self._ready.set()
         log.info("backend_connected", backend=self.backend)

@@ -22,6 +22,9 @@ class Reporter(Protocol):
     def write_reports(self) -> None:
         """Append it now."""
 
+    def fail(self, error: Exception) -> None:
+        """It could not. Never raises."""
+
 
 class Outbox:
     """Events that wait for the stream, already in the messages they will travel in.
@@ -69,7 +72,10 @@ class Outbox:
         """The round's messages with their sizes in bytes; the next round begins empty."""
         reporters, self._reporters = self._reporters, {}
         for reporter in reporters:
-            reporter.write_reports()
+            try:
+                reporter.write_reports()
+            except Exception as error:
+                reporter.fail(error)
         self._close_batch()
         batches, self._closed = self._closed, []
         self.round += 1

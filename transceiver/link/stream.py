@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import grpc
 import grpc.aio
+import structlog
 
 from transceiver.link.call_handle import CallHandle, CallSink, Link
 from transceiver.link.errors import BackendAbsent, CallLimit
@@ -26,7 +27,12 @@ GREETING_TIMEOUT_S = 5.0  # from dialling to the backend's Welcome
 # become fewer as well.
 MESSAGE_INTERVAL_S = 0.001
 
+EVENTS_A_TURN = 256
+"""Delivered before the loop goes on with others' work: a message may hold many thousand."""
+
 Rpc = grpc.aio.StreamStreamCall[model_pb2.ToBackend, model_pb2.ToTransceiver]
+
+log = structlog.get_logger()
 
 
 class LinkDown(Exception):  # noqa: N818
@@ -98,7 +104,7 @@ class LinkStream:
         writer = asyncio.create_task(self._write(), name="model-link-writer")
         try:
             while isinstance(batch := await self._rpc.read(), model_pb2.ToTransceiver):
-                self._deliver(batch.events)
+                await self._deliver_in_turns(batch.events)
                 if batch.leaving:
                     self._on_leaving()
             if not self.over:
@@ -119,6 +125,13 @@ class LinkStream:
         if self.over:
             self.outbox.finish()
 
+    async def _deliver_in_turns(self, events: Sequence[model_pb2.BackendEvent]) -> None:
+        """Nearly always one turn: a backend's message has an event or two of each call."""
+        for start in range(0, len(events), EVENTS_A_TURN):
+            if start:
+                await asyncio.sleep(0)
+            self._deliver(events[start : start + EVENTS_A_TURN])
+
     def _deliver(self, events: Iterable[model_pb2.BackendEvent]) -> None:
         calls = self._calls
         for event in events:
@@ -130,6 +143,13 @@ class LinkStream:
 
     async def _write(self) -> None:
         # A failed write ends the stream, and the reader says why.
+        try:
+            await self._write_rounds()
+        except Exception:
+            log.exception("link_writer_failed")
+            self._rpc.cancel()
+
+    async def _write_rounds(self) -> None:
         loop, outbox, taken_s = asyncio.get_running_loop(), self.outbox, -math.inf
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             while await outbox.wait():

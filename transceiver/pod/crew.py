@@ -23,14 +23,15 @@ from contextlib import suppress
 import structlog
 
 from fleet.address import Address
-from fleet.backoff import backoff_s
+from fleet.backoff import Backoff, Pace
 from fleet.ending import end, ending
 from fleet.errors import StartupError
 from transceiver.settings import TransceiverSettings
 from trunkline.process.listen import check_free
 
 STEADY_S = 10.0
-"""A process that lived that long has not failed to start: the next restart is quick again."""
+"""A process that lived that long has not failed to start: the next one is started at once."""
+RESTART_PACE = Pace(first_s=0.2, longest_s=3.0)
 
 _log = structlog.get_logger()
 
@@ -80,14 +81,12 @@ class Member:
 
     async def keep(self) -> None:
         """Restart the process whenever it ends; for ever."""
-        failures = 0
+        backoff = Backoff(RESTART_PACE, STEADY_S)
         while True:
             started_s = time.monotonic()
             status = await self._ended()
-            failures = 0 if time.monotonic() - started_s >= STEADY_S else failures
-            failures += 1
             _log.error("transceiver_process_ended", index=self._index, status=status)
-            await asyncio.sleep(backoff_s(failures))
+            await asyncio.sleep(backoff.after(time.monotonic() - started_s))
             with suppress(StartupError):
                 await self.start()
                 _log.info("transceiver_process_restarted", index=self._index)

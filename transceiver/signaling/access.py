@@ -1,4 +1,4 @@
-"""Who may call: bearer keys (RFC 6750 §2.1), compared in constant time, and client secrets.
+"""Who asks: bearer keys (RFC 6750 §2.1), compared in constant time, and client secrets.
 
 A WebSocket of a browser can send no Authorization header; it names its key as a subprotocol, as
 OpenAI's clients do: `Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.KEY`.
@@ -13,15 +13,16 @@ from hashlib import sha256
 
 from aiohttp import hdrs, web
 
+from fleet.api_key import ApiKey
+from transceiver.call.principal import Principal
 from transceiver.signaling.client_secret import PREFIX, ClientSecret, SecretRefused, unseal
 from transceiver.signaling.problem import Problem
 from wire.keys import KeyRing
 
-KEY_ID = web.RequestKey("key_id", str)  # what the API key of a request is called
+PRINCIPAL = web.RequestKey("principal", Principal)  # who asks
 BOUND_SESSION = web.RequestKey("bound_session", str)
 """Of a request with a client secret: the session bound to it, as JSON text."""
 
-KEY_ID_DIGITS = 10
 _CHALLENGE = 'Bearer realm="trunkline"'
 _INVALID = {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}
 _SUBPROTOCOL_KEY = "openai-insecure-api-key."
@@ -30,40 +31,53 @@ _SUBPROTOCOL_KEY = "openai-insecure-api-key."
 class ApiKeys:
     """The keys that are good. Raises ValueError for none."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, keys: Sequence[ApiKey]) -> None:
         if not keys:
             raise ValueError("at least one API key is needed")
-        self._digests = [_digest(key) for key in keys]
+        self._keys = [(_digest(key.key), Principal(key.tenant, key.id)) for key in keys]
+        self._by_id = {principal.key_id: principal for _, principal in self._keys}
 
-    def check(self, headers: Mapping[str, str]) -> str:
-        """Judge a request by its headers; returns the `key_id` of the key in it.
-
-        Raises Problem missing_key or wrong_key (both 401).
-        """
-        given = _digest(bearer(headers))
+    def check(self, headers: Mapping[str, str]) -> Principal:
+        """Whose key a request brings. Raises Problem missing_key or wrong_key (both 401)."""
+        given, holder = _digest(bearer(headers)), None
         # Digests have one length, and all are compared: time tells neither length nor position.
-        matches = [hmac.compare_digest(given, good) for good in self._digests]
-        if not any(matches):
+        for good, principal in self._keys:
+            if hmac.compare_digest(given, good):
+                holder = principal
+        if holder is None:
             raise Problem("wrong_key", "Check the API key.", dict(_INVALID))
-        return _id(given)
+        return holder
+
+    def holder_of(self, key_id: str) -> Principal | None:
+        """Whose key has that id; None when it is good no longer."""
+        return self._by_id.get(key_id)
 
 
 class SecretKeys:
-    """Client secrets that are good; `ring` gives the keys they are sealed with, as they are now."""
+    """Client secrets that are good: sealed with `ring`, which gives the keys as they are now, and
+    made with a key that is still good."""
 
-    def __init__(self, ring: Callable[[], KeyRing]) -> None:
+    def __init__(self, ring: Callable[[], KeyRing], keys: ApiKeys) -> None:
         self._ring = ring
+        self._keys = keys
 
-    def read(self, headers: Mapping[str, str]) -> ClientSecret | None:
-        """What the request's secret says; None when it brings none.
+    def read(self, headers: Mapping[str, str]) -> tuple[Principal, str] | None:
+        """Who holds the request's secret and the session bound to it; None when it brings none.
 
         Raises Problem missing_key, wrong_key or expired_secret (all 401).
         """
-        secret = bearer(headers)
-        if not secret.startswith(PREFIX):
+        text = bearer(headers)
+        if not text.startswith(PREFIX):
             return None
+        secret = self._opened(text)
+        maker = self._keys.holder_of(secret.key_id)
+        if maker is None:
+            raise Problem("wrong_key", "Get a new client secret.", dict(_INVALID))
+        return Principal(maker.tenant, maker.key_id, secret.id), secret.session_json
+
+    def _opened(self, text: str) -> ClientSecret:
         try:
-            return unseal(self._ring(), secret, time.time())
+            return unseal(self._ring(), text, time.time())
         except SecretRefused as refused:
             code = "expired_secret" if refused.reason == "expired" else "wrong_key"
             raise Problem(code, "Get a new client secret.", dict(_INVALID)) from None
@@ -86,15 +100,6 @@ def _subprotocol_key(headers: Mapping[str, str]) -> str:
         (name.removeprefix(_SUBPROTOCOL_KEY) for name in keys if name.startswith(_SUBPROTOCOL_KEY)),
         "",
     )
-
-
-def key_id(key: str) -> str:
-    """What a key is called where it must not be shown: limits, logs, metrics. Not a secret."""
-    return _id(_digest(key))
-
-
-def _id(digest: bytes) -> str:
-    return "k_" + digest.hex()[:KEY_ID_DIGITS]
 
 
 def _digest(key: str) -> bytes:

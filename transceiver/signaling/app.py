@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from transceiver.pod.neighbours import Neighbours
-from transceiver.signaling.access import BOUND_SESSION, KEY_ID, ApiKeys, SecretKeys
+from transceiver.signaling.access import BOUND_SESSION, PRINCIPAL, ApiKeys, SecretKeys
 from transceiver.signaling.client_secrets import ClientSecrets
 from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.cors import ANY_ORIGIN, cors
@@ -72,7 +72,7 @@ def make_app(
     ]
     for_secrets = [*RealtimeCalls(intake, body_timeout_s).routes(), *sideband.routes()]
     app.add_routes(_protected(for_keys, _key_check(keys)))
-    app.add_routes(_protected(for_secrets, _secret_check(keys, SecretKeys(ring))))
+    app.add_routes(_protected(for_secrets, _secret_check(keys, SecretKeys(ring, keys))))
     app.add_routes(_open_routes(status))
     if console:
         app.add_routes(console.routes())
@@ -102,7 +102,7 @@ def _checked(route: web.RouteDef, check: Check) -> web.RouteDef:
 
 def _key_check(keys: ApiKeys) -> Check:
     def check(request: web.Request) -> None:
-        request[KEY_ID] = keys.check(request.headers)
+        request[PRINCIPAL] = keys.check(request.headers)
 
     return check
 
@@ -111,11 +111,11 @@ def _secret_check(keys: ApiKeys, secrets: SecretKeys) -> Check:
     check_key = _key_check(keys)
 
     def check(request: web.Request) -> None:
-        secret = secrets.read(request.headers)
-        if secret is None:
+        page = secrets.read(request.headers)
+        if page is None:
             check_key(request)
         else:
-            request[BOUND_SESSION], request[KEY_ID] = secret.session_json, secret.key_id
+            request[PRINCIPAL], request[BOUND_SESSION] = page
 
     return check
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from transceiver.signaling.access import KEY_ID
+from transceiver.signaling.access import PRINCIPAL
 from transceiver.signaling.body import as_text, read_body
 from transceiver.signaling.client_secret import ClientSecret, SessionTooLarge, seal
 from transceiver.signaling.problem import Problem
@@ -68,7 +68,7 @@ class ClientSecrets:
         expires_after = wish.expires_after or ExpiresAfter()
         expires_unix_s = int(time.time()) + expires_after.seconds
         session_json = as_json(wish.session) if wish.session else ""
-        value = self._seal(ClientSecret(expires_unix_s, session_json, request[KEY_ID]))
+        value = self._seal(ClientSecret(expires_unix_s, session_json, request[PRINCIPAL].key_id))
         members = {"value": value, "expires_at": expires_unix_s, "session": _shown(wish.session)}
         return web.Response(
             text=as_json(members),

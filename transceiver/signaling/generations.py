@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2s
 from weakref import WeakKeyDictionary
 
-from transceiver.signaling.intake import CallSession
+from transceiver.signaling.intake import CallSession, no_such_call
 
 ANY_TAG = "*"
 
@@ -49,8 +49,13 @@ class Generations:
         )
 
     def restart(self, session: CallSession, remote_ufrag: str, remote_password: str) -> Generation:
-        """Restart ICE with the caller's new credentials; returns the new generation."""
+        """Restart ICE with the caller's new credentials; returns the new generation.
+
+        Raises Problem no_such_call when the call failed over it.
+        """
         ours = session.restart_ice(remote_ufrag, remote_password)
+        if ours is None:
+            raise no_such_call()
         self._restarted[session] = Generation(*ours, remote_ufrag, remote_password)
         return self._restarted[session]
 

@@ -20,9 +20,10 @@ from fleet.address import Address
 from fleet.limits.call_limits import Ticket
 from fleet.limits.rules import LimitReached
 from transceiver.call.offer import Offer
+from transceiver.call.principal import Principal
 from transceiver.call.sidebands import Sidebands
 from transceiver.engine.call_tickets import CallTickets
-from transceiver.engine.engine import Draining, TooManyCalls
+from transceiver.engine.engine import CallFailed, Draining, TooManyCalls
 from transceiver.link.backends import Backend, Backends, Choice, UnknownBackend
 from transceiver.link.errors import BackendAbsent, BackendRefused, CallLimit, LinkError
 from transceiver.link.model_link import ModelLink
@@ -43,6 +44,10 @@ class CallSession(Protocol):
     @property
     def call_id(self) -> str:
         """The public id, `rtc_…`."""
+
+    @property
+    def placed_by(self) -> Principal:
+        """Whose call it is."""
 
     @property
     def offer(self) -> Offer:
@@ -74,8 +79,8 @@ class CallSession(Protocol):
     async def accepted(self, timeout_s: float) -> None:
         """Return when the backend took the call; raises BackendRefused or BackendAbsent."""
 
-    def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str]:
-        """Our new credentials for the caller's new ones."""
+    def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str] | None:
+        """Our new credentials for the caller's new ones; None when the call failed over it."""
 
 
 class CallEngine(Protocol):
@@ -85,9 +90,17 @@ class CallEngine(Protocol):
         """Whether a call can be taken now. Raises TooManyCalls or Draining."""
 
     def create_call(
-        self, offer: Offer, surface: str, session_json: str, link: ModelLink
+        self,
+        offer: Offer,
+        surface: str,
+        session_json: str,
+        link: ModelLink,
+        placed_by: Principal,
     ) -> CallSession:
-        """A new call on that link. Raises TooManyCalls, Draining, BackendAbsent, CallLimit."""
+        """A new call on that link.
+
+        Raises TooManyCalls, Draining, BackendAbsent, CallLimit, CallFailed.
+        """
 
     def find(self, call_id: str) -> CallSession | None:
         """The live call of that id."""
@@ -112,6 +125,7 @@ class _NewCall:
     offer: Offer
     surface: str
     session_json: str = field(repr=False)
+    placed_by: Principal
 
 
 class Intake:
@@ -136,7 +150,7 @@ class Intake:
         self._accept_timeout_s = accept_timeout_s
 
     async def place(
-        self, sdp: str, surface: str, key_id: str, session_json: str = ""
+        self, sdp: str, surface: str, placed_by: Principal, session_json: str = ""
     ) -> PlacedCall:
         """Open a call for an offer. Raises Problem; a call that was not taken is ended."""
         self._check_room()
@@ -146,25 +160,27 @@ class Intake:
         except OfferRefused as refused:
             raise Problem(refused.code, refused.detail) from None
         try:
-            with self._tickets.ticket(key_id) as ticket:
-                call = _NewCall(ticket, checked.offer, surface, session_json)
+            with self._tickets.ticket(placed_by.key_id) as ticket:
+                call = _NewCall(ticket, checked.offer, surface, session_json, placed_by)
                 session = await self._taken(call)
                 self._tickets.bind(ticket, session.call_id)
         except LimitReached as reached:
             raise _over_limit(reached) from None
         return PlacedCall(session, self._answer(checked, session))
 
-    def find(self, call_id: str) -> CallSession:
-        """The live call of that id. Raises Problem no_such_call."""
+    def find(self, call_id: str, principal: Principal) -> CallSession:
+        """The live call of that id, if it is this principal's to touch.
+
+        Raises Problem no_such_call, which does not tell somebody else's call from none.
+        """
         session = self.engine.find(call_id)
-        if session is None:
+        if session is None or not principal.controls(session.placed_by):
             raise no_such_call()
         return session
 
-    def hang_up(self, call_id: str) -> None:
-        """End a call as its caller wishes. Raises Problem no_such_call."""
-        if not self.engine.end(call_id, "hangup"):
-            raise no_such_call()
+    def hang_up(self, call_id: str, principal: Principal) -> None:
+        """End a call as whoever placed it wishes. Raises Problem no_such_call."""
+        self.engine.end(self.find(call_id, principal).call_id, "hangup")
 
     def _check_room(self) -> None:
         try:
@@ -207,9 +223,13 @@ class Intake:
     def _open(self, call: _NewCall, backend: Backend) -> CallSession:
         try:
             link = self._backends.ask(backend)
-            session = self.engine.create_call(call.offer, call.surface, call.session_json, link)
+            session = self.engine.create_call(
+                call.offer, call.surface, call.session_json, link, call.placed_by
+            )
         except LinkError as error:
             raise _no_backend(error) from None
+        except CallFailed:
+            raise Problem("internal", "The operator's log says more.") from None
         self._tickets.opened(call.ticket, session.call_id)
         return session
 

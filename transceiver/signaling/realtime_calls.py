@@ -18,7 +18,8 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import from_json, to_json
 
-from transceiver.signaling.access import BOUND_SESSION, KEY_ID
+from fleet.foreign_json import read_json
+from transceiver.signaling.access import BOUND_SESSION, PRINCIPAL
 from transceiver.signaling.body import as_text, read_body, require_type
 from transceiver.signaling.form import Field, FormError, read_form
 from transceiver.signaling.intake import Intake
@@ -60,13 +61,13 @@ class RealtimeCalls:
             body = await read_body(request, MAX_OFFER_BYTES, self._body_timeout_s)
             sdp, session_json = as_text(body, "not_sdp"), ""
         session_json = over(request.get(BOUND_SESSION, ""), session_json)
-        call = await self._intake.place(sdp, "realtime", request[KEY_ID], session_json)
+        call = await self._intake.place(sdp, "realtime", request[PRINCIPAL], session_json)
         headers = {"Location": f"{CALLS_PATH}/{call.session.call_id}"}
         return web.Response(status=201, text=call.answer, content_type=SDP_TYPE, headers=headers)
 
     async def hang_up(self, request: web.Request) -> web.Response:
         """End a call."""
-        self._intake.hang_up(request.match_info["call_id"])
+        self._intake.hang_up(request.match_info["call_id"], request[PRINCIPAL])
         return web.Response(status=200)
 
     async def describe_calls(self, _request: web.Request) -> web.Response:
@@ -130,7 +131,7 @@ def read_object(text: str, code: str, what: str) -> dict[str, Any]:
     try:
         # Not `json`: that goes as deep as the interpreter can, where finalizers of other objects
         # fail. It also takes NaN and Infinity, which the backend's parser need not know.
-        members = from_json(text, allow_inf_nan=False)
+        members = read_json(text)
     except ValueError:
         raise Problem(code, f"{what} cannot be read as JSON.") from None
     if not isinstance(members, dict):

@@ -16,6 +16,7 @@ from contextlib import suppress
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from fleet.ending import end
+from transceiver.signaling.access import PRINCIPAL
 from transceiver.signaling.intake import CallSession, Intake
 from transceiver.signaling.problem import Problem
 
@@ -108,7 +109,7 @@ class Sideband:
         if not call_id:
             detail = "Name a call by call_id; sessions over a WebSocket alone are not offered."
             raise Problem("no_call_id", detail)
-        return self._intake.find(call_id)
+        return self._intake.find(call_id, request[PRINCIPAL])
 
 
 def sideband_socket() -> web.WebSocketResponse:

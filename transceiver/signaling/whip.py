@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from transceiver.signaling.access import KEY_ID
+from transceiver.signaling.access import PRINCIPAL
 from transceiver.signaling.body import as_text, read_body, require_type
 from transceiver.signaling.fragment import (
     MAX_FRAGMENT_BYTES,
@@ -52,7 +52,7 @@ class Whip:
         """Open a call (§4.2)."""
         require_type(request, SDP_TYPE)
         body = await read_body(request, MAX_OFFER_BYTES, self._body_timeout_s)
-        call = await self._intake.place(as_text(body, "not_sdp"), "whip", request[KEY_ID])
+        call = await self._intake.place(as_text(body, "not_sdp"), "whip", request[PRINCIPAL])
         headers = {
             "Location": f"/whip/{call.session.call_id}",
             "ETag": self.generations.of(call.session).tag,
@@ -62,13 +62,13 @@ class Whip:
 
     async def update(self, request: web.Request) -> web.Response:
         """Trickle candidates or restart ICE (§4.3)."""
-        session = self._intake.find(request.match_info["call_id"])
+        session = self._intake.find(request.match_info["call_id"], request[PRINCIPAL])
         require_type(request, FRAGMENT_TYPE)
         self._check_tag(request, session)
         body = await read_body(request, MAX_FRAGMENT_BYTES, self._body_timeout_s)
         fragment = _fragment(as_text(body, "bad_fragment"))
         # Once more: reading took time, and somebody else may have restarted or ended the call.
-        session = self._intake.find(session.call_id)
+        session = self._intake.find(session.call_id, request[PRINCIPAL])
         generation = self._check_tag(request, session)
         if fragment.ufrag in (None, generation.remote_ufrag):
             return _trickled(fragment, generation)
@@ -76,7 +76,7 @@ class Whip:
 
     async def end(self, request: web.Request) -> web.Response:
         """Hang up (§4.2: DELETE on the session's URL)."""
-        self._intake.hang_up(request.match_info["call_id"])
+        self._intake.hang_up(request.match_info["call_id"], request[PRINCIPAL])
         return web.Response(status=200)
 
     async def describe_endpoint(self, _request: web.Request) -> web.Response:

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
 from transceiver.call.offer import Offer
+from transceiver.call.principal import NOBODY, Principal
 
 VERSION = 1
 MAX_STATE_BYTES = 16 * 1024 * 1024  # SCTP's buffers, and six seconds of PCM, in base64
@@ -285,6 +286,7 @@ class SessionState:
     messages_received: Count
     messages_sent: Count
     link: LinkState
+    placed_by: Principal = NOBODY
     version: Literal[1] = 1
 
 

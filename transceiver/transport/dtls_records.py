@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 HEADER_BYTES = 13
+MAX_RECORDS = 32  # in one datagram; a flight of browsers has at most ten
 MAX_DATAGRAM_BYTES = 1200  # what we build: fits the IPv6 minimum MTU under a relay's trunk header
 
 CHANGE_CIPHER_SPEC = 20
@@ -20,15 +21,15 @@ APPLICATION_DATA = 23
 
 
 def split_records(data: bytes) -> list[bytes] | None:
-    """The records in `data`, or None when it is not a whole number of DTLS records."""
-    records = []
+    """The records in `data`; None when they are not whole, or more than MAX_RECORDS."""
+    records: list[bytes] = []
     start = 0
     while start < len(data):
         header = data[start : start + HEADER_BYTES]
         if len(header) < HEADER_BYTES or not is_header(header):
             return None
         end = start + HEADER_BYTES + int.from_bytes(header[11:13], "big")
-        if end > len(data):
+        if end > len(data) or len(records) == MAX_RECORDS:
             return None
         records.append(data[start:end])
         start = end

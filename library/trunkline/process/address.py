@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Self
 
 MAX_PORT = 65535
-WILDCARDS = frozenset({"0.0.0.0", "::"})  # every address of this machine, and of no other
 # RFC 1123 §2.1 with the underscore that Kubernetes and Docker names carry in practice.
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _DIGITS = re.compile(r"[0-9]{1,5}")
@@ -46,6 +45,11 @@ class Address:
     def numeric(self) -> bool:
         """Whether the host is an IP address, so that nothing has to be resolved."""
         return is_numeric(self.host)
+
+    @property
+    def unspecified(self) -> bool:
+        """Whether it is `::` or `0.0.0.0`: every address of this machine, and of no other."""
+        return self.numeric and ipaddress.ip_address(self.host).is_unspecified
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

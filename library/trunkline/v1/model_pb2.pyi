@@ -93,7 +93,7 @@ Global___ToBackend: _TypeAlias = ToBackend  # noqa: Y015
 
 @_typing.final
 class ToTransceiver(_message.Message):
-    """One batch to the transceiver. `welcome` stands in the first message only."""
+    """One batch to the transceiver. `welcome` stands in the first message only. At most 1 MiB, or the stream ends."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

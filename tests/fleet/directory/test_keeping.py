@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleet.address import Address
-from fleet.backoff import CAP_S, backoff_s
+from fleet.backoff import STORE_PACE
 from fleet.directory.directory import Load, Node, Snapshot
 from fleet.directory.follower import DirectoryFollower
 from fleet.directory.lease_keeper import LeaseKeeper
@@ -22,6 +22,7 @@ from fleet.directory.memory_store import MAX_PENDING_CHANGES, MemoryStore
 from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import RENEW_INTERVAL_S, Lease
 from fleet.errors import StoreUnavailable
+from tests.rings import token_ring
 
 TRUNK = Address("127.0.0.1", 5000)
 
@@ -106,7 +107,9 @@ def listening(follower: DirectoryFollower) -> asyncio.Queue[Node]:
 
 @pytest.fixture
 def store() -> BreakableStore:
-    return BreakableStore(now=lambda: 0.0, snapshot_interval_s=3600, max_nodes=2)
+    return BreakableStore(
+        now=lambda: 0.0, snapshot_interval_s=3600, max_nodes=2, random_below=lambda _: 0
+    )
 
 
 async def test_a_lease_is_renewed_every_few_seconds(store: BreakableStore) -> None:
@@ -136,7 +139,7 @@ async def test_an_outage_keeps_the_lease_and_backs_off(store: BreakableStore) ->
             pauses_s = [await steps.take() for _ in range(8)]
             store.broken = False
             assert await steps.take() == RENEW_INTERVAL_S
-    assert all(0 < pause_s <= CAP_S for pause_s in pauses_s)
+    assert all(0 < pause_s <= STORE_PACE.longest_s for pause_s in pauses_s)
     assert keeper.lease == lease
     assert (keeper.outages, keeper.losses) == (1, 0)
     names = [event["event"] for event in events]
@@ -275,14 +278,17 @@ async def test_a_follower_keeps_its_directory_through_an_outage(
     """Redis dies and comes back empty: every node stays known, and news goes on afterwards."""
     server = make_redis()
     steps = Steps()
-    transceiver, relay = RedisStore(server.url, 0), RedisStore(server.url, 0)
+    transceiver, relay = (
+        RedisStore(server.url, 0, token_ring),
+        RedisStore(server.url, 0, token_ring),
+    )
     follower = DirectoryFollower(relay, pause=steps.pause)
     heard = listening(follower)
     lease = await transceiver.claim("n", TRUNK)
     async with running(follower.run()):
         assert await heard.get() == lease.node()
         server.stop()
-        assert 0 < await steps.asked_s.get() <= CAP_S
+        assert 0 < await steps.asked_s.get() <= STORE_PACE.longest_s
         assert follower.directory.find(lease.index) == lease.node()
         server.start()
         steps._go.release()
@@ -306,11 +312,3 @@ async def test_pending_changes_are_bounded(store: BreakableStore) -> None:
     assert queue.qsize() == MAX_PENDING_CHANGES
     await watch.aclose()
     assert not store._watchers
-
-
-def test_backoff_doubles_up_to_a_cap_and_is_never_zero() -> None:
-    """Also after a million failures, and with either extreme of the jitter."""
-    slowest = [backoff_s(n, lambda: 1.0) for n in (1, 2, 3, 10, 1_000_000)]
-    quickest = [backoff_s(n, lambda: 0.0) for n in (1, 2, 3, 10, 1_000_000)]
-    assert slowest == [0.2, 0.4, 0.8, 3.0, 3.0]
-    assert quickest == [0.1, 0.2, 0.4, 1.5, 1.5]

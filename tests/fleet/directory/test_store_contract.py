@@ -17,6 +17,7 @@ from fleet.directory.memory_store import MemoryStore
 from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import Lease, Store
 from fleet.errors import DirectoryFull, LeaseLost
+from tests.rings import token_ring
 
 TRUNK = Address("127.0.0.1", 5000)
 MAX_NODES = 4
@@ -40,7 +41,10 @@ class MemoryWorld:
     def __init__(self, snapshot_interval_s: float) -> None:
         self.now = 0.0
         self.store = self.other = MemoryStore(
-            now=lambda: self.now, snapshot_interval_s=snapshot_interval_s, max_nodes=MAX_NODES
+            now=lambda: self.now,
+            snapshot_interval_s=snapshot_interval_s,
+            max_nodes=MAX_NODES,
+            random_below=lambda _: 0,
         )
 
     async def expire(self, lease: Lease) -> None:
@@ -53,7 +57,14 @@ class MemoryWorld:
 class RedisWorld:
     def __init__(self, url: str, snapshot_interval_s: float) -> None:
         def connect() -> RedisStore:
-            return RedisStore(url, 7, snapshot_interval_s=snapshot_interval_s, max_nodes=MAX_NODES)
+            return RedisStore(
+                url,
+                7,
+                token_ring,
+                snapshot_interval_s=snapshot_interval_s,
+                max_nodes=MAX_NODES,
+                random_below=lambda _: 0,
+            )
 
         self.store, self.other = connect(), connect()
         self.raw = redis.asyncio.Redis.from_url(url)
@@ -102,8 +113,8 @@ async def until(watch: AsyncGenerator[Snapshot | Node, None], wanted: Snapshot |
     raise AssertionError("the watch ended")
 
 
-async def test_indexes_are_the_lowest_free_ones(world: World) -> None:
-    """Tables stay small because released indexes are used again first."""
+async def test_an_index_that_is_held_is_passed_over(world: World) -> None:
+    """The chosen one, or else the next that is free, all the way round."""
     leases = [await world.store.claim(f"n{i}", TRUNK) for i in range(3)]
     assert [lease.index for lease in leases] == [0, 1, 2]
     await world.store.release(leases[1])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Protocol
 
 import pytest
 import redis.asyncio
+from redis.exceptions import ResponseError
 
 from fleet.errors import StoreUnavailable
 from fleet.limits.ledger import Ledger, Usage
@@ -15,6 +18,7 @@ from fleet.limits.memory_ledger import MemoryLedger
 from fleet.limits.redis_ledger import MAX_CALLS_A_SCRIPT, RedisLedger
 from fleet.limits.rules import MAX_RULES, Demand, Limits, Reason, Refusal
 from tests.conftest import RedisServer
+from tests.rings import token_ring
 
 KEY = "key/k_1"
 WINDOW_S = 1000
@@ -55,7 +59,9 @@ class RedisWorld:
     """Time passes by writing into Redis what would be there later."""
 
     def __init__(self, url: str) -> None:
-        self.ledger, self.other = (RedisLedger(url, 7, window_s=WINDOW_S) for _ in range(2))
+        self.ledger, self.other = (
+            RedisLedger(url, 7, token_ring, window_s=WINDOW_S) for _ in range(2)
+        )
         self.raw = redis.asyncio.Redis.from_url(url, decode_responses=True)
 
     async def pass_leases(self) -> None:
@@ -278,19 +284,66 @@ async def test_accounts_in_memory_are_bounded() -> None:
     assert [usage.subject for usage in await ledger.usage()] == ["key/a", "key/c"]
 
 
-async def test_limits_of_another_version_are_left_out(redis_url: str) -> None:
-    """What cannot be read is counted and holds nobody up."""
-    ledger, raw = RedisLedger(redis_url, 7), redis.asyncio.Redis.from_url(redis_url)
-    await raw.hset("trunkline:{7}:ledger:changes", "key/a", "colour=red")
-    assert await ledger.changes() == {}
-    assert ledger.unreadable == 1
+async def test_limits_that_no_operator_set_are_left_out(redis_url: str) -> None:
+    """Neither made up, nor moved to another subject, nor brought back after a change."""
+    clock = itertools.count(1000)
+    ledger = RedisLedger(redis_url, 7, token_ring, unix_s=lambda: float(next(clock)))
+    raw = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
+    changes = "trunkline:{7}:ledger:changes"
+    await ledger.change("key/b", Limits(1))
+    old = await raw.hget(changes, "key/b")
+    await ledger.change("key/b", Limits(2))
+    assert await ledger.changes() == {"key/b": Limits(2)}
+    foreign = [("key/a", "calls=1"), ("key/a", old), ("key/b", old), ("key/a", "x" * 5000)]
+    for subject, text in foreign:
+        before = ledger.unreadable
+        kept = await raw.hgetall(changes)
+        await raw.hset(changes, subject, text)
+        assert await ledger.changes() == ({} if subject == "key/b" else {"key/b": Limits(2)})
+        assert ledger.unreadable == before + 1
+        await raw.delete(changes)
+        await raw.hset(changes, mapping=kept)
+    await ledger.close()
+    await raw.aclose()
+
+
+HURTS: list[tuple[str | float, ...]] = [
+    *(("SET", "x"), ("LPUSH", "x"), ("SADD", "x"), ("ZADD", "inf", "x"), ("DEL",)),
+    *(
+        ("HSET", field, text)
+        for field in ("level", "at_ms", "window", "tokens", KEY)
+        for text in ("", "x", "nan", "-inf", "1e308", "-9" * 20, "[" * 3000)
+    ),
+]
+
+
+@pytest.mark.parametrize("hurt", HURTS, ids=str)
+async def test_no_account_can_be_made_to_hurt(redis_url: str, hurt: tuple[str, ...]) -> None:
+    """Whatever somebody leaves in an account, calls are admitted, counted and shown."""
+    ledger = RedisLedger(redis_url, 7, token_ring)
+    raw = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
+    await admit(ledger, "a", demand(calls=9, rate=9, tokens=10**9))
+    await ledger.charge({KEY: 1})
+    await ledger.change(KEY, Limits(9))
+    command, *arguments = hurt
+    for key in await raw.keys("*"):
+        with suppress(ResponseError):  # a field command on a key of another type
+            await raw.execute_command(command, key, *arguments)  # type: ignore[no-untyped-call]
+    assert await admit(ledger, "b", demand(calls=9, rate=9, tokens=10**9)) is None
+    await ledger.hold({KEY: ["b"]})
+    assert (await ledger.charge({KEY: 1}))[KEY] > 0
+    assert KEY in [usage.subject for usage in await ledger.usage()]
+    assert await ledger.changes() in ({}, {KEY: Limits(9)})
+    await ledger.change(KEY, Limits(8))
+    assert await ledger.changes() == {KEY: Limits(8)}
+    await ledger.release({KEY: ["a", "b"]})
     await ledger.close()
     await raw.aclose()
 
 
 async def test_a_redis_that_is_gone_is_named(redis_server: RedisServer) -> None:
     """Every method says StoreUnavailable; nobody waits for repeats."""
-    ledger = RedisLedger("redis://127.0.0.1:1/0", 7)
+    ledger = RedisLedger("redis://127.0.0.1:1/0", 7, token_ring)
     attempts = [
         admit(ledger, "a", demand(calls=1)), ledger.hold({KEY: ["a"]}), ledger.usage(),
         ledger.release({KEY: ["a"]}), ledger.charge({KEY: 1}), ledger.changes(),

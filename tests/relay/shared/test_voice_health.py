@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from datagram.mmsg import ReceiveBatch
 from relay.shared.voice import MAX_WATCHED, VoiceTable, VoiceWatch, Watch, WatchOrder
-from relay.worker.uplink import SLOT_BYTES
 from tests.relay.kit import client, load
 
 START_MS = 10_000
@@ -105,7 +104,7 @@ def test_only_watched_addresses_are_looked_at() -> None:
     records = table()
     voice = VoiceWatch(records)
     voice.follow([WatchOrder(3, 8, client(1), FOREVER_MS)], START_MS)
-    batch = ReceiveBatch(16, SLOT_BYTES)
+    batch = ReceiveBatch(16, 1536)
     load(batch, [(client(number), rtp(number, 0)) for number in (1, 2, 1, 3, 4)])
     voice.note(batch, 5, START_MS)
     assert records.read(3).packets == 2
@@ -119,7 +118,7 @@ def test_a_watch_that_goes_on_keeps_its_figures_and_one_that_ends_leaves_nothing
     first = WatchOrder(0, 1, client(1), START_MS + 100)
     second = WatchOrder(1, 2, client(2), START_MS + 900)
     voice.follow([first, second], START_MS)
-    batch = ReceiveBatch(16, SLOT_BYTES)
+    batch = ReceiveBatch(16, 1536)
     load(batch, [(client(1), rtp(1, 0)), (client(2), rtp(1, 0))])
     voice.note(batch, 2, START_MS)
     voice.follow([second], START_MS + 50)

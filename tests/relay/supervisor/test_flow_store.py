@@ -21,7 +21,9 @@ from fleet.redis_url import MAX_SENTINELS, parse_sentinel
 from launcher.redis_server import binary
 from relay.supervisor.flow_store import FlowOwner, FlowStore, MemoryFlowStore, RedisFlowStore
 from tests.conftest import RedisServer, free_port
+from tests.rings import token_ring
 from wire.address import pack_address
+from wire.keys import KeyRing
 
 ONE = pack_address("192.0.2.1", 4000)
 TWO = pack_address("2001:db8::2", 65535)
@@ -33,7 +35,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[FlowStore]:
     made: FlowStore = (
         MemoryFlowStore()
         if request.param == "memory"
-        else RedisFlowStore(request.getfixturevalue("redis_url"), 7, answer_timeout_s=2)
+        else RedisFlowStore(request.getfixturevalue("redis_url"), 7, token_ring, answer_timeout_s=2)
     )
     yield made
     await made.close()
@@ -79,11 +81,12 @@ async def test_memory_is_bounded() -> None:
 
 async def test_redis_keys_carry_cluster_and_expire(redis_url: str) -> None:
     """Names as the directory's, a time to live on each, and clusters apart."""
-    store, other = (RedisFlowStore(redis_url, n, answer_timeout_s=2) for n in (7, 8))
+    store, other = (RedisFlowStore(redis_url, n, token_ring, answer_timeout_s=2) for n in (7, 8))
     await store.put({ONE: FlowOwner(1, 2)}, 75)
     raw = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
     [key] = await raw.keys("*")
-    assert key == "trunkline:{7}:flow:" + ONE.hex()
+    assert key.startswith("trunkline:{7}:flow:")
+    assert ONE[12:16].hex() not in key
     assert 70 < await raw.ttl(key) <= 75
     assert await other.get([ONE]) == {}
     for client in (store, other):
@@ -91,22 +94,80 @@ async def test_redis_keys_carry_cluster_and_expire(redis_url: str) -> None:
     await raw.aclose()
 
 
-@pytest.mark.parametrize("value", ["", "1", "1:2:3", "-1:2", "65536:1", "1:70000", "x:y", "1: 2"])
-async def test_strange_values_are_nobodys_and_counted(redis_url: str, value: str) -> None:
-    """What this version cannot read is as if it were not there."""
-    store = RedisFlowStore(redis_url, 7, answer_timeout_s=2)
-    raw = redis.asyncio.Redis.from_url(redis_url)
-    await raw.set("trunkline:{7}:flow:" + ONE.hex(), value)
-    assert await store.get([ONE]) == {}
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        *(
+            ("SET", [value])
+            for value in ("1:2", "1.", "1.AAAA", "99.AAAA", "x" * 5000, b"\xff\xfe")
+        ),
+        ("LPUSH", ["1"]),
+        ("HSET", ["a", "b"]),
+        ("SADD", ["a"]),
+        ("ZADD", ["inf", "a"]),
+        ("XADD", ["*", "a", "b"]),
+    ],
+)
+async def test_strange_values_are_nobodys_and_counted(
+    redis_url: str, command: str, arguments: list[str | bytes]
+) -> None:
+    """Whatever stands in the place of an entry hides no other, and the next write puts it right."""
+    store = RedisFlowStore(redis_url, 7, token_ring, answer_timeout_s=2)
+    raw = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
+    await store.put({ONE: FlowOwner(1, 2)}, 60)
+    [key] = await raw.keys("*")
+    await store.put({TWO: FlowOwner(3, 4)}, 60)
+    await raw.delete(key)
+    await raw.execute_command(command, key, *arguments)  # type: ignore[no-untyped-call]
+    assert await store.get([ONE, TWO]) == {TWO: FlowOwner(3, 4)}
     assert store.unreadable == 1
+    await store.put({ONE: FlowOwner(1, 2)}, 60)
+    assert await store.get([ONE]) == {ONE: FlowOwner(1, 2)}
     await raw.aclose()
+    await store.close()
+
+
+async def test_an_entry_is_good_in_its_own_place_and_time_alone(redis_url: str) -> None:
+    """Not under another address, not in another cluster, not with another key, not long after."""
+    now_s = [1000.0]
+    store = RedisFlowStore(redis_url, 7, token_ring, unix_s=lambda: now_s[0])
+    raw = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
+    await store.put({ONE: FlowOwner(1, 2)}, 60)
+    [one] = await raw.keys("*")
+    sealed = await raw.get(one)
+    await store.put({TWO: FlowOwner(3, 4)}, 60)
+    [two] = [key for key in await raw.keys("*") if key != one]
+    await raw.set(two, sealed)
+    assert await store.get([ONE, TWO]) == {ONE: FlowOwner(1, 2)}
+    stranger = RedisFlowStore(redis_url, 8, token_ring, unix_s=lambda: now_s[0])
+    await raw.set(stranger._names(ONE)[0], sealed)
+    assert await stranger.get([ONE]) == {}
+    now_s[0] += 60 + 31
+    assert await store.get([ONE]) == {}
+    assert (store.unreadable, stranger.unreadable) == (2, 1)
+    await raw.aclose()
+    for client in (store, stranger):
+        await client.close()
+
+
+async def test_entries_outlive_a_rotation_of_keys(redis_url: str) -> None:
+    """While the ring has the key that an entry was sealed with, it is found and read."""
+    old, new = {1: b"o" * 32}, {2: b"n" * 32}
+    rings = [KeyRing(1, old), KeyRing(1, old | new), KeyRing(2, new | old), KeyRing(2, new)]
+    ring = [rings[0]]
+    store = RedisFlowStore(redis_url, 7, lambda: ring[0], answer_timeout_s=2)
+    await store.put({ONE: FlowOwner(1, 2)}, 60)
+    seen = []
+    for ring[0] in rings:
+        seen.append(await store.get([ONE]))
+    assert seen == [{ONE: FlowOwner(1, 2)}] * 3 + [{}]
     await store.close()
 
 
 async def test_redis_away_is_one_clear_line() -> None:
     """No repeats, no traceback: who asks has something better to do."""
     port = free_port()
-    store = RedisFlowStore(f"redis://127.0.0.1:{port}/0", 7)
+    store = RedisFlowStore(f"redis://127.0.0.1:{port}/0", 7, token_ring)
     for attempt in (store.get([ONE]), store.put({ONE: FlowOwner(1, 2)}, 60)):
         with pytest.raises(
             StoreUnavailable, match=rf"^Redis at 127.0.0.1:{port} cannot be reached"
@@ -117,7 +178,7 @@ async def test_redis_away_is_one_clear_line() -> None:
 
 async def test_an_error_of_redis_is_unavailable(make_redis: Callable[..., Any]) -> None:
     """A full Redis refuses writes: named, not raised through."""
-    store = RedisFlowStore(make_redis("--maxmemory", "1").url, 7, answer_timeout_s=2)
+    store = RedisFlowStore(make_redis("--maxmemory", "1").url, 7, token_ring, answer_timeout_s=2)
     with pytest.raises(StoreUnavailable, match="answered with an error"):
         await store.put({ONE: FlowOwner(1, 2)}, 60)
     await store.close()
@@ -144,14 +205,19 @@ async def test_a_user_with_rights_to_our_keys_is_enough(make_redis: Callable[...
     await raw.execute_command("ACL", "SETUSER", "default", "off")
     await raw.aclose()
     url = server.url.replace("//", "//edge:hunter2%3A%40@")
-    flows, directory = RedisFlowStore(url, 7, answer_timeout_s=2), RedisStore(url, 7)
+    flows, directory = (
+        RedisFlowStore(url, 7, token_ring, answer_timeout_s=2),
+        RedisStore(url, 7, token_ring),
+    )
     await flows.put({ONE: FlowOwner(1, 2)}, 60)
     assert await flows.get([ONE]) == {ONE: FlowOwner(1, 2)}
     assert await directory.snapshot() == Snapshot(())
     await flows.close()
     await directory.close()
     for login in ("reader:r", "edge:wrong", "nobody:x"):
-        poor = RedisFlowStore(server.url.replace("//", f"//{login}@"), 7, answer_timeout_s=2)
+        poor = RedisFlowStore(
+            server.url.replace("//", f"//{login}@"), 7, token_ring, answer_timeout_s=2
+        )
         with pytest.raises(StoreUnavailable, match="refused the user or password") as caught:
             await poor.put({ONE: FlowOwner(1, 2)}, 60)
         assert login.split(":")[1] not in str(caught.value).split("refused")[0].split("at ")[0]
@@ -202,13 +268,16 @@ async def test_sentinels_name_the_master(make_redis: Callable[..., Any], tmp_pat
         await until_watched(port)
         places = f"127.0.0.1:{free_port()},127.0.0.1:{port}"
         url = f"redis+sentinel://edge:hunter2@{places}/trunk/0"
-        flows, directory = RedisFlowStore(url, 7, answer_timeout_s=2), RedisStore(url, 7)
+        flows, directory = (
+            RedisFlowStore(url, 7, token_ring, answer_timeout_s=2),
+            RedisStore(url, 7, token_ring),
+        )
         await flows.put({ONE: FlowOwner(1, 2)}, 60)
         assert await flows.get([ONE]) == {ONE: FlowOwner(1, 2)}
         assert await directory.snapshot() == Snapshot(())
         await flows.close()
         await directory.close()
-        lost = RedisFlowStore(url.replace("/trunk/", "/other/"), 7, answer_timeout_s=2)
+        lost = RedisFlowStore(url.replace("/trunk/", "/other/"), 7, token_ring, answer_timeout_s=2)
         with pytest.raises(StoreUnavailable) as caught:
             await lost.get([ONE])
         place = f"Redis at service other of sentinels {places.replace(',', ', ')}"
@@ -250,7 +319,7 @@ def test_a_bad_sentinel_url_is_one_rule_without_the_url(url: str) -> None:
         _redis_url(SecretStr(url))
     assert "hunter2" not in str(caught.value)
     with pytest.raises(ValueError, match="not a Redis URL") as from_store:
-        RedisFlowStore(url, 0)
+        RedisFlowStore(url, 0, token_ring)
     assert "hunter2" not in str(from_store.value)
 
 
@@ -279,7 +348,7 @@ async def test_tls_is_spoken(tmp_path: Path) -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, family=socket.AF_INET)
     port = server.sockets[0].getsockname()[1]
-    store = RedisFlowStore(f"rediss://127.0.0.1:{port}/0", 7, answer_timeout_s=2)
+    store = RedisFlowStore(f"rediss://127.0.0.1:{port}/0", 7, token_ring, answer_timeout_s=2)
     with pytest.raises(StoreUnavailable):
         await store.get([ONE])
     assert await first == b"\x16"

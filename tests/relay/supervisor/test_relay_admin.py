@@ -30,6 +30,7 @@ from tests.relay.test_relay_process import (
     launch,
     until_serving,
 )
+from tests.rings import token_ring
 from trunkline.v1 import admin_pb2
 from wire import stun, token, trunk
 from wire.address import pack_address
@@ -84,7 +85,7 @@ async def read_log(process: asyncio.subprocess.Process, lines: list[str]) -> Non
 
 @pytest.fixture
 async def node(relay: Watched, redis_url: str) -> AsyncIterator[Node]:
-    store = RedisStore(redis_url, 0)
+    store = RedisStore(redis_url, 0, token_ring)
     with bound("127.0.0.1") as sock:
         lease = await store.claim("test-node", Address(*sock.getsockname()[:2]))
         await relay.until(lambda stats: stats.nodes == 1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from relay.shared.counters import Counter
+from relay.worker.downlink import FEW_DATAGRAMS
 from tests.relay import kit
 from tests.relay.kit import Plane, client, from_node, media
 from wire.keys import KeyRing
+from wire.trunk import ENTRY_BYTES, HEADER_BYTES, TAG_OFFSET, TAGGED_FROM, Tagger
 
 
 def test_frames_reach_their_clients_unchanged() -> None:
@@ -30,6 +32,14 @@ def test_empty_and_largest_payloads_pass() -> None:
     assert plane.down([from_node(*frames[:2], count=1), from_node(frames[2], count=2)]) == frames
 
 
+def signed(datagram: bytes | bytearray) -> bytes:
+    """The datagram with the tag that its header and table should have."""
+    data = bytearray(datagram)
+    tagged = bytes(data[TAGGED_FROM : HEADER_BYTES + ENTRY_BYTES * data[2]])
+    data[TAG_OFFSET:TAGGED_FROM] = Tagger(kit.TRUNK_KEYS).tag(tagged)
+    return bytes(data)
+
+
 GOOD = from_node((client(1), media()), (client(2), media(30)))
 
 
@@ -47,6 +57,9 @@ GOOD = from_node((client(1), media()), (client(2), media(30)))
         (GOOD[:-1], "trunk_length"),
         (GOOD + b"!", "trunk_length"),
         (from_node(), "trunk_empty"),
+        (from_node(*[(client(1), b"")] * 57), "trunk_frames"),
+        (from_node(*[(client(1), b"")] * 59), "trunk_frames"),
+        (from_node(*[(client(1), b"!")] * 255), "trunk_frames"),
         (from_node((client(1), media()), keys=KeyRing(2, {2: b"x" * 32})), "trunk_tag"),
         (from_node((client(1), media()), sender=kit.NODE << 16 | 40), "trunk_sender"),
         (from_node((client(1), media()), sender=77 << 16), "trunk_sender"),
@@ -55,22 +68,26 @@ GOOD = from_node((client(1), media()), (client(2), media(30)))
 )
 def test_a_bad_datagram_sends_nothing(datagram: bytes, reason: str) -> None:
     """Forged, truncated, foreign, stale: each has its counter, and its neighbours still pass."""
-    plane = Plane()
-    good = from_node((client(3), media(50)), count=9)
-    assert plane.down([datagram, good]) == [(client(3), media(50))]
-    assert plane.drops() == {reason: 1}
+    for good_ones in (1, FEW_DATAGRAMS):
+        plane = Plane(batch=1 + good_ones)
+        frame = (client(3), media(50))
+        good = [from_node(*[frame] * 4, count=number) for number in range(9, 9 + good_ones)]
+        assert plane.down([datagram, *good]) == [frame] * 4 * good_ones
+        assert plane.drops() == {reason: 1}
 
 
-def test_an_unknown_frame_type_sends_nothing() -> None:
-    """A frame type of a later version is counted, not guessed at."""
-    from wire.trunk import ENTRY_BYTES, HEADER_BYTES, TAG_OFFSET, TAGGED_FROM, Tagger
-
+@pytest.mark.parametrize("good_ones", [0, FEW_DATAGRAMS])
+@pytest.mark.parametrize(
+    ("offset", "value"), [(20, 0), (20, 2), (20, 3), (20, 255), (21, 1), (23, 9)]
+)
+def test_an_unknown_frame_type_sends_nothing(offset: int, value: int, good_ones: int) -> None:
+    """A type of a later version, or a byte that must be 0 and is not, is counted."""
     data = bytearray(GOOD)
-    data[HEADER_BYTES + 20] = 9
-    tagged = bytes(data[TAGGED_FROM : HEADER_BYTES + 2 * ENTRY_BYTES])
-    data[TAG_OFFSET:TAGGED_FROM] = Tagger(kit.TRUNK_KEYS).tag(tagged)
+    data[HEADER_BYTES + offset] = value
     plane = Plane()
-    assert plane.down([bytes(data)]) == []
+    frame = (client(3), media(50))
+    good = [from_node(*[frame] * 4, count=number) for number in range(9, 9 + good_ones)]
+    assert plane.down([signed(data), *good]) == [frame] * 4 * good_ones
     assert plane.drops() == {"trunk_frame_type": 1}
 
 

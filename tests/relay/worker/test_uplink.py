@@ -9,6 +9,7 @@ from tests.relay import kit
 from tests.relay.kit import NODE_ADDRESS, Plane, check, client, media, ufrag
 from wire.address import pack_address
 from wire.keys import KeyRing
+from wire.rejoin import Rejoin
 
 
 def test_a_valid_check_makes_a_flow_and_is_forwarded_unchanged() -> None:
@@ -59,12 +60,26 @@ def test_datagrams_fill_up_to_the_mtu() -> None:
     assert [len(datagram.frames) for _, datagram in sent] == [7] * 9 + [1]
 
 
-def test_the_largest_packet_that_fits_goes_and_one_byte_more_is_counted() -> None:
-    """1352 bytes fit into an MTU of 1400; more is dropped as oversize, also past the slot."""
+@pytest.mark.parametrize("others", [0, 30], ids=["alone", "among others"])
+@pytest.mark.parametrize("length", [1352, 1353, 1425, 1500, 2048])
+def test_a_packet_longer_than_a_frame_is_carried_in_two(length: int, others: int) -> None:
+    """No trunk datagram is longer than the MTU, and what the caller sent comes out whole."""
+    plane, rejoin = Plane(), Rejoin()
+    plane.up([(client(n), check(ufrag())) for n in range(3)])
+    packets = [(client(n % 3), media(100, n)) for n in range(others)]
+    packets[others // 2 : others // 2] = [(client(1), media(length, 7))]
+    joined = [rejoin.frames(datagram) for _, datagram in plane.up(packets)]
+    assert [frame for frames, _ in joined for frame in frames] == packets
+    assert not any(lost for _, lost in joined)
+    assert plane.count(Counter.UP_SPLIT) == (length > 1352)
+    assert plane.drops() == {}
+
+
+def test_a_packet_longer_than_two_frames_may_be_is_counted() -> None:
+    """2048 bytes are the most; more is dropped as oversize, also past the slot."""
     plane = Plane()
     plane.up([(client(1), check(ufrag()))])
-    sent = plane.up([(client(1), media(1352)), (client(1), media(1353)), (client(1), media(3000))])
-    assert [len(payload) for _, datagram in sent for _, payload in datagram.frames] == [1352]
+    assert plane.up([(client(1), media(2049)), (client(1), media(3000))]) == []
     assert plane.drops() == {"oversize": 2}
 
 

@@ -7,6 +7,7 @@ import gc
 import json
 import weakref
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -25,6 +26,7 @@ from transceiver.call.states import FAREWELLS, TRANSITIONS, State, Step, follow
 from transceiver.call.voice import CREDIT_LOT
 from transceiver.call.waiting_messages import MAX_BYTES, MAX_MESSAGES, WaitingMessages
 from transceiver.engine.wheel import Wheel
+from transceiver.faults import Guard
 from transceiver.rtp.receive import HOLD_S
 from transceiver.transport.dtls import Connected
 from transceiver.transport.ice import CONSENT_S
@@ -93,10 +95,13 @@ class World:
     def ended(self, session: Session) -> None:
         self.calls.append("ended")
         self.wheel.cancel(session)
-
-    def released(self, session: Session) -> None:
-        self.calls.append("released")
         self.paths.clear()
+
+    def fail(self, session: Session, error: Exception) -> None:
+        raise error
+
+    def guarded(self, session: Session) -> Guard:
+        return Guard(partial(self.fail, session))
 
     def count(self, reason: str, amount: int = 1) -> None:
         self.counters[reason] += amount
@@ -141,7 +146,6 @@ class World:
         await self.caller.hang_up()
         self.session.end("operator")
         await self.settle()
-        await self.session.released()
 
 
 @pytest.fixture
@@ -403,12 +407,11 @@ async def test_an_end_tells_both_sides_and_leaves_nothing() -> None:
     await world.settle()
     world.session.end("hangup")
     world.session.end("failed")
-    await world.session.released()
     await world.settle()
     assert any(isinstance(packet, Goodbye) for packet in world.caller.rtcp)
     assert world.caller.closed
     assert (world.handle.closed, world.session.end_reason) == ("hangup", "hangup")
-    assert world.calls == ["ended", "released"] and len(world.wheel) == 0
+    assert world.calls == ["ended"] and len(world.wheel) == 0
     world.counters.clear()
     world.session.handle_datagram(HOME, b"\x80\x6d" + bytes(40), world.time_s)
     world.caller.check()
@@ -432,7 +435,6 @@ async def test_a_caller_that_closes_ends_the_call(world: World) -> None:
     """close_notify is the caller's hang-up."""
     await world.caller.hang_up()
     await world.settle()
-    await world.session.released()
     assert world.handle.closed == "client_closed"
 
 
@@ -449,7 +451,6 @@ async def test_a_goodbye_of_the_callers_stream_does_not_end_the_call(world: Worl
 async def test_the_backend_can_hang_up(world: World, said: str, told: str) -> None:
     """Its reason is one of ours, or plainly a hang-up."""
     world.session.on_hang_up(said)
-    await world.session.released()
     assert world.handle.closed == told
 
 
@@ -462,7 +463,6 @@ async def test_a_backend_that_is_replaced_tells_the_caller(world: World) -> None
     assert label == "oai-events" and isinstance(text, str)
     assert json.loads(text)["error"]["code"] == "drained"
     await world.advance(FAREWELL_S)
-    await world.session.released()
     assert world.session.end_reason == "drained"
 
 
@@ -476,7 +476,6 @@ async def test_a_lost_backend_is_told_to_the_caller_before_the_end(world: World)
     assert json.loads(text)["error"]["code"] == "backend_lost"
     assert world.session.state is State.CONNECTED
     await world.advance(FAREWELL_S)
-    await world.session.released()
     await world.settle()
     assert world.session.end_reason == "failed" and world.caller.closed
 
@@ -494,7 +493,6 @@ async def test_a_dismissed_caller_is_told_why(world: World, reason: str) -> None
     assert (error["code"], error["message"]) == (reason, FAREWELLS[reason])
     assert world.session.state is State.CONNECTED
     await world.advance(FAREWELL_S)
-    await world.session.released()
     assert world.session.end_reason == world.handle.closed == reason
 
 
@@ -512,7 +510,7 @@ async def test_nobody_comes_and_the_session_ends() -> None:
     await world.advance(CONNECT_TIMEOUT_S - 0.1)
     assert world.session.state is State.NEW
     await world.advance(0.2)
-    assert world.handle.closed == "timeout" and world.calls == ["ended", "released"]
+    assert world.handle.closed == "timeout" and world.calls == ["ended"]
 
 
 async def test_dtls_that_never_finishes_ends_the_session() -> None:
@@ -551,7 +549,6 @@ async def test_a_caller_that_vanishes_ends_the_call(world: World) -> None:
     await world.advance(CONSENT_S - 1)
     assert world.session.state is State.CONNECTED
     await world.advance(1.1)
-    await world.session.released()
     assert world.handle.closed == "timeout"
     assert world.counters["ice_consent_expired"] == 1
 

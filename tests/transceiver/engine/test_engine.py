@@ -161,7 +161,6 @@ async def test_a_whole_call_over_the_trunk(engine: Engine, relay: Relay) -> None
     assert engine.end(session.call_id, "hangup") and not engine.end(session.call_id, "hangup")
     await converse(relay, caller, lambda: caller.closed)
     await caller.hang_up()
-    await session.released()
     assert engine.find(session.call_id) is None and engine.calls() == []
     assert not engine._paths and not engine._ufrags and len(engine._wheel) == 0
 
@@ -253,7 +252,6 @@ async def test_an_address_taken_over_by_another_call_follows_the_newer_check(
     assert engine.counters["address_taken_over"] == 1
     assert HOME not in first.addresses and HOME in second.addresses
     engine.end(first.call_id, "operator")
-    await first.released()
     caller.say()
     await converse(relay, caller, lambda: len(caller.heard) == 1)
 
@@ -267,7 +265,6 @@ async def test_a_rebound_caller_is_heard_at_the_new_address(engine: Engine, rela
     caller.say()
     await converse(relay, caller, lambda: len(caller.heard) == 1, AWAY)
     engine.end(session.call_id, "operator")
-    await session.released()
     assert not engine._paths
 
 
@@ -386,7 +383,7 @@ async def test_close_says_goodbye_and_leaves_nothing(
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == tasks
     assert open_descriptors() == descriptors
-    assert not engine._paths and not engine._releasing and engine._timer is None
+    assert not engine._paths and engine._timer is None
 
 
 def test_a_taken_port_and_a_foreign_address_are_one_clear_error() -> None:

@@ -14,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from backends.echo import echo
+from fleet.backoff import Backoff
 from tests.backends.kit import (
     TIMEOUT_S,
     Sink,
@@ -26,10 +27,10 @@ from tests.backends.kit import (
     tasks_left,
 )
 from tests.conftest import free_port
-from transceiver.link import call_handle, model_link
+from transceiver.link import call_handle
 from transceiver.link import stream as link_stream
 from transceiver.link.errors import BackendAbsent, BackendRefused, CallLimit
-from transceiver.link.model_link import ModelLink, backoff_s
+from transceiver.link.model_link import ModelLink
 from transceiver.link.outbox import BATCH_BYTES, Outbox
 from trunkline.backend import Audio, AudioFormat, Call, OpusEncoder, Text
 from trunkline.v1 import model_pb2
@@ -280,12 +281,12 @@ async def test_an_absent_backend() -> None:
         link.open_call("c", "", Sink(), 50, 0)
     attempts = asyncio.Semaphore(0)
 
-    def no_wait(*_: float) -> float:
+    def no_wait(*_: object) -> float:
         attempts.release()
         return 0.0
 
     with pytest.MonkeyPatch.context() as patch, capture_logs() as logs:
-        patch.setattr(model_link, "backoff_s", no_wait)
+        patch.setattr(Backoff, "after", no_wait)
         task = asyncio.create_task(link.run())
         for _ in range(3):
             await soon(attempts.acquire())
@@ -485,15 +486,13 @@ async def test_a_sink_that_raises_loses_its_call_only() -> None:
     async with serving(echo) as server, linked(server.port) as link:
         good, good_sink = await open_call(link)
         bad = link.open_call("bad", "", faulty, 50, 0)
-        with capture_logs() as logs:
-            bad.send_text("chat", "x")
-            await faulty.until(lambda: faulty.hang_ups)
+        bad.send_text("chat", "x")
+        await faulty.until(lambda: faulty.faults)
         good.send_text("chat", "y")
         await good_sink.until(lambda: good_sink.data)
         assert not bad.open
         assert link.counters.link_sink_failures == 1
-    assert faulty.hang_ups == ["failed"]
-    assert [entry["event"] for entry in logs] == ["sink_failed"]
+    assert [str(error) for error in faulty.faults] == ["faulty"] and not faulty.hang_ups
 
 
 async def test_a_sink_that_raises_when_told_of_the_loss() -> None:
@@ -537,7 +536,7 @@ async def test_a_backend_that_greets_wrongly(
     """Another protocol version, or no greeting at all, keeps the link from being ready."""
     monkeypatch.setattr(link_stream, "GREETING_TIMEOUT_S", 0.3 if "mute" in options else 5.0)
     failed = asyncio.Event()
-    monkeypatch.setattr(model_link, "backoff_s", lambda *_: failed.set() or 30.0)
+    monkeypatch.setattr(Backoff, "after", lambda *_: failed.set() or 30.0)
     async with scripted(**options) as backend, running_link(backend.port) as link:
         await soon(failed.wait())
         assert not link.ready
@@ -547,11 +546,29 @@ async def test_a_backend_that_greets_wrongly(
 async def test_a_backend_that_rejects_our_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """UNIMPLEMENTED from the backend is told in its own words."""
     failed = asyncio.Event()
-    monkeypatch.setattr(model_link, "backoff_s", lambda *_: failed.set() or 30.0)
+    monkeypatch.setattr(Backoff, "after", lambda *_: failed.set() or 30.0)
     monkeypatch.setattr(link_stream, "PROTOCOL", 9)
     async with serving(echo) as server, running_link(server.port) as link:
         await soon(failed.wait())
         assert "speaks protocol 1, not 9" in link.down_reason
+
+
+async def test_a_backend_that_greets_and_breaks_is_left_alone_longer_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A greeting does not end the row of failures: only a stream that held does."""
+    rows: asyncio.Queue[int] = asyncio.Queue()
+
+    def count(backoff: Backoff, lived_s: float) -> float:
+        wait_s = after(backoff, lived_s)
+        rows.put_nowait(backoff.failures)
+        return min(wait_s, 0.01)
+
+    after = Backoff.after
+    monkeypatch.setattr(Backoff, "after", count)
+    async with scripted(brief=True) as backend, running_link(backend.port) as link:
+        assert [await soon(rows.get()) for _ in range(5)] == [1, 2, 3, 4, 5]
+        assert link.counters.link_connects == 5
 
 
 async def test_a_backend_that_ends_the_stream_is_lost() -> None:
@@ -583,13 +600,6 @@ async def test_a_closed_link_stays_closed() -> None:
     await link.run()
     await link.close()
     assert not link.ready
-
-
-def test_backoff_doubles_to_its_limit() -> None:
-    """The longest wait goes 0.1, 0.2, … 5 s; half of each is random."""
-    assert [backoff_s(n, 1.0) for n in range(4)] == pytest.approx([0.1, 0.2, 0.4, 0.8])
-    assert backoff_s(10_000, 1.0) == 5.0
-    assert backoff_s(10_000, 0.0) == 2.5
 
 
 def test_a_large_round_is_cut_into_messages() -> None:

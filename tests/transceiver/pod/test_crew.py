@@ -30,6 +30,7 @@ from fleet.directory.directory import Node
 from fleet.directory.redis_store import RedisStore
 from tests.backends.kit import serving
 from tests.conftest import RedisServer, free_port
+from tests.rings import token_ring
 from tests.transceiver.offers import real_offer
 from transceiver.call.call_id import origin_of
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
@@ -117,7 +118,7 @@ def start(
 ) -> subprocess.Popen[str]:
     environment = {
         "TRUNKLINE_CLUSTER": str(CLUSTER),
-        "TRUNKLINE_TOKEN_KEYS": "1:" + "11" * 32,
+        "TRUNKLINE_TOKEN_KEYS": "1:" + "74" * 32,
         "TRUNKLINE_TRUNK_KEYS": "1:" + "22" * 32,
         "TRUNKLINE_REDIS_URL": redis.url,
         "TRUNKLINE_TRANSCEIVER_RELAYS": "203.0.113.10:3478",
@@ -241,7 +242,7 @@ async def test_a_process_that_crashes_is_replaced(two: Pod) -> None:
 
 
 async def nodes_of(redis: RedisServer) -> tuple[Node, ...]:
-    store = RedisStore(redis.url, CLUSTER)
+    store = RedisStore(redis.url, CLUSTER, token_ring)
     try:
         return tuple((await store.snapshot()).nodes)
     finally:

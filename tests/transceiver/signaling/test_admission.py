@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, FormData
 
+from fleet.api_key import key_id
 from fleet.ending import end
 from fleet.limits.call_limits import CallLimits
 from fleet.limits.memory_ledger import MemoryLedger
@@ -22,13 +24,10 @@ from tests.transceiver.front_door import (
 )
 from tests.transceiver.links import backend
 from tests.transceiver.offers import real_offer
-from transceiver.call.offer import Offer
 from transceiver.engine.call_tickets import CallTickets
 from transceiver.engine.engine import Draining, TooManyCalls
 from transceiver.link.backends import Backends, Choice
 from transceiver.link.errors import BackendAbsent, BackendRefused
-from transceiver.link.model_link import ModelLink
-from transceiver.signaling.access import key_id
 from transceiver.signaling.offer_policy import read_offer
 from transceiver.signaling.problem import PROBLEMS, Problem
 from trunkline.v1 import model_pb2
@@ -173,9 +172,9 @@ async def test_who_was_overtaken_gets_another_backend() -> None:
             assert (await door.post_sdp("/whip", real_offer())).status == 201
         voice, create = door.engine.calls()[0].link, door.engine.create_call
 
-        def late(offer: Offer, surface: str, session: str, link: ModelLink) -> FakeSession:
+        def late(*asked: Any) -> FakeSession:
             voice.max_calls = 10
-            return create(offer, surface, session, link)
+            return create(*asked)
 
         door.engine.create_call = late  # type: ignore[method-assign]
         assert (await door.post_sdp("/whip", real_offer())).status == 201

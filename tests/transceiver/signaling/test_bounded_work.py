@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fleet.api_key import ApiKey
 from tests.transceiver.front_door import RING
 from tests.transceiver.offers import real_offer, replaced
 from tests.work import LINEAR, growth
@@ -178,7 +179,7 @@ def test_a_session(unit: str, start: str) -> None:
 @pytest.mark.parametrize("unit", [",", "a,", " ", "openai-insecure-api-key.", "ek_", "é", '"x", '])
 def test_keys_tags_and_ids(unit: str) -> None:
     """A bearer key, a list of subprotocols, an entity tag, a call id: a header line of each."""
-    keys = ApiKeys(["one", "two"])
+    keys = ApiKeys([ApiKey.parse("one"), ApiKey.parse("two")])
 
     def make(size: int) -> Callable[[], object]:
         text = filled(unit, size)

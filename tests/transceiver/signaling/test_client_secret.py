@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from transceiver.signaling.access import key_id
+from fleet.api_key import key_id
 from transceiver.signaling.client_secret import (
     MAX_CHARS,
     PREFIX,

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 
+from fleet.api_key import key_id
 from tests.transceiver.front_door import RING, FrontDoor, front_door, problem
 from tests.transceiver.offers import real_offer
-from transceiver.signaling.access import key_id
 from transceiver.signaling.client_secret import ClientSecret, seal
 
 SECRETS = "/v1/realtime/client_secrets"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
+from fleet.api_key import key_id
 from tests.transceiver.front_door import (
     AUTHORIZED,
     KEY,
@@ -20,7 +21,6 @@ from tests.transceiver.front_door import (
 from tests.transceiver.offers import real_offer
 from transceiver.call.sidebands import MAX_LISTENERS, MAX_OPENING_CHARS, Sidebands
 from transceiver.signaling import sideband
-from transceiver.signaling.access import key_id
 from transceiver.signaling.client_secret import ClientSecret, seal
 from transceiver.signaling.sideband import _Mailbox
 
@@ -170,17 +170,16 @@ async def test_binary_and_huge_messages_end_it(door: FrontDoor) -> None:
     assert _call(door).from_sidebands.empty()
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Authorization": f"Bearer {seal(RING, ClientSecret(2**40, '', key_id(KEY)))}"},
-        {"Sec-WebSocket-Protocol": f"realtime, openai-insecure-api-key.{KEY}"},
-    ],
-)
-async def test_secrets_and_subprotocols_open_it(door: FrontDoor, headers: dict[str, str]) -> None:
-    """A client secret joins, and so does a key in the place where browsers can put one."""
-    socket = await door.connect(JOIN, headers=headers)
-    await socket.close()
+async def test_secrets_and_subprotocols_open_it(door: FrontDoor) -> None:
+    """A client secret joins the call that it placed, and so does a key in the place where browsers
+    can put one."""
+    secret = seal(RING, ClientSecret(2**40, "", key_id(KEY)))
+    page = {"Authorization": f"Bearer {secret}"}
+    await door.post_sdp("/v1/realtime/calls", real_offer(), **page)
+    protocol = {"Sec-WebSocket-Protocol": f"realtime, openai-insecure-api-key.{KEY}"}
+    for headers in (page, protocol):
+        socket = await door.connect("/v1/realtime?call_id=rtc_2", headers=headers)
+        await socket.close()
 
 
 @pytest.mark.parametrize(

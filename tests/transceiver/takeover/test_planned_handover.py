@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,7 +14,9 @@ from tests.transceiver.engine.test_engine import (  # noqa: F401 - fixtures
     connect,
     converse,
     make_engine,
+    until,
 )
+from transceiver.call.principal import Principal
 from transceiver.call.session import Session
 from transceiver.call.states import State
 from transceiver.data.channels import DataChannels
@@ -31,6 +32,9 @@ from transceiver.takeover.session_state import (
 )
 
 EVENTS = "oai-events"
+
+
+PAGE = Principal("acme", "k_1", "secret", ("instructions",))
 
 
 class Move:
@@ -86,11 +90,14 @@ def _close_relay(request: pytest.FixtureRequest) -> None:
 
 
 async def test_a_call_goes_on_elsewhere(move: Move) -> None:
-    """Sound and messages go on both ways with the same keys, numbers and channel."""
+    """Sound and messages go on both ways with the same keys, numbers and channel, and whose call it
+    is goes with it."""
     await move.talk()
+    move.session.placed_by = PAGE
     state = move.first.hand_over(move.session.call_id)
     assert state is not None
     session = move.adopt(read(write(state)))
+    assert session.placed_by == PAGE
     move.re_point()
     await move.talk()
     sequences = [packet.sequence for packet in move.caller.heard]
@@ -106,7 +113,6 @@ async def test_the_old_owner_is_silent(move: Move) -> None:
     """Nothing of the call is left there, and it says no goodbye."""
     state = move.first.hand_over(move.session.call_id)
     assert state is not None
-    await move.session.released()
     assert move.first.find(move.session.call_id) is None
     assert move.first.hand_over(move.session.call_id) is None
     assert move.session.state is State.ENDED
@@ -145,8 +151,7 @@ async def test_the_caller_may_hang_up_there(move: Move) -> None:
     await move.caller.hang_up()
     for packet in move.caller.out:
         move.relay.up((HOME, packet))
-    await asyncio.wait_for(session.released(), 5)
-    assert session.end_reason == "client_closed"
+    await until(lambda: session.end_reason == "client_closed")
 
 
 async def test_a_message_under_way_arrives_once(move: Move) -> None:

@@ -1,0 +1,251 @@
+"""A caller, a relay, a transceiver and a backend in one process, to see who calls whom.
+
+Sockets, Redis and gRPC are real. The relay's worker runs its loop in a thread instead of a process,
+and everything else runs on the event loop of the test. So one profile function sees every call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from unittest import mock
+
+import grpc.aio
+from aiohttp import ClientSession
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from loadtest.callers.light_caller import LightCaller, LightSocket
+from loadtest.callers.light_dtls import Identity
+from loadtest.callers.light_sdp import RemoteSide
+from loadtest.target import Target
+from relay import __main__ as relay_main
+from relay.settings import RelaySettings
+from relay.supervisor import crew
+from relay.worker.loop import Worker, await_assignment
+from tests.backends.kit import TIMEOUT_S, serving, soon
+from tests.conftest import free_port
+from transceiver import __main__ as transceiver_main
+from transceiver.settings import TransceiverSettings
+from trunkline.backend import Call
+from wire.classify import PacketKind
+
+ROOT = Path(__file__).parents[2]
+PREFIX = f"{ROOT}/"
+WALKED = ("relay", "transceiver", "library", "backends")
+KEY = "key-one"
+
+Step = tuple[str, str]
+"""A file from the root, and the name of a function in it with that of its class."""
+
+
+class ThreadedWorker(crew.Process):
+    """A worker whose loop runs in a thread of this process."""
+
+    def __init__(self) -> None:
+        self._stop_listening = lambda: None
+        self._channel, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._end, self._at_end = socket.socketpair()
+        self.pid, self.pid_fd = 0, self._end.fileno()
+        self.started_s = time.monotonic()
+        self._thread = threading.Thread(target=self._work)
+        self._thread.start()
+
+    def _work(self) -> None:
+        assigned = await_assignment(self._theirs)
+        if assigned is None:
+            return
+        assignment, fds = assigned
+        worker = Worker(assignment, fds, self._theirs)
+        sys.setprofile(_Watch.note)
+        worker.run()
+        # What the end of a process would close.
+        for drops in worker._kernel_drops:
+            drops.close()
+        for fd in fds:
+            os.close(fd)
+
+    def kill(self) -> None:
+        """Close the channel, at which the loop ends."""
+        self.dismiss()
+
+    def reap(self, timeout_s: float) -> int:
+        """Wait for the end of the thread."""
+        self.dismiss()
+        self._thread.join(timeout_s or None)
+        for end in (self._theirs, self._end, self._at_end):
+            end.close()
+        return 0
+
+
+class Trace:
+    """The functions of ours that were called, in the order of their first call."""
+
+    def __init__(self) -> None:
+        self.steps: dict[Step, None] = {}
+
+    def note(self, frame: FrameType, event: str, _arg: object) -> None:
+        """A profile function."""
+        path = frame.f_code.co_filename
+        if event == "call" and path.startswith(PREFIX):
+            name = path.removeprefix(PREFIX)
+            if name.startswith(WALKED):
+                self.steps.setdefault((name, frame.f_code.co_qualname), None)
+
+
+class _Watch:
+    """What is traced now: a thread that has begun cannot be given another profile function."""
+
+    trace: Trace | None = None
+
+    @classmethod
+    def note(cls, frame: FrameType, event: str, arg: object) -> None:
+        if cls.trace is not None:
+            cls.trace.note(frame, event, arg)
+
+
+@contextmanager
+def traced() -> Iterator[Trace]:
+    """Inside, the calls of the event loop and of workers are noted."""
+    _Watch.trace = trace = Trace()
+    sys.setprofile(_Watch.note)
+    try:
+        yield trace
+    finally:
+        sys.setprofile(None)
+        _Watch.trace = None
+
+
+class OneCall:
+    """The backend: it hears, and speaks when the test says so."""
+
+    def __init__(self) -> None:
+        self.call: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
+        self.heard = asyncio.Event()
+
+    async def handle(self, call: Call) -> None:
+        self.call.set_result(call)
+        async for _ in call.events():
+            self.heard.set()
+
+
+class SteppedCaller(LightCaller):
+    """A caller that connects and then sends and hears packet by packet."""
+
+    def __init__(self, session: ClientSession, target: Target) -> None:
+        super().__init__(session, target, Identity.make(), [b"\xf8one"] * 2, echoes=1)
+        self.connected = asyncio.Event()
+        self.done = asyncio.Event()
+
+    async def _talk(self, socket: LightSocket, remote: RemoteSide, posted_at: float) -> None:
+        del posted_at
+        await self._check(socket, remote)
+        dtls = await self._handshake(socket, remote)
+        self._socket, (self._out, self._in) = socket, dtls.srtp_sessions()
+        self._next = iter(self._rtp_packets())
+        self.connected.set()
+        await self.done.wait()
+
+    async def connect(self) -> asyncio.Task[None]:
+        """Place the call and return when sound can be sent; raises what kept it from that."""
+        calling = asyncio.create_task(self.place(TIMEOUT_S))
+        waiting = asyncio.create_task(self.connected.wait())
+        await asyncio.wait([calling, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if calling.done():
+            waiting.cancel()
+            await calling
+        return calling
+
+    def say(self) -> None:
+        """Send the next packet."""
+        self._socket.send(self._out.protect(next(self._next)))
+
+    async def hear(self) -> bytes:
+        """The next packet of sound."""
+        while (packet := await self._socket.receive(PacketKind.RTP)) is None:
+            pass
+        return self._in.unprotect(packet)
+
+
+@contextmanager
+def _closed_at_the_end() -> Iterator[None]:
+    """A relay's sockets live as long as its process; this one goes on."""
+    opened: list[socket.socket] = []
+    really = relay_main._open
+
+    def open_and_note(settings: RelaySettings) -> tuple[list[socket.socket], list[socket.socket]]:
+        public, trunk = really(settings)
+        opened.extend([*public, *trunk])
+        return public, trunk
+
+    with mock.patch.object(relay_main, "_open", open_and_note):
+        yield
+    for one in opened:
+        one.close()
+
+
+@asynccontextmanager
+async def whole_path(redis_url: str) -> AsyncIterator[tuple[Target, OneCall]]:
+    """Everything but a caller, ready for a call."""
+    common: dict[str, Any] = {
+        "cluster": 78,
+        "token_keys": "1:" + "11" * 32,
+        "trunk_keys": "1:" + "22" * 32,
+        "redis_url": redis_url,
+    }
+    public = free_port(socket.SOCK_DGRAM)
+    backend = OneCall()
+    async with serving(backend.handle) as server:
+        relay = RelaySettings(
+            **common,
+            relay_host="127.0.0.1",
+            relay_port=public,
+            relay_workers=1,
+            relay_admin=f"127.0.0.1:{free_port()}",
+            relay_metrics=f"127.0.0.1:{free_port()}",
+        )
+        transceiver = TransceiverSettings(
+            **common,
+            transceiver_relays=f"127.0.0.1:{public}",
+            transceiver_api_keys=KEY,
+            transceiver_http=f"127.0.0.1:{free_port()}",
+            transceiver_admin=f"127.0.0.1:{free_port()}",
+            transceiver_backend=f"127.0.0.1:{server.port}",
+        )
+        stop = asyncio.Event()
+        with mock.patch.object(crew, "Process", ThreadedWorker), _closed_at_the_end():
+            processes = [
+                asyncio.create_task(transceiver_main.run(transceiver, stop)),
+                asyncio.create_task(relay_main.run(relay, stop)),
+            ]
+            try:
+                for admin in (transceiver.transceiver_admin, relay.relay_admin):
+                    await soon(_serving(str(admin), processes))
+                yield Target(f"http://{transceiver.transceiver_http}", KEY), backend
+            finally:
+                stop.set()
+                await asyncio.gather(*processes)
+
+
+async def _serving(admin: str, processes: list[asyncio.Task[None]]) -> None:
+    """Return when the health service says SERVING; raise what ended a process instead."""
+    asking = asyncio.ensure_future(_says_serving(admin))
+    done, _ = await asyncio.wait([asking, *processes], return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+async def _says_serving(admin: str) -> None:
+    async with grpc.aio.insecure_channel(admin) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+        async for answer in stub.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True):
+            if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                return
