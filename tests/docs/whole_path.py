@@ -23,20 +23,18 @@ import grpc.aio
 from aiohttp import ClientSession
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from loadtest.callers.light_caller import LightCaller, LightSocket
-from loadtest.callers.light_dtls import Identity
-from loadtest.callers.light_sdp import RemoteSide
+from loadtest.callers.calling import Connection, calling
+from loadtest.callers.dtls import Identity
 from loadtest.target import Target
 from relay import __main__ as relay_main
 from relay.settings import RelaySettings
 from relay.supervisor import crew
 from relay.worker.loop import Worker, await_assignment
-from tests.backends.kit import TIMEOUT_S, serving, soon
+from tests.backends.kit import serving, soon
 from tests.conftest import free_port
 from transceiver import __main__ as transceiver_main
 from transceiver.settings import TransceiverSettings
 from trunkline.backend import Call
-from wire.classify import PacketKind
 
 ROOT = Path(__file__).parents[2]
 PREFIX = f"{ROOT}/"
@@ -137,42 +135,38 @@ class OneCall:
             self.heard.set()
 
 
-class SteppedCaller(LightCaller):
+class SteppedCaller:
     """A caller that connects and then sends and hears packet by packet."""
 
     def __init__(self, session: ClientSession, target: Target) -> None:
-        super().__init__(session, target, Identity.make(), [b"\xf8one"] * 2, echoes=1)
-        self.connected = asyncio.Event()
+        self._session, self._target = session, target
+        self._heard: asyncio.Queue[bytes] = asyncio.Queue()
+        self._connected: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self.done = asyncio.Event()
-
-    async def _talk(self, socket: LightSocket, remote: RemoteSide, posted_at: float) -> None:
-        del posted_at
-        await self._check(socket, remote)
-        dtls = await self._handshake(socket, remote)
-        self._socket, (self._out, self._in) = socket, dtls.srtp_sessions()
-        self._next = iter(self._rtp_packets())
-        self.connected.set()
-        await self.done.wait()
 
     async def connect(self) -> asyncio.Task[None]:
         """Place the call and return when sound can be sent; raises what kept it from that."""
-        calling = asyncio.create_task(self.place(TIMEOUT_S))
-        waiting = asyncio.create_task(self.connected.wait())
-        await asyncio.wait([calling, waiting], return_when=asyncio.FIRST_COMPLETED)
-        if calling.done():
-            waiting.cancel()
-            await calling
-        return calling
+        call = asyncio.create_task(self._call())
+        await asyncio.wait([call, self._connected], return_when=asyncio.FIRST_COMPLETED)
+        if call.done():
+            await call
+        return call
 
     def say(self) -> None:
         """Send the next packet."""
-        self._socket.send(self._out.protect(next(self._next)))
+        self._connected.result().say(b"\xf8one")
 
     async def hear(self) -> bytes:
-        """The next packet of sound."""
-        while (packet := await self._socket.receive(PacketKind.RTP)) is None:
-            pass
-        return self._in.unprotect(packet)
+        """The next packet of sound, still protected."""
+        return await self._heard.get()
+
+    async def _call(self) -> None:
+        hear = self._heard.put_nowait
+        async with calling(
+            self._session, self._target, Identity.make(), lambda packet, _: hear(packet)
+        ) as connection:
+            self._connected.set_result(connection)
+            await self.done.wait()
 
 
 @contextmanager
