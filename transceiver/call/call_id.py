@@ -8,6 +8,7 @@ To anybody else they mean nothing. Pure.
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ RANDOM_BYTES = 18
 LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"  # as base64url
 MAX_PROCESSES = len(LETTERS)
 _NODE_LETTERS = 3
+_ID = re.compile(PREFIX + r"[A-Za-z0-9_-]{5,60}")
 _HEAD = len(PREFIX) + 1 + _NODE_LETTERS
 
 
@@ -38,9 +40,8 @@ def new_call_id(process: int = 0, node: int = 0) -> str:
 
 def origin_of(call_id: str) -> Origin | None:
     """Who made the call; None when it is not an id of ours."""
-    head = call_id[len(PREFIX) : _HEAD]
-    if not call_id.startswith(PREFIX) or len(call_id) <= _HEAD:
+    if not _ID.fullmatch(call_id):  # an id that is passed on needs no quoting anywhere
         return None
-    digits = [LETTERS.find(letter) for letter in head]
+    digits = [LETTERS.find(letter) for letter in call_id[len(PREFIX) : _HEAD]]
     node = digits[1] << 12 | digits[2] << 6 | digits[3]
-    return None if min(digits) < 0 or node > MAX_NODE else Origin(digits[0], node)
+    return None if node > MAX_NODE else Origin(digits[0], node)

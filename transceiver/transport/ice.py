@@ -62,7 +62,7 @@ _UNDERSTOOD = frozenset(
 class Credentials:
     """One generation of ICE: both ufrags, and the password that signs what comes to us."""
 
-    local_ufrag: str
+    local_ufrag: str = field(repr=False)
     local_password: str = field(repr=False)
     remote_ufrag: str = field(repr=False)
     remote_password: str = field(default="", repr=False)  # signs our checks; "" sends none
@@ -72,28 +72,28 @@ class Credentials:
 class AddressLearned:
     """A check from `address` authenticated: what else comes from there is this session's."""
 
-    address: bytes
+    address: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class AddressForgotten:
     """`address` gave way to a newer one; `MAX_ADDRESSES` are kept."""
 
-    address: bytes
+    address: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Selected:
     """From now on packets go to `address`."""
 
-    address: bytes
+    address: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class GenerationEnded:
     """The credentials under `local_ufrag` are no longer good: a newer pair has been used."""
 
-    local_ufrag: str
+    local_ufrag: str = field(repr=False)
 
 
 IceEvent = AddressLearned | AddressForgotten | Selected | GenerationEnded
