@@ -6,7 +6,7 @@
                          └─ SpeechBegan while we talk ─▶ Answers.stop
     data channel ─▶ RealtimeSession ─▶ events to the client, commands to us
 
-Nothing here blocks: what takes time is an errand, and the loop that hears goes on.
+Nothing here blocks: what takes time is a task of the call, and the loop that hears goes on.
 """
 
 from __future__ import annotations
