@@ -21,9 +21,9 @@ from http import HTTPStatus
 import aiohttp
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from fleet.address import Address
+from fleet.metrics import CONTENT_TYPE
 from fleet.seal import Keys, Seal
 from transceiver.call.principal import NOBODY
 from transceiver.counters import Counted
@@ -190,7 +190,7 @@ class Neighbours:
         texts = {index: answer.body.decode() for index, answer in answers.items()}
         if isinstance(own, web.Response) and isinstance(own.body, bytes):
             texts[self._place.index] = own.body.decode()
-        return web.Response(body=joined(texts), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=joined(texts), headers={"Content-Type": CONTENT_TYPE})
 
     async def _health(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Ready when all that answer are ready. One that does not answer is being restarted."""
