@@ -24,7 +24,7 @@ from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.cors import ANY_ORIGIN, cors
 from transceiver.signaling.intake import Intake
 from transceiver.signaling.realtime_calls import RealtimeCalls
-from transceiver.signaling.refusal_pace import RefusalPace, paced_refusals
+from transceiver.signaling.refusal_pace import paced_refusals, refusal_pace
 from transceiver.signaling.refusals import answer_problems
 from transceiver.signaling.sideband import Sideband
 from transceiver.signaling.whip import Whip
@@ -65,7 +65,7 @@ def make_app(
     neighbours = neighbours or Neighbours.none(ring)
     app = web.Application(
         middlewares=[
-            *(cors(cors_origins), paced_refusals(RefusalPace())),
+            *(cors(cors_origins), paced_refusals(refusal_pace())),
             *(neighbours.proving, answer_problems, neighbours.joining),
         ]
     )
