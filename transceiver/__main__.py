@@ -24,7 +24,7 @@ from aiohttp import web
 
 from fleet import logs
 from fleet.address import Address
-from fleet.admin import guard, process_admin
+from fleet.admin import process_admin
 from fleet.admin import server as admin
 from fleet.await_master import after_failover
 from fleet.directory.clock import warn_of_skew
@@ -33,6 +33,7 @@ from fleet.directory.redis_store import RedisStore
 from fleet.ending import ending
 from fleet.limits.call_limits import CallLimits
 from fleet.limits.redis_ledger import RedisLedger
+from fleet.process_counts import process_counts
 from fleet.seal import Keys
 from fleet.settings import load
 from transceiver.admin import SERVICE_NAME, TransceiverAdmin
@@ -300,8 +301,7 @@ def _app(
             **engine.counters,
             **backends.counters,
             **limits.counters,
-            **logs.counts(),
-            **guard.counts,
+            **process_counts(),
         },
         gauges=lambda: _gauges(engine, media.probe.latest),
     )
