@@ -19,9 +19,8 @@ import grpc.aio
 import structlog
 from aiohttp import web
 
-from fleet import logs
 from fleet.address import Address
-from fleet.admin import guard, process_admin
+from fleet.admin import process_admin
 from fleet.admin import server as admin
 from fleet.await_master import after_failover
 from fleet.directory.clock import warn_of_skew
@@ -196,8 +195,7 @@ def _app(
         counters=lambda: {
             **media.counters,
             **neighbours.counters,
-            **logs.counts(),
-            **guard.counts,
+            **process_counts(),
         },
         gauges=lambda: media.gauges,
     )
