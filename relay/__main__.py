@@ -41,7 +41,7 @@ from trunkline.v1.admin_pb2_grpc import (
 from wire.address import pack_address
 
 _READY_CHECK_INTERVAL_S = 0.05
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 async def run(settings: RelaySettings, stop: asyncio.Event) -> None:

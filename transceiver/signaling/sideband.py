@@ -21,6 +21,8 @@ from transceiver.signaling.intake import CallSession, Intake
 from transceiver.signaling.problem import Problem
 
 SIDEBAND_PATH = "/v1/realtime"
+GREETING = web.RequestKey("greeting", str)
+"""Of a side band that another process passes on: what it waits for before it says anything."""
 SUBPROTOCOL = "realtime"
 MAX_MESSAGE_BYTES = 256 * 1024  # as on a data channel
 MAX_WAITING = 512  # events not yet written
@@ -93,6 +95,8 @@ class Sideband:
         self._open.add(mailbox)
         try:
             await socket.prepare(request)
+            if GREETING in request:
+                await socket.send_str(request[GREETING])
             await _converse(socket, session, mailbox, from_server=_is_server(request))
         finally:
             self._open.discard(mailbox)
