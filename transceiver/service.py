@@ -29,6 +29,7 @@ from fleet.directory.redis_store import RedisStore
 from fleet.ending import ending
 from fleet.limits.call_limits import CallLimits
 from fleet.limits.redis_ledger import RedisLedger
+from fleet.process_counts import process_counts
 from fleet.seal import Keys, Seal
 from transceiver.admin import SERVICE_NAME, TransceiverAdmin
 from transceiver.advertised import http_for_others, reachable, trunk_for_relays
