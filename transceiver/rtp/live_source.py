@@ -67,7 +67,10 @@ class LiveSource:
         self._media_s = 0.0  # of all frames
         self._least_s = math.inf
         self._turn_at_s = 0.0
-        self.forget()
+        self._line_s = self._least_before_s = math.inf
+        self._kept_s = self._steady_s = 0.0
+        self._steady = 0  # windows in a row
+        self._ahead = False
 
     @property
     def live(self) -> bool:
