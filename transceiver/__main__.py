@@ -8,6 +8,9 @@ LoadProbe ─▶ Capacity ─ calls ▶ Engine ◀─ TransceiverAdmin ◀─ gR
 
 from __future__ import annotations
 
+import fleet.extras  # noqa: F401 - first: it says what to install when an import below fails
+
+# isort: split
 import asyncio
 import gc
 import os
@@ -24,7 +27,7 @@ from aiohttp import web
 
 from fleet import logs
 from fleet.address import Address
-from fleet.admin import process_admin
+from fleet.admin import guard, process_admin
 from fleet.admin import server as admin
 from fleet.await_master import after_failover
 from fleet.directory.clock import warn_of_skew
@@ -33,7 +36,7 @@ from fleet.directory.redis_store import RedisStore
 from fleet.ending import ending
 from fleet.limits.call_limits import CallLimits
 from fleet.limits.redis_ledger import RedisLedger
-from fleet.seal import Keys
+from fleet.seal import Keys, Seal
 from fleet.settings import load
 from transceiver.admin import SERVICE_NAME, TransceiverAdmin
 from transceiver.engine.call_tickets import CallTickets
@@ -48,6 +51,7 @@ from transceiver.pod.leaving import leave
 from transceiver.pod.neighbours import Neighbours
 from transceiver.pod.owners import Owners
 from transceiver.pod.pod_place import ALONE, Place
+from transceiver.pod.proof import PURPOSE, Proofs
 from transceiver.settings import TransceiverSettings
 from transceiver.signaling.access import ApiKeys
 from transceiver.signaling.app import Status, make_app
@@ -64,7 +68,7 @@ from trunkline.v1.admin_pb2_grpc import (
 from wire.token import Route
 
 _READY_CHECK_INTERVAL_S = 0.1
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -292,11 +296,20 @@ def _app(
 ) -> web.Application:
     engine, backends = media.engine, media.backends
     fingerprint = certificate.fingerprint.value
-    neighbours = Neighbours(place, lambda call_id: engine.find(call_id) is not None, owners)
+    proofs = Proofs(Seal(lambda: engine.key_rings[0], PURPOSE, settings.cluster))
+    holds = partial(_holds, engine)
+    neighbours = Neighbours(place, holds, proofs, owners)
     stack.push_async_callback(neighbours.close)
     status = Status(
         ready=lambda: node.ready,
-        counters=lambda: {**engine.counters, **backends.counters, **limits.counters},
+        counters=lambda: {
+            **engine.counters,
+            **backends.counters,
+            **limits.counters,
+            **neighbours.counters,
+            **logs.counts(),
+            **guard.counts,
+        },
         gauges=lambda: _gauges(engine, media.probe.latest),
     )
     keys = settings.transceiver_api_keys
@@ -305,10 +318,15 @@ def _app(
         ApiKeys(keys),
         lambda: engine.key_rings[0],
         status,
+        pages=settings.transceiver_pages,
         cors_origins=settings.transceiver_cors_origins,
         console=_console(keys[0].key, backends) if settings.transceiver_console else None,
         neighbours=neighbours,
     )
+
+
+def _holds(engine: Engine, call_id: str) -> bool:
+    return engine.find(call_id) is not None
 
 
 def _console(key: str, backends: Backends) -> ConsolePage:

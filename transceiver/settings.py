@@ -11,6 +11,7 @@ from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from fleet.address import Address, shown
 from fleet.limits.rules import LimitRules
+from fleet.page_policy import PageRules
 from fleet.settings import AddressList, ApiKeyList, FleetSettings, within
 from transceiver.call.call_id import MAX_PROCESSES
 from transceiver.link.backend_list import BackendAddress, BackendList
@@ -36,6 +37,11 @@ def _rules(value: Any) -> LimitRules:
     return value if isinstance(value, LimitRules) else LimitRules.parse(str(value))
 
 
+def _pages(value: Any) -> PageRules:
+    return value if isinstance(value, PageRules) else PageRules.parse(str(value))
+
+
+Pages = Annotated[PageRules, PlainValidator(_pages)]
 Origins = Annotated[tuple[str, ...], PlainValidator(_origins)]
 Rules = Annotated[LimitRules, PlainValidator(_rules)]
 
@@ -74,6 +80,12 @@ class TransceiverSettings(FleetSettings):
     transceiver_api_keys: ApiKeyList = Field(
         description="bearer keys that may place calls, separated by commas: KEY, or TENANT:KEY for "
         "keys that share their calls; a key without a tenant is one by itself"
+    )
+    transceiver_pages: Pages = Field(
+        PageRules(),
+        description="what web pages may set of a session, by tenant, as in acme: default prompt; "
+        "*: default (the words are in docs/realtime.md; everything lifts the rule)",
+        json_schema_extra={"default": "the default words for all"},
     )
     transceiver_backend: Address = Field(
         Address("127.0.0.1", 9301), description="the model backend, when there is only one"

@@ -1,4 +1,4 @@
-"""One conversation: the caller's sound and events in, answers out.
+"""One conversation: the caller's sound and events go in, answers come out.
 
     packets ─▶ Listener ─┬─ PauseBegan ─▶ write down, judge, answer ahead
                          ├─ PauseOver  ─▶ throw that away
@@ -6,7 +6,7 @@
                          └─ SpeechBegan while we talk ─▶ Answers.stop
     data channel ─▶ RealtimeSession ─▶ events to the client, commands to us
 
-Nothing here blocks: what takes time is an errand, and the loop that hears goes on.
+Nothing here blocks: what takes time is a task of the call, and the loop that hears goes on.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from trunkline.backend.events import Audio, Playout, Text
 EVENTS_LABEL = "oai-events"
 MAX_UNSENT = 2000  # events; a client that takes none for that long has gone
 UNLIKELY = 0.25  # an answer to a turn that is less likely complete is not worth the work
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,9 @@ class Agent:
         self._toolbox = toolbox
         self._manner = manner
         self._metrics = metrics
-        self._session = RealtimeSession(call.session_json, manner.session)
+        self._session = RealtimeSession(
+            call.session_json, manner.session, page_may_set=call.page_may_set
+        )
         self._asking = Asking(self._session, manner.context_chars)
         self._unsent: asyncio.Queue[ServerEvent] = asyncio.Queue(MAX_UNSENT)
         self._errands = Errands(call)
@@ -148,7 +150,10 @@ class Agent:
         elif isinstance(event, Playout):
             self._answers.hear(event)
         elif isinstance(event, Text) and event.label == EVENTS_LABEL:
-            reaction = self._session.client_event(event.text, self._answers.mouth.unfinished())
+            unfinished_ms = self._answers.mouth.unfinished()
+            reaction = self._session.client_event(
+                event.text, unfinished_ms, from_server=event.from_server
+            )
             self._tell(reaction.events)
             for command in reaction.commands:
                 await self._obey(command)

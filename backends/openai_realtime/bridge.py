@@ -27,6 +27,7 @@ from backends.openai_realtime.translate import (
 from backends.openai_realtime.upstream import Realtime, Upstream, UpstreamFailure
 from backends.realtime import to_text
 from backends.realtime.events import server_event
+from backends.realtime.page import ANYBODY, Page
 from backends.realtime.refusals import Refusal
 from trunkline.backend.call import Call, CallOver
 from trunkline.backend.events import Audio, Playout, Text
@@ -34,7 +35,7 @@ from trunkline.backend.events import Audio, Playout, Text
 EVENTS_LABEL = "oai-events"
 MAX_WAITING_BYTES = 300 * 1000 * BYTES_PER_MS  # five minutes of speech; nobody listens longer
 FAREWELL_S = 0.5  # for the last event to reach the caller
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 async def converse(call: Call, realtime: Realtime) -> None:
@@ -56,13 +57,18 @@ async def _apologise(call: Call, reason: str) -> None:
     call.hang_up("failed")
 
 
+def _page(call: Call) -> Page:
+    may_set = call.page_may_set
+    return ANYBODY if may_set is None else Page(may_set, call.session_json)
+
+
 class Bridge:
     """Both directions of one call, for as long as `run` runs."""
 
     def __init__(self, call: Call, upstream: Upstream) -> None:
         self._call = call
         self._upstream = upstream
-        self._translator = Translator()
+        self._translator = Translator(_page(call))
         self._mouth = Mouth(call, self._on_frame, bytes_per_ms=BYTES_PER_MS)
         self._errands = Errands(call)
         self._speaking: asyncio.Task[None] | None = None
@@ -97,7 +103,8 @@ class Bridge:
             elif isinstance(event, Playout):
                 self._mouth.hear(event)
             elif isinstance(event, Text) and event.label == EVENTS_LABEL:
-                await self._do(self._translator.from_caller(event.text))
+                said = self._translator.from_caller(event.text, from_server=event.from_server)
+                await self._do(said)
 
     async def _listen(self) -> None:
         while True:

@@ -1,10 +1,10 @@
 """What differs between the Realtime API over WebRTC and over WebSocket. Pure.
 
-Over WebRTC sound is media and the server knows what was heard; over WebSocket sound is events and
-the client tells. So on the way up `output_audio_buffer.clear` is ours to obey and formats are ours
-to choose; on the way down sound becomes media, and a caller who begins to speak silences us.
-Our own events (`trunkline.…`) no such API knows: they are refused here, as it would refuse them.
-Everything else passes as it is.
+Over WebRTC sound is media, and the server knows what was heard. Over WebSocket sound is events, and
+the client reports what was heard. So on the way up we obey `output_audio_buffer.clear` ourselves
+and choose the formats. On the way down sound becomes media, and a caller who begins to speak
+silences it. No such API knows our own events (`trunkline.…`), so they are refused here, as it would
+refuse them. Everything else passes as it is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from backends.realtime import ServerEvent, to_text
 from backends.realtime.events import server_event
+from backends.realtime.page import ANYBODY, Page
 from backends.realtime.refusals import MAX_QUOTED_CHARS, Refusal
 from fleet.foreign_json import read_json
 
@@ -67,9 +68,14 @@ Action = ToUpstream | ToCaller | Sound | SoundEnds | Silence
 
 
 class Translator:
-    """Of one call; it remembers whether the caller's voice interrupts."""
+    """Of one call; it remembers whether the caller's voice interrupts.
 
-    def __init__(self) -> None:
+    `page` is who the caller is: a page's events go up under the operator's key, so what its policy
+    does not name does not.
+    """
+
+    def __init__(self, page: Page = ANYBODY) -> None:
+        self._page = page
         self._interrupts = True
 
     def opening(self, session_json: str) -> list[Action]:
@@ -78,11 +84,21 @@ class Translator:
         session = {"type": "realtime", **given}
         return [_up({"type": "session.update", "session": _session(session)})]
 
-    def from_caller(self, text: str) -> list[Action]:
-        """An event of the caller. Never raises; what is no event is answered here."""
+    def from_caller(self, text: str, *, from_server: bool = False) -> list[Action]:
+        """An event of the caller, or of its server. Never raises; what is no event, or may not be
+        said, is answered here."""
         event = _object(text)
         if event is None:
             return [_refused(Refusal("invalid_json", "The event is not a JSON object."))]
+        if self._page is ANYBODY or from_server:
+            return self._up(event, text)
+        try:
+            checked = self._page.checked(event)
+        except Refusal as refusal:
+            return [_refused(refusal)]
+        return self._up(checked, json.dumps(checked))
+
+    def _up(self, event: dict[str, Any], text: str) -> list[Action]:
         kind = event.get("type")
         if isinstance(kind, str) and kind.startswith(OURS):
             message = f"Invalid value: '{kind[:MAX_QUOTED_CHARS]}'. This backend has no such event."

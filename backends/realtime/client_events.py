@@ -17,6 +17,7 @@ from backends.realtime.config import (
     Voice,
 )
 from backends.realtime.items import Item
+from backends.realtime.page import ANYBODY, Page
 from backends.realtime.refusals import Refusal
 from backends.realtime.shape import MAX_EVENT_ID_CHARS, Id, Label, Shape, Text
 from fleet.foreign_json import read_json
@@ -188,9 +189,9 @@ _MODELS: dict[str, type[ClientEvent]] = {
 }
 
 
-def parse(text: str) -> ClientEvent:
-    """The event that `text` is. Raises Refusal, with the event's id when it has one."""
-    members = _members(text)
+def parse(text: str, page: Page = ANYBODY) -> ClientEvent:
+    """The event that `text` is, from that page. Raises Refusal, with the event's id, if any."""
+    members = page.checked(_members(text))
     try:
         return _model(members.get("type")).model_validate(members)
     except ValidationError as error:

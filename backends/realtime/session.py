@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -41,6 +41,7 @@ from backends.realtime.config import SessionConfig
 from backends.realtime.conversation import MAX_CHARS, MAX_ITEMS, Conversation, Entry, JsonItem
 from backends.realtime.events import ServerEvent, new_id, server_event
 from backends.realtime.initial import read_initial
+from backends.realtime.page import ANYBODY, Page
 from backends.realtime.refusals import Refusal
 from backends.realtime.response_events import ResponseEvents
 from backends.realtime.responses import (
@@ -71,7 +72,8 @@ class RealtimeSession(ResponseEvents):
     """The session of one call.
 
     `session_json` is what the caller sent with its offer ("" for nothing), `defaults` the members
-    of the configuration that differ from the API's own defaults. Events are returned, never sent.
+    of the configuration that differ from the API's own defaults, `page_may_set` what the caller may
+    set, if it is a page (`fleet.page_policy`). Events are returned, never sent.
     """
 
     def __init__(
@@ -79,12 +81,14 @@ class RealtimeSession(ResponseEvents):
         session_json: str = "",
         defaults: Mapping[str, Any] | None = None,
         *,
+        page_may_set: Collection[str] | None = None,
         max_items: int = MAX_ITEMS,
         max_chars: int = MAX_CHARS,
         unix_s: float | None = None,
     ) -> None:
         super().__init__(Conversation(max_items, max_chars))
         self.id = new_id("sess")
+        self._page = Page(page_may_set, session_json)
         self.config, self._refused_at_start = read_initial(session_json, defaults or {})
         self._expires_at = int(time.time() if unix_s is None else unix_s) + SESSION_S
         self._turns_told = TurnsTold()
@@ -114,15 +118,22 @@ class RealtimeSession(ResponseEvents):
         refused = self._refused_at_start
         return [created, server_event("error", error=refused.shown())] if refused else [created]
 
-    def client_event(self, text: str, unfinished_ms: Mapping[str, int] | None = None) -> Reaction:
+    def client_event(
+        self,
+        text: str,
+        unfinished_ms: Mapping[str, int] | None = None,
+        *,
+        from_server: bool = False,
+    ) -> Reaction:
         """Obey one client event. Never raises, whatever the text; what is wrong is answered.
 
-        `unfinished_ms` says of each item whose sound is on its way how much has left so far.
+        `unfinished_ms` says of each item whose sound is on its way how much has left so far;
+        `from_server`: the application's server says it, and not the caller.
         """
         self._unfinished_ms = unfinished_ms or {}
         event_id: object = None
         try:
-            event = ask.parse(text)
+            event = ask.parse(text, ANYBODY if from_server else self._page)
             event_id = event.event_id
             return self._handlers[type(event)](event)
         except Refusal as refusal:

@@ -1,4 +1,4 @@
-"""`impaired`: what a backend hears of callers behind bad networks, beside stock aiortc.
+"""`impaired`: what a backend hears of callers with bad networks, beside stock aiortc.
 
 Each caller speaks through a network of its own (`media_bench.impairment`, seeded), over the trunk
 to ours and over UDP to aiortc, with the same losses for both. The backend only listens, to 48 kHz

@@ -1,4 +1,4 @@
-"""`sequence`: one call after another, as fast as they go; then nothing may be left of them."""
+"""`sequence`: many calls, one after another, and then nothing may be left of them."""
 
 from __future__ import annotations
 

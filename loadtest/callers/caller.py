@@ -37,6 +37,11 @@ class Caller:
         """Set when the handshake is done."""
 
     @property
+    def dtls(self) -> LightDtls | None:
+        """The association, from the first answered check on."""
+        return self._dtls
+
+    @property
     def offer(self) -> str:
         """The SDP to post."""
         return write_offer(self._ufrag, self._password, self._identity.fingerprint, self._ssrc)

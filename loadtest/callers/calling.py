@@ -58,7 +58,7 @@ async def calling(
     caller = Caller(identity)
     answer = await post_offer(http, target, caller.offer, session_json)
     try:
-        async with _connected(caller, answer, hear) as connection:
+        async with connected(caller, answer, hear) as connection:
             yield connection
     except BaseException:
         with suppress(CallFailedError):
@@ -68,7 +68,8 @@ async def calling(
 
 
 @asynccontextmanager
-async def _connected(caller: Caller, answer: Answer, hear: Hear) -> AsyncIterator[Connection]:
+async def connected(caller: Caller, answer: Answer, hear: Hear) -> AsyncIterator[Connection]:
+    """The call of an answer with its keys, for the length of the block. Raises CallFailedError."""
     loop = asyncio.get_running_loop()
     first = caller.answered(answer.sdp)
     try:

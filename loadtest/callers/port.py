@@ -1,4 +1,4 @@
-"""A caller's UDP socket behind its network: packets out and in, late, lost or doubled as that says.
+"""A caller's UDP socket behind its network, which delays, loses or doubles packets.
 
 Everything that waits is in one heap for all callers of the process, so that a delay costs no timer.
 """

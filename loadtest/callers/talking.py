@@ -1,4 +1,4 @@
-"""A caller that talks: 50 packets a second whatever it says, and an ear for what comes back.
+"""A caller that talks: it sends 50 packets a second, and keeps what comes back.
 
 Times are of the wall clock, as the kernel stamps packets. A sample is spoken at the moment at which
 a microphone would have taken it: its packet leaves when the 20 ms are full. A sample is heard when

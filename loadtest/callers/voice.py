@@ -56,6 +56,14 @@ class Voice:
         except SrtpError:
             return None
 
+    def protect(self, packet: bytes) -> bytes:
+        """Protect an RTP packet of the caller's own making."""
+        return self._outgoing.protect(packet)
+
+    def protect_rtcp(self, packet: bytes) -> bytes:
+        """Protect an RTCP packet of the caller's own making."""
+        return self._outgoing.protect_rtcp(packet)
+
     def _protect(self, index: int, payload: bytes) -> bytes:
         return self._outgoing.protect(
             rtp.write(

@@ -1,4 +1,4 @@
-"""Keeps as many calls talking as its order says, and tells every second what became of them.
+"""Keeps as many calls talking as its order says, and reports on them every second.
 
     population   every 50 ms: too few calls, place some; too many, the oldest leave
     wheel        every ms: the calls of this slot speak, what came is read, what was delayed is sent

@@ -1,4 +1,4 @@
-"""What a caller's network does to each packet, on its way out and on its way in. Pure."""
+"""What a caller's network does to each packet, in both directions. Pure."""
 
 from __future__ import annotations
 

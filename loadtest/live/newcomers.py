@@ -1,4 +1,4 @@
-"""Callers on their way in: how many come now, and what each does until it is in or gives up."""
+"""New callers: how many come now, and what each does until it connects or gives up."""
 
 from __future__ import annotations
 

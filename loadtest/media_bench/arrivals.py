@@ -1,4 +1,4 @@
-"""Calls that come at a steady rate, whether or not those before are done: in a process of its own.
+"""Calls that come at a steady rate, whatever became of earlier ones; a process of its own.
 
 A process, because the handshakes of the callers would hold up the generator of the live calls.
 """

@@ -1,4 +1,4 @@
-"""The most sessions a server holds: trials of fresh callers until the answer is known."""
+"""Finds the most sessions that a server holds, by trials with fresh callers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How packets of many callers travel: in trunk datagrams as a relay's, or each by its own socket.
+"""How packets of many callers travel: in trunk datagrams, or each by a socket of its own.
 
 Both have `open` (a key for a new caller), `send` (pairs of key and packet, as one batch) and
 `drain`, which only keeps what has come with the kernel's receive time; `packets` takes that apart

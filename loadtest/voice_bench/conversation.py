@@ -1,4 +1,4 @@
-"""Conversations, turn by turn: what was said, what came back, and when."""
+"""Conversations turn by turn: what the caller said, what came back, and when."""
 
 from __future__ import annotations
 

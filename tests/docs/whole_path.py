@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,8 +23,10 @@ import grpc.aio
 from aiohttp import ClientSession
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from loadtest.callers.calling import Connection, calling
+from loadtest.callers.caller import Caller
+from loadtest.callers.calling import connected
 from loadtest.callers.dtls import Identity
+from loadtest.signaling import hang_up, post_offer
 from loadtest.target import Target
 from relay import __main__ as relay_main
 from relay.settings import RelaySettings
@@ -34,7 +36,7 @@ from tests.backends.kit import serving, soon
 from tests.conftest import free_port
 from transceiver import __main__ as transceiver_main
 from transceiver.settings import TransceiverSettings
-from trunkline.backend import Call
+from trunkline.backend import Audio, Call
 
 ROOT = Path(__file__).parents[2]
 PREFIX = f"{ROOT}/"
@@ -127,46 +129,47 @@ class OneCall:
 
     def __init__(self) -> None:
         self.call: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
-        self.heard = asyncio.Event()
+        self.heard: asyncio.Queue[Audio] = asyncio.Queue()
 
     async def handle(self, call: Call) -> None:
         self.call.set_result(call)
-        async for _ in call.events():
-            self.heard.set()
+        async for event in call.events():
+            if isinstance(event, Audio):
+                self.heard.put_nowait(event)
 
 
 class SteppedCaller:
-    """A caller that connects and then sends and hears packet by packet."""
+    """A caller that dials, connects, and then sends and hears packet by packet."""
 
     def __init__(self, session: ClientSession, target: Target) -> None:
         self._session, self._target = session, target
         self._heard: asyncio.Queue[bytes] = asyncio.Queue()
-        self._connected: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
-        self.done = asyncio.Event()
+        self._caller = Caller(Identity.make())
+        self._line = AsyncExitStack()
 
-    async def connect(self) -> asyncio.Task[None]:
-        """Place the call and return when sound can be sent; raises what kept it from that."""
-        call = asyncio.create_task(self._call())
-        await asyncio.wait([call, self._connected], return_when=asyncio.FIRST_COMPLETED)
-        if call.done():
-            await call
-        return call
+    async def dial(self) -> None:
+        """Send the offer and return when the answer is there. Raises CallFailedError."""
+        self._answer = await post_offer(self._session, self._target, self._caller.offer)
+
+    async def connect(self) -> None:
+        """Return when sound can be sent. Raises CallFailedError."""
+        line = connected(
+            self._caller, self._answer, lambda packet, _: self._heard.put_nowait(packet)
+        )
+        self._connection = await self._line.enter_async_context(line)
+
+    async def hang_up(self) -> None:
+        """End the call."""
+        await self._line.aclose()
+        await hang_up(self._session, self._target, self._answer)
 
     def say(self) -> None:
         """Send the next packet."""
-        self._connected.result().say(b"\xf8one")
+        self._connection.say(b"\xf8sound")
 
     async def hear(self) -> bytes:
         """The next packet of sound, still protected."""
         return await self._heard.get()
-
-    async def _call(self) -> None:
-        hear = self._heard.put_nowait
-        async with calling(
-            self._session, self._target, Identity.make(), lambda packet, _: hear(packet)
-        ) as connection:
-            self._connected.set_result(connection)
-            await self.done.wait()
 
 
 @contextmanager

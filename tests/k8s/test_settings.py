@@ -29,7 +29,6 @@ from tests.k8s.manifests import (
     selects,
 )
 from transceiver.engine.capacity import LATE_S
-from transceiver.engine.engine import RELEASE_TIMEOUT_S
 from transceiver.pod.leaving import GOODBYE_S
 from transceiver.settings import TransceiverSettings
 from transceiver.signaling.metrics import GAUGES
@@ -223,7 +222,7 @@ def test_the_end_fits_into_the_grace_period(overlay: str, tmp_path: Path) -> Non
 def waiting_s(settings: ProcessSettings) -> float:
     """How long a process may take from SIGTERM until its calls are over."""
     if isinstance(settings, TransceiverSettings):
-        return settings.transceiver_drain_s + GOODBYE_S + RELEASE_TIMEOUT_S
+        return settings.transceiver_drain_s + GOODBYE_S
     if isinstance(settings, BackendSettings):
         return settings.backend_drain_s + leaving.GOODBYE_S + CANCEL_PATIENCE_S
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -56,7 +57,8 @@ class Caller:
     def __init__(self, offer: Offer, ufrag: str, password: str, now: float = 0.0) -> None:
         self.offer = offer
         self.ufrag, self.password = ufrag, password
-        self.remote_ufrag = offer.ufrag
+        self.remote_ufrag, self.remote_password = offer.ufrag, offer.password
+        self.checked = 0  # checks of the transceiver, which were answered
         self.role = Role.SERVER if offer.dtls_role == "client" else Role.CLIENT
         self.out: list[bytes] = []
         self.responses: list[stun.Message] = []
@@ -102,7 +104,7 @@ class Caller:
     def receive(self, packet: bytes, now: float) -> None:
         kind = classify(packet)
         if kind is PacketKind.STUN:
-            self.responses.append(stun.read(packet))
+            self._read_stun(packet)
         elif kind is PacketKind.DTLS:
             self.start_dtls(now).handle_datagram(packet, now)
             self.pump(now)
@@ -114,6 +116,25 @@ class Caller:
             opened = self.srtp.unprotect_rtcp(packet)
             assert opened is not None
             self.rtcp += rtcp.read(opened)
+
+    def _read_stun(self, packet: bytes) -> None:
+        message = stun.read(packet)
+        if message.message_class is not MessageClass.REQUEST:
+            self.responses.append(message)
+            return
+        mine = stun.username(message) == (self.remote_ufrag, self.ufrag)
+        if not mine or not stun.has_integrity(message, packet, self.remote_password):
+            return
+        self.checked += 1
+        self.out.append(
+            stun.write(
+                Method.BINDING,
+                MessageClass.SUCCESS,
+                message.transaction_id,
+                [(Attribute.XOR_MAPPED_ADDRESS, stun.xor_address(HOME, message.transaction_id))],
+                self.remote_password,
+            )
+        )
 
     def start_dtls(self, now: float) -> DtlsAssociation:
         if self.dtls is None:
@@ -193,7 +214,7 @@ class FakeHandle:
         if self.echo:
             self.sink.on_audio(payload, duration)
 
-    def send_text(self, label: str, text: str) -> None:
+    def send_text(self, label: str, text: str, *, from_server: bool = False) -> None:
         self.messages.append((label, text))
         if self.echo:
             self.sink.on_data(label, text)
@@ -238,6 +259,7 @@ class FakeLink:
         send_credit: int,
         started_unix_ms: int,
         audio_format: int = model_pb2.AUDIO_FORMAT_OPUS,
+        page_may_set: Sequence[str] | None = None,
     ) -> CallHandle:
         if not self.ready:
             raise BackendAbsent("no backend")

@@ -62,6 +62,7 @@ class FakeSession:
         self.placed_by = placed_by
         self.link: Any = link
         self.restarts = 0
+        self.sidebands_of_servers = 0
         self.sidebands = Sidebands()
         self.from_sidebands: asyncio.Queue[str] = asyncio.Queue()
         self.local_ufrag = f"ufrag{number}x0"
@@ -71,8 +72,9 @@ class FakeSession:
         self.started_unix_ms = 1_700_000_000_000 + number // 2
         self._refusal = refusal
 
-    def hear_sideband(self, text: str) -> None:
+    def hear_sideband(self, text: str, *, from_server: bool) -> None:
         """Keep it for the test."""
+        self.sidebands_of_servers += from_server
         self.from_sidebands.put_nowait(text)
 
     async def accepted(self, timeout_s: float) -> None:

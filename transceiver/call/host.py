@@ -1,4 +1,4 @@
-"""What a session asks of whoever runs it: the engine, or a test."""
+"""What a session asks of the engine that runs it, or of a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One call on the model link: what its session says to the backend, and hears.
+"""One call on the model link: what its session sends to the backend, and hears from it.
 
 Nothing here makes a task, a future or an await per frame. Bounds, counted in `LinkCounters`:
 
@@ -14,7 +14,7 @@ What is being written is held beside what waits, so a call's share is at most tw
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -165,11 +165,13 @@ class CallHandle:
         if lost:
             audio.lost = lost
 
-    def send_text(self, label: str, text: str) -> None:
-        """A text message from the caller's data channel `label`."""
+    def send_text(self, label: str, text: str, *, from_server: bool = False) -> None:
+        """A text message from the caller's data channel `label`, or from the call's server."""
         data = self._add_data(label, len(text.encode()))
         if data is not None:
             data.text = text
+            if from_server:
+                data.from_server = True
 
     def send_binary(self, label: str, content: bytes) -> None:
         """A binary message from the caller's data channel `label`."""
@@ -225,8 +227,15 @@ class CallHandle:
             playout.clears = self._clears
             self._playout = None
 
-    def start(self, session_json: str, audio_format: int, credit: int, unix_ms: int) -> None:
-        """Announce the call to the backend."""
+    def start(
+        self,
+        session_json: str,
+        audio_format: int,
+        credit: int,
+        unix_ms: int,
+        page_may_set: Sequence[str] | None,
+    ) -> None:
+        """Announce the call to the backend; `page_may_set` None: the caller is no page."""
         if self._outbox is None:
             return
         self._credit = credit
@@ -236,6 +245,9 @@ class CallHandle:
         started.session_json = session_json
         started.send_credit = credit
         started.started_unix_ms = unix_ms
+        if page_may_set is not None:
+            started.page.SetInParent()
+            started.page.may_set.extend(page_may_set)
 
     def deliver(self, event: model_pb2.BackendEvent) -> None:
         """Hand one event to the sink; whatever the sink raises ends this call only."""

@@ -3,9 +3,9 @@
     session ── CallHandle.send_audio ─▶ Outbox ── one write each ms ────▶ backend
     session ◀─ CallSink.on_audio ────── LinkStream ◀─ one read a batch ── backend
 
-What the sessions say during one tick of the event loop leaves as one message; while that message is
-being written, and until MESSAGE_INTERVAL_S is over, the next one fills (`outbox`, and for each call
-`call_handle`).
+All that the sessions send during one turn of the event loop leaves as one message. While that
+message is being written, and until MESSAGE_INTERVAL_S is over, the next one fills (`outbox`, and
+`call_handle` for each call).
 
 A backend that is about to go says so (`leaving` in model.proto). Then the link dials once more, and
 turns to whoever greets it: behind a Service another Pod. The calls that are there stay on their
@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 import grpc.aio
@@ -48,7 +48,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class ModelLink:
@@ -122,8 +122,10 @@ class ModelLink:
         send_credit: int,
         started_unix_ms: int,
         audio_format: int = model_pb2.AUDIO_FORMAT_OPUS,
+        page_may_set: Sequence[str] | None = None,
     ) -> CallHandle:
-        """Put a call on the link; `send_credit` is how many frames the backend may queue here.
+        """Put a call on the link; `send_credit` is how many frames the backend may queue here,
+        `page_may_set` what a page may set of the session (None: the caller is no page).
 
         Raises BackendAbsent when there is no backend or it has stopped reading, CallLimit when it
         holds all the calls it wants. Await `accepted()` of the handle next.
@@ -131,7 +133,7 @@ class ModelLink:
         if self._stream is None:
             raise BackendAbsent(f"no backend: {self.down_reason}")
         handle = self._stream.add_call(next(self._numbers), call_id, sink)
-        handle.start(session_json, audio_format, send_credit, started_unix_ms)
+        handle.start(session_json, audio_format, send_credit, started_unix_ms, page_may_set)
         return handle
 
     async def _stay_connected(self) -> None:

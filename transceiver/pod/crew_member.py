@@ -1,4 +1,4 @@
-"""One process of a transceiver of several; started by `transceiver.pod.crew` and by nobody else.
+"""One process of a transceiver of several. Only `transceiver.pod.crew` starts it.
 
 python -m transceiver.pod.crew_member INDEX COUNT DIRECTORY LEASH_FD HTTP_FD …
 """

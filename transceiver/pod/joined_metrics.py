@@ -1,4 +1,4 @@
-"""The metrics of several processes as one page: every sample says whose it is. Pure."""
+"""The metrics of several processes as one page, each sample with its process. Pure."""
 
 from __future__ import annotations
 

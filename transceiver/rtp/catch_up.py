@@ -1,4 +1,4 @@
-"""How late sound gets on time again: which packets are left out on their way to a decoder.
+"""How late sound becomes on time again: which packets a decoder does not get.
 
 A decoder of Opus is its own cross-fade: it predicts each frame from the sound before it, whatever
 that was, and overlaps the two. So a packet may be left out with its number and its time, as if it

@@ -1,6 +1,6 @@
-"""The jitter buffer: packets as they come in, sound without holes out, for a listener that decodes.
+"""The jitter buffer: packets go in as they come, and sound without holes comes out.
 
-Theory of operation. Whoever listens here is a program, not a loudspeaker: nothing runs dry when a
+Theory of operation. The listener is a program and not a loudspeaker: nothing runs dry when a
 frame comes late, so a packet that is next in order leaves at once, and a clean path costs nothing.
 What takes judgement is a packet that is not there. It has a time at which it should have come (its
 timestamp, by the quickest transit seen) and is waited for until `DelayTarget` after that:

@@ -1,4 +1,4 @@
-"""The reorder window: packets as they come in, frames in RTP order out.
+"""The reorder window: packets go in as they come, and frames come out in order.
 
 Theory of operation. A packet that is next in order leaves at once, so a clean path costs no delay.
 One that is ahead leaves a hole before it and waits for the hole to be filled, but not for long:

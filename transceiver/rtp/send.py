@@ -1,4 +1,4 @@
-"""The paced sender: frames of the backend in, RTP packets out at the rate they play.
+"""The paced sender: the backend's frames go in, RTP packets come out as they play.
 
 Theory of operation. `due_s` is when the frame before ends, which is when the next one should leave.
 

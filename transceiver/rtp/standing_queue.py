@@ -1,4 +1,4 @@
-"""The standing queue: how long every frame of late has waited, and how much can be taken back.
+"""The standing queue: how long every recent frame waited, and how much can be taken back.
 
 A queue that a burst or a slow start has filled stays filled when its source speaks in real time:
 each frame that leaves makes room for the one that comes, and all that follows is late by the same

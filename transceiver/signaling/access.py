@@ -1,4 +1,4 @@
-"""Who asks: bearer keys (RFC 6750 §2.1), compared in constant time, and client secrets.
+"""Who asks: bearer keys (RFC 6750 §2.1), compared in constant time, or client secrets.
 
 A WebSocket of a browser can send no Authorization header; it names its key as a subprotocol, as
 OpenAI's clients do: `Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.KEY`.
@@ -14,6 +14,7 @@ from hashlib import sha256
 from aiohttp import hdrs, web
 
 from fleet.api_key import ApiKey
+from fleet.page_policy import NO_RULES, PageRules
 from transceiver.call.principal import Principal
 from transceiver.signaling.client_secret import PREFIX, ClientSecret, SecretRefused, unseal
 from transceiver.signaling.problem import Problem
@@ -55,11 +56,14 @@ class ApiKeys:
 
 class SecretKeys:
     """Client secrets that are good: sealed with `ring`, which gives the keys as they are now, and
-    made with a key that is still good."""
+    made with a key that is still good. `pages` says what their holders may set."""
 
-    def __init__(self, ring: Callable[[], KeyRing], keys: ApiKeys) -> None:
+    def __init__(
+        self, ring: Callable[[], KeyRing], keys: ApiKeys, pages: PageRules = NO_RULES
+    ) -> None:
         self._ring = ring
         self._keys = keys
+        self._pages = pages
 
     def read(self, headers: Mapping[str, str]) -> tuple[Principal, str] | None:
         """Who holds the request's secret and the session bound to it; None when it brings none.
@@ -73,7 +77,9 @@ class SecretKeys:
         maker = self._keys.holder_of(secret.key_id)
         if maker is None:
             raise Problem("wrong_key", "Get a new client secret.", dict(_INVALID))
-        return Principal(maker.tenant, maker.key_id, secret.id), secret.session_json
+        may_set = self._pages.of(maker.tenant)
+        page = Principal(maker.tenant, maker.key_id, secret.id, may_set)
+        return page, secret.session_json
 
     def _opened(self, text: str) -> ClientSecret:
         try:
@@ -91,6 +97,11 @@ def bearer(headers: Mapping[str, str]) -> str:
         detail = "Send the header Authorization: Bearer KEY."
         raise Problem("missing_key", detail, {"WWW-Authenticate": _CHALLENGE})
     return key
+
+
+def unproven() -> Problem:
+    """The problem of a request whose proof is none (`transceiver.pod.proof`)."""
+    return Problem("wrong_key", "Send an API key.", dict(_INVALID))
 
 
 def _subprotocol_key(headers: Mapping[str, str]) -> str:

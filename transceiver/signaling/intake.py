@@ -1,4 +1,4 @@
-"""From an offer to a call: what both HTTP surfaces have in common.
+"""Turns an offer into a call: what both HTTP surfaces have in common.
 
     room here? ─▶ offer ─▶ backends ─▶ limits choose one ─▶ it says yes ─▶ answer
                               ▲                              └─ no, or nothing: once more,
@@ -73,8 +73,8 @@ class CallSession(Protocol):
     def sidebands(self) -> Sidebands:
         """Who else hears what the caller is sent."""
 
-    def hear_sideband(self, text: str) -> None:
-        """Take an event of a side band as if the caller had sent it."""
+    def hear_sideband(self, text: str, *, from_server: bool) -> None:
+        """Take an event of a side band as if the caller had sent it, or its server."""
 
     async def accepted(self, timeout_s: float) -> None:
         """Return when the backend took the call; raises BackendRefused or BackendAbsent."""

@@ -45,6 +45,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "missing_key": (401, "An API key is needed"),
     "wrong_key": (401, "The API key is not known"),
     "expired_secret": (401, "The client secret has expired"),
+    "not_allowed_for_page": (403, "A page may not set this"),
     "forbidden_host": (403, "The console is not served under this host name"),
     "not_found": (404, "There is nothing here"),
     "no_such_call": (404, "There is no such call"),

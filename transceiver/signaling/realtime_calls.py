@@ -7,7 +7,8 @@
 
 The `session` object goes to the model backend as it came. All that is read here is which backend
 that should be: `session.trunkline.backend`, or a `session.model` that is a backend's name. A call
-placed with a client secret has the session bound to that secret, and its own members over it.
+placed with a client secret has the session bound to that secret, and over it those members of its
+own that a page may set (`fleet.page_policy`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from aiohttp import web
 from pydantic_core import from_json, to_json
 
 from fleet.foreign_json import read_json
+from fleet.page_policy import NotForPages, PagePolicy
+from transceiver.call.principal import Principal
 from transceiver.signaling.access import BOUND_SESSION, PRINCIPAL
 from transceiver.signaling.body import as_text, read_body, require_type
 from transceiver.signaling.form import Field, FormError, read_form
@@ -60,7 +63,8 @@ class RealtimeCalls:
         else:
             body = await read_body(request, MAX_OFFER_BYTES, self._body_timeout_s)
             sdp, session_json = as_text(body, "not_sdp"), ""
-        session_json = over(request.get(BOUND_SESSION, ""), session_json)
+        bound_json = request.get(BOUND_SESSION, "")
+        session_json = over(bound_json, _for_page(request[PRINCIPAL], bound_json, session_json))
         call = await self._intake.place(sdp, "realtime", request[PRINCIPAL], session_json)
         headers = {"Location": f"{CALLS_PATH}/{call.session.call_id}"}
         return web.Response(status=201, text=call.answer, content_type=SDP_TYPE, headers=headers)
@@ -112,6 +116,22 @@ def read_session(field: Field | None) -> str:
     text = as_text(field.content, "bad_session")
     read_object(text, "bad_session", "The field session")
     return text
+
+
+def _for_page(principal: Principal, bound_json: str, session_json: str) -> str:
+    """The session of a call as far as who places it may set it.
+
+    Raises Problem not_allowed_for_page.
+    """
+    if principal.may_set is None or not session_json:
+        return session_json
+    bound = from_json(bound_json) if bound_json else {}
+    try:
+        kept = PagePolicy(principal.may_set, bound).session(from_json(session_json))
+    except NotForPages as error:
+        detail = f"Make the client secret with {error.param}, or leave it out."
+        raise Problem("not_allowed_for_page", detail) from None
+    return as_json(kept)
 
 
 def over(bound_json: str, session_json: str) -> str:

@@ -1,4 +1,4 @@
-"""A WebSocket beside a call: an application server hears and says what the page does.
+"""A WebSocket beside a call: a server reads and writes the events of the page.
 
     GET /v1/realtime?call_id=rtc_…   Upgrade: websocket
 
@@ -21,6 +21,8 @@ from transceiver.signaling.intake import CallSession, Intake
 from transceiver.signaling.problem import Problem
 
 SIDEBAND_PATH = "/v1/realtime"
+GREETING = web.RequestKey("greeting", str)
+"""Of a side band that another process passes on: what it waits for before it says anything."""
 SUBPROTOCOL = "realtime"
 MAX_MESSAGE_BYTES = 256 * 1024  # as on a data channel
 MAX_WAITING = 512  # events not yet written
@@ -93,7 +95,9 @@ class Sideband:
         self._open.add(mailbox)
         try:
             await socket.prepare(request)
-            await _converse(socket, session, mailbox)
+            if GREETING in request:
+                await socket.send_str(request[GREETING])
+            await _converse(socket, session, mailbox, from_server=_is_server(request))
         finally:
             self._open.discard(mailbox)
             session.sidebands.leave(mailbox)
@@ -112,6 +116,10 @@ class Sideband:
         return self._intake.find(call_id, request[PRINCIPAL])
 
 
+def _is_server(request: web.Request) -> bool:
+    return not request[PRINCIPAL].secret_id
+
+
 def sideband_socket() -> web.WebSocketResponse:
     """The server's end of a side band, before it is prepared."""
     return web.WebSocketResponse(
@@ -123,8 +131,10 @@ def sideband_socket() -> web.WebSocketResponse:
     )
 
 
-async def _converse(socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox) -> None:
-    reading = asyncio.ensure_future(_read(socket, session, mailbox))
+async def _converse(
+    socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox, *, from_server: bool
+) -> None:
+    reading = asyncio.ensure_future(_read(socket, session, mailbox, from_server=from_server))
     writing = asyncio.ensure_future(_write(socket, mailbox))
     try:
         await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
@@ -139,13 +149,15 @@ async def _converse(socket: web.WebSocketResponse, session: CallSession, mailbox
         _raise_unless_gone(task)
 
 
-async def _read(socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox) -> None:
+async def _read(
+    socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox, *, from_server: bool
+) -> None:
     try:
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
                 mailbox.close(WSCloseCode.UNSUPPORTED_DATA)
                 return
-            session.hear_sideband(message.data)
+            session.hear_sideband(message.data, from_server=from_server)
     finally:
         mailbox.close(WSCloseCode.OK)  # unless there was another reason
 

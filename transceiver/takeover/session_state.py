@@ -1,4 +1,4 @@
-"""A whole call as a value: what another process needs to go on with it, and that value as bytes.
+"""A whole call as a value and as bytes, so that another process can go on with it.
 
     Session ── export ─▶ SessionState ── write ─▶ bytes ── read ─▶ SessionState ── resume ─▶ Session
 
@@ -80,17 +80,22 @@ class IceGeneration:
     local_ufrag: str = field(repr=False)
     local_password: str = field(repr=False)
     remote_ufrag: str = field(repr=False)
+    remote_password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class PathState:
-    """An address of the caller (18 bytes), and the relay that hears it (18 bytes, or empty)."""
+    """An address of the caller (18 bytes), and the relay that hears it (18 bytes, or empty).
+
+    `answered`: somebody hears us there. A state that does not say so is older than the question.
+    """
 
     address: Octets = field(repr=False)
     relay: Octets = field(repr=False)
     priority: int
     nominated: bool
     silent_s: float
+    answered: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Who we are in DTLS, and how a peer's certificate is recognised.
+"""Our DTLS certificate, and how a peer's certificate is recognised.
 
 One self-signed P-256 certificate a process, shared by all its calls, and one OpenSSL context
 around it. WebRTC trusts no authority: the fingerprint in the SDP, which came over HTTPS, is the
@@ -98,8 +98,9 @@ class LocalCertificate:
 
 
 def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    # A random name, so that the certificate says nothing about us (RFC 8827 §6.5).
-    common_name = x509.NameAttribute(x509.NameOID.COMMON_NAME, secrets.token_hex(16))
+    # A random name, so that the certificate says nothing about us (RFC 8827 §6.5); a short one and
+    # a short serial number, because the flight with it must fit what a new address may be sent.
+    common_name = x509.NameAttribute(x509.NameOID.COMMON_NAME, secrets.token_hex(4))
     name = x509.Name([common_name])
     now = datetime.datetime.now(tz=datetime.UTC)
     return (
@@ -107,7 +108,7 @@ def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(1 + secrets.randbits(62))
         .not_valid_before(now - datetime.timedelta(days=1))  # the peer's clock may be behind
         .not_valid_after(now + _LIFETIME)
         .sign(key, hashes.SHA256())

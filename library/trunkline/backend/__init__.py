@@ -1,4 +1,4 @@
-"""Serve a model backend: one async handler a call, many calls a stream, no batching in sight.
+"""Serve a model backend: one asynchronous handler for each call; batches stay hidden.
 
     from trunkline.backend import Audio, Call, serve
 

@@ -6,7 +6,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 
-from trunkline.backend.events import Audio, AudioFormat, Binary, Event, Network, Playout, Text
+from trunkline.backend.events import (
+    FRAME_TICKS,
+    Audio,
+    AudioFormat,
+    Binary,
+    Event,
+    Network,
+    Playout,
+    Text,
+)
 from trunkline.backend.inbox import Inbox
 from trunkline.backend.outbox import EVENT_BYTES, Outbox
 from trunkline.v1 import model_pb2
@@ -25,6 +34,7 @@ class Call:
     """A live call: iterate `events()`, and send.
 
     `id` is the public call id, `session_json` the caller's session object as it came ("" if none),
+    `page_may_set` what a page may set of it (docs/realtime.md; None: the caller is no page),
     `audio_format` what audio is written in, both ways, `transceiver` who carries it. The handler is
     cancelled when the call ends, whoever ends it; a handler that returns hangs up.
     """
@@ -40,6 +50,7 @@ class Call:
         self.id = started.call_id
         self.transceiver = transceiver
         self.session_json = started.session_json
+        self.page_may_set = tuple(started.page.may_set) if started.HasField("page") else None
         self.audio_format = AudioFormat(started.format)
         self.started_unix_ms = started.started_unix_ms
         self.playout = Playout()  # the newest report
@@ -79,7 +90,7 @@ class Call:
         """What happens on the call, in order, until it ends; for one reader at a time."""
         return _Events(self)
 
-    async def send_audio(self, payload: bytes, duration: int = 960) -> None:
+    async def send_audio(self, payload: bytes, duration: int = FRAME_TICKS) -> None:
         """Queue one frame for the caller, `duration` in 48 kHz ticks; waits for credit.
 
         Credit comes back as frames are played, so a handler may send as fast as it can and runs
@@ -92,6 +103,16 @@ class Call:
         audio = self._outbox.add(self.number, len(payload)).audio
         audio.payload = payload
         audio.duration = duration
+
+    async def send_pcm(self, pcm: bytes) -> None:
+        """Queue PCM of any length in the call's format, as frames of 20 ms; waits for credit.
+
+        The last frame is filled up with silence. Raises CallOver, and ValueError where the
+        format is Opus.
+        """
+        size_bytes = self.audio_format.frame_bytes
+        for start in range(0, len(pcm), size_bytes):
+            await self.send_audio(pcm[start : start + size_bytes].ljust(size_bytes, b"\0"))
 
     async def send_text(self, label: str, text: str) -> None:
         """Send text on the caller's data channel `label`; waits while the stream is congested.
@@ -190,7 +211,7 @@ class Call:
     def _hear_data(self, data: model_pb2.Data) -> None:
         message: Text | Binary
         if data.HasField("text"):
-            message = Text(data.label, data.text)
+            message = Text(data.label, data.text, data.from_server)
         else:
             message = Binary(data.label, data.binary)
         if self._inbox.put_message(message, data.ByteSize()):

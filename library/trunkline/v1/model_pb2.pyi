@@ -280,6 +280,7 @@ class CallStarted(_message.Message):
     SESSION_JSON_FIELD_NUMBER: _builtins.int
     SEND_CREDIT_FIELD_NUMBER: _builtins.int
     STARTED_UNIX_MS_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """the public id: the one in the Location header and in ListCalls"""
     format: Global___AudioFormat.ValueType
@@ -289,6 +290,10 @@ class CallStarted(_message.Message):
     send_credit: _builtins.int
     """frames the backend may have queued at the transceiver at once"""
     started_unix_ms: _builtins.int
+    @_builtins.property
+    def page(self) -> Global___PagePolicy:
+        """set when a web page placed the call with a client secret"""
+
     def __init__(
         self,
         *,
@@ -297,14 +302,39 @@ class CallStarted(_message.Message):
         session_json: _builtins.str = ...,
         send_credit: _builtins.int = ...,
         started_unix_ms: _builtins.int = ...,
+        page: Global___PagePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "format", b"format", "send_credit", b"send_credit", "session_json", b"session_json", "started_unix_ms", b"started_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "format", b"format", "page", b"page", "send_credit", b"send_credit", "session_json", b"session_json", "started_unix_ms", b"started_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CallStarted: _TypeAlias = CallStarted  # noqa: Y015
+
+@_typing.final
+class PagePolicy(_message.Message):
+    """What a page may set of the session, by the words of docs/realtime.md. Not set at all: the caller is no page, and may
+    set whatever it likes. The session that came with the call was checked already; later events are the backend's to check.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAY_SET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def may_set(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        may_set: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["may_set", b"may_set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PagePolicy: _TypeAlias = PagePolicy  # noqa: Y015
 
 @_typing.final
 class CallEnded(_message.Message):
@@ -337,20 +367,24 @@ class Data(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     BINARY_FIELD_NUMBER: _builtins.int
+    FROM_SERVER_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """the channel's label, for instance "oai-events" """
     text: _builtins.str
     binary: _builtins.bytes
+    from_server: _builtins.bool
+    """a side band of the call's server said it, whom no page's policy binds. To the transceiver: ignored"""
     def __init__(
         self,
         *,
         label: _builtins.str = ...,
         text: _builtins.str = ...,
         binary: _builtins.bytes = ...,
+        from_server: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "label", b"label", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "from_server", b"from_server", "label", b"label", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["text", "binary"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015

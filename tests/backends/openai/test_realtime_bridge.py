@@ -18,6 +18,8 @@ from backends.openai_realtime import bridge
 from backends.openai_realtime.bridge import converse
 from backends.openai_realtime.translate import Silence, Sound, ToCaller, ToUpstream, Translator
 from backends.openai_realtime.upstream import Realtime
+from backends.realtime.page import Page
+from fleet.page_policy import DEFAULT
 from tests.backends.kit import TIMEOUT_S, Sink, linked, serving
 from tests.backends.openai.upstream_stand_in import FRAME, UpstreamStandIn, upstream_stand_in
 from tests.conftest import free_port
@@ -278,6 +280,41 @@ async def test_events_of_ours_end_here(upstream: UpstreamStandIn, kind: str) -> 
         assert passed == ["session.update", "response.create"]
 
 
+MCP = {"type": "mcp", "server_label": "s", "server_url": "https://elsewhere.example"}
+SPENDING = (
+    {"type": "session.update", "session": {"tools": [MCP]}},
+    {"type": "response.create", "response": {"prompt": {"id": "pmpt_1"}}},
+    {"type": "conversation.item.create", "item": {"type": "mcp_approval_response"}},
+    {"type": "an.event.of.tomorrow"},
+)
+
+
+@pytest.mark.parametrize("event", SPENDING, ids=lambda event: event["type"])
+def test_a_page_spends_nothing_under_the_operators_key(event: dict[str, Any]) -> None:
+    """It is told so, and nothing goes up; its server may say the same on a side band."""
+    translator = Translator(Page(DEFAULT, ""))
+    (action,) = translator.from_caller(json.dumps({**event, "event_id": "mine"}))
+    assert isinstance(action, ToCaller)
+    error = json.loads(action.text)["error"]
+    assert (error["code"], error["event_id"]) == ("not_allowed_for_page", "mine")
+    for allowed in (
+        translator.from_caller(json.dumps(event), from_server=True),
+        Translator().from_caller(json.dumps(event)),
+    ):
+        assert isinstance(allowed[0], ToUpstream)
+
+
+def test_what_a_browser_client_sends_unasked_is_left_out() -> None:
+    """Tracing and model go no further, and nobody is told off for them."""
+    session = {"type": "realtime", "tracing": "auto", "model": "m", "instructions": "x"}
+    event = {"type": "session.update", "session": session}
+    (action,) = Translator(Page(DEFAULT, "")).from_caller(json.dumps(event))
+    assert isinstance(action, ToUpstream)
+    sent = json.loads(action.text)["session"]
+    assert sent["instructions"] == "x"
+    assert not {"tracing", "model"} & set(sent)
+
+
 @given(st.text() | st.from_regex(r'\{"type": ?"[a-z_.]+", "[a-z_]+": ?[0-9\[\]{}"]{0,6}\}'))
 def test_any_text_is_translated(text: str) -> None:
     """Neither side can make the translator raise."""
@@ -285,6 +322,13 @@ def test_any_text_is_translated(text: str) -> None:
     translator.opening(text)
     for action in [*translator.from_caller(text), *translator.from_upstream(text)]:
         assert isinstance(action, ToUpstream | ToCaller | Sound | Silence)
+
+
+@pytest.mark.parametrize("kind", [[], {}, {"id": "r"}, 1, None])
+def test_an_upstream_event_whose_type_is_no_name_is_passed_on(kind: object) -> None:
+    """It is not ours to judge, and nothing is looked up by it."""
+    text = json.dumps({"type": kind})
+    assert Translator().from_upstream(text) == [ToCaller(text)]
 
 
 @pytest.mark.parametrize("member", ["type", "event_id"])

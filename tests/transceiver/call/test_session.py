@@ -535,7 +535,7 @@ async def test_a_wrong_certificate_ends_the_call() -> None:
     world = World(offer)
     world.caller.check()
     await world.settle()
-    world.session._dtls._identity._values = {"00"}  # type: ignore[union-attr]
+    world.session._transport._dtls._identity._values = {"00"}  # type: ignore[union-attr]
     world.caller.start_dtls(world.time_s)
     with pytest.raises(AssertionError, match="Failed"):
         await world.settle()

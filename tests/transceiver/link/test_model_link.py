@@ -101,6 +101,25 @@ async def test_what_a_handler_hears() -> None:
         assert await soon(heard.get()) == Text("chat", "héllo")
 
 
+async def test_a_handler_hears_what_a_page_may_set_and_who_speaks() -> None:
+    """Nothing of it for a call that no page placed; nothing allowed is not the same as no page."""
+    heard: asyncio.Queue[object] = asyncio.Queue()
+
+    async def handler(call: Call) -> None:
+        heard.put_nowait(call.page_may_set)
+        async for event in call.events():
+            heard.put_nowait(event)
+
+    async with serving(handler) as server, linked(server.port) as link:
+        for may_set in (None, (), ("instructions", "audio")):
+            handle = link.open_call("call_1", "", Sink(), 50, 1234, page_may_set=may_set)
+            handle.send_text("chat", "page")
+            handle.send_text("chat", "server", from_server=True)
+            assert await soon(heard.get()) == may_set
+            assert await soon(heard.get()) == Text("chat", "page")
+            assert await soon(heard.get()) == Text("chat", "server", from_server=True)
+
+
 async def test_a_tick_is_one_message() -> None:
     """What all calls say in one tick arrives as one batch."""
     async with scripted() as backend, running_link(backend.port) as link:
@@ -521,6 +540,27 @@ async def test_events_of_unknown_calls_are_counted() -> None:
         await sink.until(lambda: sink.data)
         assert sink.data == [("l", b"b")]
         assert link.counters.link_late_events == 1
+
+
+async def test_a_message_of_many_events_leaves_the_loop_to_others() -> None:
+    """Thousands of events in one message are delivered in turns, all of them, in their order."""
+    async with scripted() as backend, linked(backend.port) as link:
+        sink, turns = Sink(), 0
+        link.open_call("c", "", sink, 50, 0)
+        await backend.until(lambda: backend.heard)
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 0 < len(sink.data) < 3000
+            if len(sink.data) < 3000:
+                asyncio.get_running_loop().call_soon(turn)
+
+        turn()
+        said = [model_pb2.Data(label="l", text=str(number)) for number in range(3000)]
+        await backend.say(*(model_pb2.BackendEvent(call=1, data=data) for data in said))
+        await sink.until(lambda: len(sink.data) == 3000)
+        assert [text for _, text in sink.data] == [data.text for data in said]
+        assert turns >= 3000 // link_stream.EVENTS_A_TURN - 1
 
 
 @pytest.mark.parametrize(

@@ -63,20 +63,50 @@ async def test_a_secret_needs_nothing_and_lasts_ten_minutes(door: FrontDoor) -> 
 
 
 async def test_a_call_may_bring_members_of_its_own(door: FrontDoor) -> None:
-    """What the form says stands over what was bound, member by member."""
+    """What the form says stands over what was bound, member by member; a page's word for the model
+    is passed over."""
     made = await _secret(door, session=SESSION)
     headers = {
         "Authorization": f"Bearer {made['value']}",
         "Content-Type": "multipart/form-data; boundary=b",
     }
-    fields = {"sdp": OFFER, "session": '{"model": "other"}'}
+    fields = {"sdp": OFFER, "session": '{"instructions": "other", "model": "other"}'}
     body = "".join(
         f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{content}\r\n'
         for name, content in fields.items()
     )
     response = await door.ask("POST", CALLS, data=body + "--b--\r\n", headers=headers)
     assert response.status == 201
-    assert json.loads(door.engine.session_jsons[0]) == {**SESSION, "model": "other"}
+    assert json.loads(door.engine.session_jsons[0]) == {**SESSION, "instructions": "other"}
+
+
+@pytest.mark.parametrize(
+    ("session", "param"),
+    [
+        ('{"tools": [{"type": "mcp", "server_label": "s"}]}', "session.tools"),
+        ('{"prompt": {"id": "pmpt_1"}}', "session.prompt"),
+        ('{"trunkline": {"backend": "dear"}}', "session.trunkline"),
+    ],
+)
+async def test_a_page_may_not_place_what_spends(door: FrontDoor, session: str, param: str) -> None:
+    """It is refused in words that name the member; a server with its key may."""
+    made = await _secret(door, session=SESSION)
+    fields = {"sdp": OFFER, "session": session}
+    body = "".join(
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{content}\r\n'
+        for name, content in fields.items()
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    page = {**headers, "Authorization": f"Bearer {made['value']}"}
+    refused = await door.ask("POST", CALLS, data=body + "--b--\r\n", headers=page)
+    assert refused.status == 403
+    said = await problem(refused)
+    assert said["code"] == said["error"]["code"] == "not_allowed_for_page"
+    assert param in said["detail"]
+    assert not door.engine.session_jsons
+    if "trunkline" not in session:
+        allowed = await door.ask("POST", CALLS, data=body + "--b--\r\n", headers=headers)
+        assert allowed.status == 201
 
 
 async def test_a_secret_hangs_up(door: FrontDoor) -> None:

@@ -149,7 +149,7 @@ def test_addresses_are_bounded_and_the_selected_one_stays() -> None:
         outcome = give(ice, check(nominate=False, priority=1), address, 0.01 * (index + 1))
     assert AddressForgotten(others[0]) in outcome.events
     assert len(ice.addresses) == MAX_ADDRESSES
-    assert ice.selected == HOME and ice.knows(HOME)
+    assert ice.selected == HOME and HOME in ice.paths
 
 
 def test_consent_ends_thirty_seconds_after_the_last_valid_check() -> None:
@@ -190,6 +190,44 @@ def test_a_forgotten_address_hands_the_selection_to_the_newest_other() -> None:
     give(ice, check(nominate=False), HOME, 0.0)
     give(ice, check(), AWAY, 1.0)
     ice.forget(AWAY)
-    assert ice.selected == HOME and not ice.knows(AWAY)
+    assert ice.selected == HOME and AWAY not in ice.paths
     ice.forget(HOME)
     assert ice.selected is None
+
+
+def test_a_check_of_ours_is_a_check_that_a_full_agent_answers() -> None:
+    """Signed with the caller's password, named for it, in the controlled role; none once it did."""
+    ice = IceLite(Credentials("ours", "our-password", "theirs", "their-password"))
+    assert ice.check() is None
+    give(ice, check())
+    packet = ice.check()
+    assert packet is not None
+    message = stun.read(packet)
+    assert stun.username(message) == ("theirs", "ours")
+    assert stun.has_integrity(message, packet, "their-password")
+    assert message.find(Attribute.ICE_CONTROLLED) is not None
+    for kind in (MessageClass.SUCCESS, MessageClass.ERROR):
+        wrong = stun.write(Method.BINDING, kind, b"another one!")
+        assert give(ice, wrong).reason == "ice_unasked_response"
+        right = stun.write(Method.BINDING, kind, message.transaction_id)
+        assert give(ice, right, AWAY).reason == "ice_not_request"
+    assert ice.path is not None and not ice.path.answered
+    assert give(ice, stun.write(Method.BINDING, kind, message.transaction_id)).reason == ""
+    assert ice.path.answered and ice.check() is None
+
+
+def test_a_caller_without_a_password_is_asked_nothing() -> None:
+    """A state of an older release does not have it."""
+    ice = IceLite(OURS)
+    give(ice, check())
+    assert ice.check() is None
+
+
+def test_a_refused_check_counts_as_well() -> None:
+    """Errors stay within the limit together with what else was sent."""
+    ice = IceLite(OURS)
+    give(ice, check())
+    assert ice.path is not None
+    ice.path.allowance_bytes = -1000
+    odd = check(extra=((0x7F, b""),))
+    assert give(ice, odd) == Outcome(None, reason="ice_unknown_attribute")
