@@ -8,6 +8,9 @@ NAME is an async function that takes a Call, or a Backend.
 
 from __future__ import annotations
 
+import fleet.extras  # noqa: F401 - first: it says what to install when an import below fails
+
+# isort: split
 import importlib
 import importlib.util
 import inspect

@@ -8,6 +8,9 @@ LoadProbe ─▶ Capacity ─ calls ▶ Engine ◀─ TransceiverAdmin ◀─ gR
 
 from __future__ import annotations
 
+import fleet.extras  # noqa: F401 - first: it says what to install when an import below fails
+
+# isort: split
 import asyncio
 import gc
 import os
@@ -24,7 +27,7 @@ from aiohttp import web
 
 from fleet import logs
 from fleet.address import Address
-from fleet.admin import process_admin
+from fleet.admin import guard, process_admin
 from fleet.admin import server as admin
 from fleet.await_master import after_failover
 from fleet.directory.clock import warn_of_skew
@@ -65,7 +68,7 @@ from trunkline.v1.admin_pb2_grpc import (
 from wire.token import Route
 
 _READY_CHECK_INTERVAL_S = 0.1
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -304,6 +307,8 @@ def _app(
             **backends.counters,
             **limits.counters,
             **neighbours.counters,
+            **logs.counts(),
+            **guard.counts,
         },
         gauges=lambda: _gauges(engine, media.probe.latest),
     )

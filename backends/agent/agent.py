@@ -57,7 +57,7 @@ from trunkline.backend.events import Audio, Playout, Text
 EVENTS_LABEL = "oai-events"
 MAX_UNSENT = 2000  # events; a client that takes none for that long has gone
 UNLIKELY = 0.25  # an answer to a turn that is less likely complete is not worth the work
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)

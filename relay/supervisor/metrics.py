@@ -14,7 +14,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from fleet import logs
 from fleet.address import Address
+from fleet.admin import guard
 from fleet.directory.directory import Directory
 from fleet.errors import AddressInUse
 from relay.shared.counters import GAUGES, Counter, named
@@ -47,8 +49,11 @@ class RelayCollector(Collector):
         yield from facts.values()
         yield self._latency()
         yield from self._gauges()
-        for name, value in self._crew.store_counts.named().items():
+        for name, value in self._facts().items():
             yield CounterMetricFamily(f"trunkline_relay_{name}", _words(name), value)
+
+    def _facts(self) -> dict[str, int]:
+        return {**self._crew.store_counts.named(), **logs.counts(), **guard.counts}
 
     def _latency(self) -> Metric:
         latency = HistogramMetricFamily(

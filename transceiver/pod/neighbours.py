@@ -26,6 +26,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from fleet.address import Address
 from fleet.seal import Keys, Seal
 from transceiver.call.principal import NOBODY
+from transceiver.counters import Counted
 from transceiver.pod.joined_metrics import joined
 from transceiver.pod.owners import Owner, Owners
 from transceiver.pod.passed_socket import PassedSockets
@@ -142,7 +143,7 @@ class Neighbours:
             raise self._unproven() from None
 
     def _unproven(self) -> Problem:
-        self.counters["http_unproven"] += 1
+        self.counters[Counted.HTTP_UNPROVEN] += 1
         return unproven()
 
     async def _owner(self, request: web.Request) -> Owner | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from transceiver.rtp import opus
 
-LEAST_S = 0.06  # less is within the jitter of a call, or is hurried by the rhythm
+LEAST_S = 0.12  # to begin with: less is jitter, or is hurried by the rhythm in two seconds
 WORTH_S = 0.35  # a quarter faster, this takes 1.4 s
 KEPT_QUIET = 2  # packets of a pause: words must not run together
 ONE_QUIET_IN = 4
@@ -31,11 +31,9 @@ class CatchUp:
         self._quiet = 0  # packets in a row
         self._voiced = 0  # packets since one was left out
 
-    def owe(self, late_s: float) -> None:
-        """Sound is late by so much, measured now."""
-        if late_s < LEAST_S:
-            late_s = 0.0
-        self.owed_s = late_s
+    def owe(self, late_s: float, least_s: float = LEAST_S) -> None:
+        """Sound is late by so much, measured now; less than `least_s` is not worth a start."""
+        self.owed_s = late_s if self.owed_s or late_s >= least_s else 0.0
 
     def leaves_out(self, packet: bytes, duration_s: float) -> bool:
         """Whether this packet, the next in order, is to be left out; it is then paid for."""

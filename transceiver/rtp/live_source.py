@@ -80,6 +80,8 @@ class LiveSource:
         moved_s = least_s - self._least_before_s
         steady = -STEADY_FALL_S <= moved_s <= STEADY_RISE_S
         self._steady = self._steady + 1 if steady else 0
+        if moved_s > STEADY_RISE_S and not self.live:  # it has to show itself anew
+            self._line_s, self._kept_s = least_s, 0.0
         self._least_before_s = least_s
         self._open_window(WINDOW_S)
         if self._line_s == math.inf:
