@@ -13,6 +13,7 @@ import gc
 import os
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -98,12 +99,14 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place =
         loops = [node.run(), limits.run(), *(link.run() for link in media.links)]
         running += [tasks.create_task(loop) for loop in loops]
         owners = Owners(place, _http_for_others(settings, trunk), _nodes_of(store))
-        app = _app(settings, place, certificate, media, node, limits, owners, stack)
+        http_counters: Counter[str] = Counter()
+        app = _app(settings, place, certificate, media, node, limits, owners, http_counters, stack)
         http = await listen(
             app,
             settings.transceiver_http,
             sockets=place.http_sockets,
             unix_path=place.socket_of(place.index),
+            counters=http_counters,
         )
         stack.push_async_callback(http.close)
         server = await admin.serve(
@@ -289,6 +292,7 @@ def _app(
     node: NodeKeeper,
     limits: CallLimits,
     owners: Owners,
+    http_counters: Counter[str],
     stack: AsyncExitStack,
 ) -> web.Application:
     engine, backends = media.engine, media.backends
@@ -304,6 +308,7 @@ def _app(
             **backends.counters,
             **limits.counters,
             **neighbours.counters,
+            **http_counters,
         },
         gauges=lambda: _gauges(engine, media.probe.latest),
     )
@@ -317,6 +322,7 @@ def _app(
         cors_origins=settings.transceiver_cors_origins,
         console=_console(keys[0].key, backends) if settings.transceiver_console else None,
         neighbours=neighbours,
+        http_counters=http_counters,
     )
 
 
