@@ -63,6 +63,15 @@ class Child:
         await self.wait()
         return self.exited.result()
 
+    def hold_output(self) -> None:
+        """Read nothing more, until `release_output`."""
+        self._loop.remove_reader(self._output_fd)
+
+    def release_output(self) -> None:
+        """Read again; nothing happens when the process has ended."""
+        if not self.exited.done():
+            self._loop.add_reader(self._output_fd, self._read)
+
     def kill(self) -> None:
         """Kill the process and all of its group at once; nothing happens when it has ended."""
         if not self.exited.done():

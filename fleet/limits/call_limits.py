@@ -30,7 +30,7 @@ from fleet.outages import OutageCounter
 
 CHARGE_INTERVAL_S = 0.5  # usage of all calls goes to the ledger in lots
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)

@@ -570,6 +570,8 @@ class Session:
         self._host.count(Counted.RTP_LATE, audio.late)
         self._host.count(Counted.RTP_DUPLICATE, audio.duplicates)
         self._host.count(Counted.RTP_RECOVERED, audio.recovered)
+        self._host.count(Counted.RTP_UP_LEFT_OUT, audio.left_out)
+        self._host.count(Counted.RTP_DOWN_LEFT_OUT, audio.sender.left_out)
         if self._voice.malformed:
             self._host.count(Counted.OPUS_MALFORMED, self._voice.malformed)
 

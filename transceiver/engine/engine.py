@@ -126,7 +126,6 @@ class Engine:
         self._wheel: Wheel[Session] = Wheel()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = math.inf
-        self._drain_timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -137,23 +136,6 @@ class Engine:
         socket = self._trunk.open(trunk_address)
         self._loop.add_reader(socket.fileno(), self._on_readable)
         return socket.address
-
-    def drain(self, deadline_s: float = 0) -> int:
-        """Take no new calls; end what is left after `deadline_s` (0: never). Live calls now."""
-        self.draining = True
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
-            self._drain_timer = None
-        if deadline_s:
-            self._drain_timer = self._loop.call_later(deadline_s, self.dismiss_all, "drained")
-        return len(self._calls)
-
-    def undrain(self) -> None:
-        """Take new calls again; a deadline that has not passed ends no call any more."""
-        self.draining = False
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
-            self._drain_timer = None
 
     def rotate(self, token_keys: KeyRing | None, trunk_keys: KeyRing | None) -> None:
         """Other keys from the next packet on; None leaves a ring as it is.
@@ -176,8 +158,6 @@ class Engine:
     async def close(self, reason: str = "drained") -> None:
         """End all calls, send their goodbyes, let the port go."""
         self.draining = True
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
         for session in self.calls():
             self._end(session, reason)
         self._flush()

@@ -48,7 +48,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class ModelLink:

@@ -33,7 +33,7 @@ STEADY_S = 10.0
 """A process that lived that long has not failed to start: the next one is started at once."""
 RESTART_PACE = Pace(first_s=0.2, longest_s=3.0)
 
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:

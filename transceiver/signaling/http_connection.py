@@ -21,6 +21,7 @@ import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from transceiver.counters import Counted
 from transceiver.signaling.log_rate import LogRate
 from transceiver.signaling.problem import PROBLEM_TYPE, Problem, problem_object
 
@@ -28,7 +29,7 @@ UNREAD_TIMEOUT_S = 10.0
 LOOK_INTERVAL_S = 1.0
 SEND_BUFFER_BYTES = 128 * 1024  # of the kernel, for a connection; it may be megabytes otherwise
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class TurnAway(asyncio.Protocol):
@@ -62,7 +63,7 @@ class Connections:
     def accept(self) -> asyncio.Protocol:
         """The protocol of a new connection."""
         if len(self._open) >= self._most and not self._make_room():
-            self.counters["http_turned_away"] += 1
+            self.counters[Counted.HTTP_TURNED_AWAY] += 1
             return TurnAway()
         return Connection(self, self._server, **self._options)
 
@@ -85,7 +86,7 @@ class Connections:
 
     def malformed(self) -> None:
         """Something that is no HTTP came: counted, and a line in the log now and then."""
-        self.counters["http_malformed"] += 1
+        self.counters[Counted.HTTP_MALFORMED] += 1
         if self._malformed.allows(asyncio.get_running_loop().time()):
             log.info("http_malformed", unsaid=self._malformed.take_unsaid())
 
@@ -101,13 +102,13 @@ class Connections:
             if not transport.get_write_buffer_size():
                 self._unread_since_s.pop(connection, None)
             elif now - self._unread_since_s.setdefault(connection, now) >= UNREAD_TIMEOUT_S:
-                self.counters["http_unread"] += 1
+                self.counters[Counted.HTTP_UNREAD] += 1
                 transport.abort()
 
     def _make_room(self) -> bool:
         for connection, transport in self._open.items():
             if connection.idle and not transport.is_closing():
-                self.counters["http_gave_way"] += 1
+                self.counters[Counted.HTTP_GAVE_WAY] += 1
                 transport.abort()
                 self.closed(connection)
                 return True

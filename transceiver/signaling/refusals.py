@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from transceiver.counters import Counted
 from transceiver.signaling.log_rate import LogRate
 from transceiver.signaling.problem import PROBLEM_TYPE, Problem, problem_object
 
@@ -27,7 +28,7 @@ class Failures:
 
 FAILURES = web.AppKey("failures", Failures)
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 # What aiohttp itself refuses: no such route, no such method, and what its request object checks.
 _BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
@@ -53,7 +54,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
 def _note(request: web.Request, error: Exception) -> None:
     """A fault of ours: counted, and a line with its traceback, of those that come often a few."""
     failures = request.app[FAILURES]
-    failures.counters["http_failed"] += 1
+    failures.counters[Counted.HTTP_FAILED] += 1
     if failures.rate.allows(asyncio.get_running_loop().time()):
         log.error(
             "request_failed",

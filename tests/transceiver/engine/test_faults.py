@@ -598,7 +598,6 @@ MEDIA = ("call", "transport", "data", "rtp", "opus", "engine", "link")
 SCHEDULES = {"call_soon", "call_later", "call_at", "add_reader", "ensure_future", "create_task"}
 # What the media path gives to the event loop, each guarded or of the engine alone.
 SCHEDULED = {
-    "self.dismiss_all",  # guards each call
     "self._on_readable",
     "self._flush",
     "self._shake_hands",
