@@ -15,7 +15,7 @@ from pathlib import Path
 from aiohttp import web
 
 from fleet.address import Address
-from trunkline.process.listen import check_free
+from trunkline.process.listen import bind_tcp
 
 IDLE_TIMEOUT_S = 20.0
 LINGER_S = 2.0  # how long the rest of a refused body is read and thrown away
@@ -65,8 +65,7 @@ async def listen(
     `unix_path` is served as well, whatever a process that crashed left there. Raises AddressInUse
     and AddressUnusable.
     """
-    if not sockets:
-        await check_free(address)
+    bound = sockets or await bind_tcp(address)
     runner = web.AppRunner(
         app,
         handle_signals=False,
@@ -85,9 +84,7 @@ async def listen(
         return _TurnAway() if len(server.connections) >= max_connections else server()
 
     loop = asyncio.get_running_loop()
-    servers = [await loop.create_server(accept, sock=bound) for bound in sockets]
-    if not servers:
-        servers.append(await loop.create_server(accept, address.host, address.port))
+    servers = [await loop.create_server(accept, sock=each) for each in bound]
     if unix_path is not None:
         servers.append(await loop.create_unix_server(accept, unix_path))
     return HttpListener(runner, servers)
