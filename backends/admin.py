@@ -1,4 +1,4 @@
-"""The operator's API of a backend (`BackendAdmin` in admin.proto), beside that of every process."""
+"""The operator's API of a backend: `BackendAdmin` of admin.proto."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a backend process can be told."""
+"""The settings of a backend process."""
 
 from __future__ import annotations
 

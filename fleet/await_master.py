@@ -1,4 +1,4 @@
-"""A process that starts during a failover of its store waits for the new master."""
+"""Lets a process that starts during a failover of its store wait for the new master."""
 
 from __future__ import annotations
 

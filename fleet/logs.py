@@ -1,4 +1,4 @@
-"""Logging: one event name with bound ids a line, to stderr, nothing personal in it.
+"""Logging: each line is one event name with fields, goes to stderr, and is redacted.
 
     log = structlog.get_logger(__name__)
     log.info("call_started", call_id=call_id, client=ClientAddress(host), ufrag=Ufrag(ufrag))

@@ -1,4 +1,4 @@
-"""The one way to a Redis: every store here goes through a link, whatever its URL names.
+"""The one way to a Redis: every store here uses a link, whatever kind of URL names it.
 
 Errors become StoreUnavailable with host, port and reason, and never repeat what was sent.
 """

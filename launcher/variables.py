@@ -1,4 +1,4 @@
-"""The settings of a stack as environment variables: what is given wins, the rest is chosen."""
+"""The settings of a stack as environment variables: those that are set, and chosen ones."""
 
 from __future__ import annotations
 

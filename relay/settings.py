@@ -1,4 +1,4 @@
-"""What a relay can be told, as TRUNKLINE_RELAY_* beside the fleet's variables."""
+"""The settings of a relay: TRUNKLINE_RELAY_* beside the variables of every process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from fleet.settings import Address, FleetSettings, NumericHost, Port, within
-from relay.worker.limits import MAX_RATE
+from relay.shared.rates import MAX_RATE
 
 _Workers = Annotated[int, within("a number of workers", 1, 256)]
 _Capacity = Annotated[int, within("a number of flows", 1, 4_000_000)]

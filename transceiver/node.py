@@ -1,4 +1,4 @@
-"""This process as a node of its cluster: what its route tokens say follows the lease it holds."""
+"""This process as a node of its cluster: its route tokens follow the lease that it holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One response: what was asked of it, what has come out of it, how it is shown."""
+"""One response: what it was asked for, what came out, and how it is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real call, as far as its first STUN check: everything but media takes part in it.
+"""Places a real call as far as its first STUN check: everything but media takes part.
 
 POST offer ─▶ 201, answer ─▶ Binding request to each relay in it ─▶ response ─▶ hang up
 """

@@ -1,4 +1,4 @@
-"""Who may do what on an admin port. Pure; `fleet.admin.guard` asks at every call.
+"""Who may do what on an admin port. Pure; `fleet.admin.guard` asks it at every call.
 
     bearer token         a name and a role, from TRUNKLINE_ADMIN_TOKENS
     client certificate   common name and organisation: CN=alice, O=operator (mTLS)

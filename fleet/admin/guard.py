@@ -1,4 +1,4 @@
-"""Stands in front of every method of an admin port: who is it, may they, and what did they do.
+"""Checks and logs every call of an admin port: who calls, and whether they may.
 
     call ─▶ identify ─▶ role enough for the method? ─▶ read ─▶ logged if it acts ─▶ method
 

@@ -1,4 +1,4 @@
-"""ProcessAdmin of admin.proto: what every process answers, whatever it does."""
+"""ProcessAdmin of admin.proto: the calls that every process answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gRPC server every process has: its own services, health and reflection on one port.
+"""The gRPC server of every process: its own services, health and reflection on one port.
 
 grpcurl -plaintext 127.0.0.1:9201 list
 grpcurl -plaintext 127.0.0.1:9201 grpc.health.v1.Health/Check

@@ -1,4 +1,4 @@
-"""Whether this machine's clock is right, as far as the store's is: said once, at the start."""
+"""Compares this machine's clock with the store's at the start, and warns once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which transceiver holds which node index: the relay's map from a route token to a trunk address.
+"""Which transceiver holds which node index: from a route token to a trunk address.
 
 Theory of operation. News comes in two kinds, and `apply` takes both:
 

@@ -1,4 +1,4 @@
-"""Keeps a relay's directory up to date, and alive through outages of the store."""
+"""Keeps a relay's directory up to date, and keeps it while the store is away."""
 
 from __future__ import annotations
 

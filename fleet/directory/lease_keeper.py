@@ -1,4 +1,4 @@
-"""A transceiver's hold on its node index, by heartbeat."""
+"""Keeps a transceiver's lease on its node index, by heartbeats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store of a real fleet: leases in Redis, changes by pub/sub.
+"""The store of a real fleet: leases are in Redis, and changes come by pub/sub.
 
 What Redis says is foreign: others may write to it. Every node is a sealed record (`fleet.seal`);
 whatever else is found counts as `unreadable` and is passed over, and the rest is used. Sealed

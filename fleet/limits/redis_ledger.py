@@ -1,4 +1,4 @@
-"""The ledger of a real fleet: places, rates and budgets in Redis."""
+"""The ledger of a real fleet: places, rates and budgets are in Redis."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from relay.shared import nodes
+from relay.shared.check_log import CheckLog
 from relay.shared.counters import COUNTER_ROOM, Counts
 from relay.shared.flows import SLOT_BYTES, WAYS, FlowTable
 from relay.shared.nodes import NodeTable
 from relay.shared.telemetry import Sight
-from relay.worker.fresh_checks import CheckLog
 
 _PAGE = mmap.PAGESIZE
 _SIGHT_BYTES = -(-Sight.SIZE_BYTES // _PAGE) * _PAGE

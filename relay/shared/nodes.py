@@ -1,10 +1,12 @@
-"""The directory as the packet path sees it: where each transceiver is, by node index.
+"""The directory as the packet path reads it: where each transceiver is, by node index.
 
 Plain arrays over all 65,536 indexes (2.4 MB), so that a batch of packets is looked up at once.
 They lie over shared memory: the supervisor writes, all workers read, nobody sends anything.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,13 @@ NO_EPOCH = -1
 _NODES = MAX_NODE + 1
 _NAMES_BYTES = _NODES * NAME_WORDS * 8
 SIZE_BYTES = _NAMES_BYTES + _NODES * 4
+
+
+class FlowOwner(NamedTuple):
+    """Whose a flow is: a node index and its epoch, 0–65535 each."""
+
+    node: int
+    epoch: int
 
 
 class NodeTable:

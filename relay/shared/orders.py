@@ -1,8 +1,8 @@
-"""What the supervisor wants of a worker while it runs: keys, limits, watched flows.
+"""What the supervisor wants from a running worker: keys, limits, watched flows.
 
-Every message carries the whole state and not a change of it, so a worker that missed one, or one
-that was just born, is right after the next. The worker notes the number of what it has carried
-out in shared memory (`relay.shared.telemetry`); whoever asked for a change can wait for it there.
+Every message carries the whole state and not a change of it. So a worker that missed one, or that
+was just started, is right after the next. The worker writes the number of the orders that it has
+carried out into shared memory (`relay.shared.telemetry`), and there others can wait for it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from relay.settings import RelaySettings
 from relay.shared.control import Message
+from relay.shared.rates import Rates
 from relay.shared.voice import WatchOrder
-from relay.worker.limits import Rates
 
 _KIND = "orders"
 
@@ -33,21 +32,6 @@ class Orders:
         """As the control channel carries it."""
         watches = [{**asdict(w), "address": w.address.hex()} for w in self.watches]
         return {_KIND: {**asdict(self), "watches": watches}}
-
-
-def first_orders(settings: RelaySettings, number: int) -> Orders:
-    """What the settings ask for; `number` is above that of any relay before on the same memory."""
-    return Orders(
-        number=number,
-        token_keys=settings.token_keys.export(),
-        trunk_keys=settings.trunk_keys.export(),
-        rates=Rates(
-            strangers=settings.relay_stranger_rate,
-            checks=settings.relay_check_rate,
-            packets=settings.relay_packet_rate,
-        ),
-        checks_trunk_source=settings.relay_trunk_source_check,
-    )
 
 
 def read_orders(message: Message) -> Orders | None:

@@ -1,4 +1,4 @@
-"""RelayAdmin: the operator's view of a relay, and hand on it.
+"""RelayAdmin: operators look at a relay and act on it.
 
 What is shown is read from the workers' shared memory; what is asked of them goes out as orders
 (`relay.shared.orders`), and the answer waits for shared memory to say that they were carried out.
@@ -23,11 +23,11 @@ from relay.shared.counters import named
 from relay.shared.flows import FlowRow
 from relay.shared.latency import Latency
 from relay.shared.orders import Orders
+from relay.shared.rates import Rates
 from relay.shared.voice import MAX_WATCHED, WatchOrder
 from relay.supervisor.crew import Crew, Post
+from relay.supervisor.gains import Gains
 from relay.supervisor.watches import TooManyWatches, UnknownFlow, Watches, health_of
-from relay.worker.gains import Gains
-from relay.worker.limits import Rates
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 from wire.address import unpack_address
 from wire.keys import KeyRing

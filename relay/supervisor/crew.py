@@ -1,4 +1,4 @@
-"""The workers of one relay: started, replaced when they die or hang, ended together.
+"""The workers of one relay: they are started, replaced when they fail, and ended together.
 
 Every worker process is started as a spare and made a worker by one message (`relay.worker`), and
 one spare always waits. So when a worker dies its successor has Python and numpy loaded already,
@@ -25,15 +25,15 @@ import structlog
 from fleet.backoff import Backoff, Pace
 from relay.settings import RelaySettings
 from relay.shared import control, memory
+from relay.shared.assignment import Assignment
 from relay.shared.memory import Table, WorkerMemory
-from relay.shared.nodes import NodeTable
-from relay.shared.orders import Orders, first_orders
+from relay.shared.nodes import FlowOwner, NodeTable
+from relay.shared.orders import Orders
+from relay.shared.recovery_messages import owners_message, read_questions, siblings_message
 from relay.shared.voice import WatchOrder
-from relay.supervisor.flow_store import FlowOwner
 from relay.supervisor.liveness import HUNG_AFTER_MS, Pulse, read_usage
 from relay.supervisor.store_counts import StoreCounts
-from relay.worker.loop import Assignment
-from relay.worker.recovery import owners_message, read_questions, siblings_message
+from relay.supervisor.worker_settings import first_orders
 from wire.keys import KeyRing
 
 CHECK_INTERVAL_S = 0.25

@@ -1,4 +1,4 @@
-"""Which transceiver owned a client address last: a cache all relays of a cluster share.
+"""Which transceiver last owned a client address: a cache that all relays of a cluster share.
 
 A relay that lost its memory asks here; nothing else does, and whatever is missing comes back with
 the caller's next STUN request. So entries may be lost, late or old: the epoch in each says whether
@@ -10,23 +10,17 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from fleet import redis_link
 from fleet.redis_link import RedisLink
 from fleet.seal import MAX_AGE_MS, BrokenSeal, Keys, Seal, fresh
+from relay.shared.nodes import FlowOwner
 
 ANSWER_TIMEOUT_S = 0.1  # a packet is waiting
 
 _ENTRY = struct.Struct("!HHIQ")  # node, epoch, time to live in s, Unix time in ms
 _LONGEST_VALUE = 128  # characters; a sealed entry has 46
-
-
-class FlowOwner(NamedTuple):
-    """A node index and its epoch, 0–65535 each."""
-
-    node: int
-    epoch: int
 
 
 class FlowStore(Protocol):

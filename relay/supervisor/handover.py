@@ -1,7 +1,7 @@
-"""A relay's sockets pass to its successor, so that an upgrade loses no packet.
+"""A relay gives its sockets to its successor, so that an upgrade loses no packet.
 
-Both run `python -m relay` with the same TRUNKLINE_RELAY_HANDOVER. Who holds the path is asked by
-whoever comes:
+Both run `python -m relay` with the same TRUNKLINE_RELAY_HANDOVER. The relay that comes asks the
+relay that holds the path:
 
     successor                                        holder
       take {layout, cluster} ───────────────────────▶  same user?

@@ -1,14 +1,15 @@
-"""Whether a worker hangs, or only waits for a core.
+"""Tells a worker that hangs from one that only waits for a core.
 
-A worker's loop comes round every 50 ms and beats. One that has not beaten for long may be blocked,
-stopped, or spinning: then nothing but a successor helps. Or the machine gives it no time: then a
-successor would get none either, and killing it turns a slow moment into a lost one. So its silence
-is counted in time that it had:
+The loop of a worker comes round every 50 ms and notes the time, which is its beat. A worker without
+a beat for a long time may be blocked, stopped or spinning, and then only a successor helps. Or the
+machine gives it no time. Then a successor would get none either, and to kill the worker would make
+a slow moment worse. So its silence is counted in time that it could have used:
 
-    it could run (state R)   what it used of a core since the last look
-    it could not             what passed, for it waits for something else than a core
+    it could run (state R)   the CPU time that it used since the last look
+    it could not             the time that passed, because it waits for something else than a core
 
-and of one look at most `MAX_STEP_MS`, because whoever looks late was short of time himself.
+One look counts at most `MAX_STEP_MS`, because a late look means that this process had no time
+either.
 
 Pure but for `read_usage`.
 """
@@ -43,7 +44,7 @@ class Pulse:
         self._silent_ms = 0
 
     def hangs(self, beat_ms: int, usage: Usage, now_ms: int) -> bool:
-        """Whether the worker, whose last beat is this, has let too much time of its own pass."""
+        """Whether the worker with this last beat has not used too much of its own time."""
         if beat_ms != self._beat_ms:
             self._silent_ms = 0
         else:

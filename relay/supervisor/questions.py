@@ -1,4 +1,4 @@
-"""Asks the store who owns addresses that no worker knows. Packets are waiting for the answer."""
+"""Asks the store who owns addresses that no worker knows. Packets wait for the answer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from contextlib import suppress
 from fleet.errors import StoreUnavailable
 from fleet.outages import OutageCounter
 from fleet.redis_link import CONNECT_TIMEOUT_S
-from relay.supervisor.flow_store import ANSWER_TIMEOUT_S, FlowOwner, FlowStore
+from relay.shared.nodes import FlowOwner
+from relay.shared.recovery_messages import ADDRESSES_PER_MESSAGE
+from relay.supervisor.flow_store import ANSWER_TIMEOUT_S, FlowStore
 from relay.supervisor.store_counts import StoreCounts
-from relay.worker.recovery import ADDRESSES_PER_MESSAGE
 from wire.address import ADDRESS_BYTES
 
 MAX_WAITING = 20_000  # addresses; a relay that was just replaced asks for all its callers

@@ -1,4 +1,4 @@
-"""Which flows are watched for their voice health: the supervisor's side of `relay.shared.voice`.
+"""Which flows are watched for their voice health. Workers have `relay.shared.voice`.
 
 A flow is named by an id that `ListFlows` gives out: worker, slot, and a keyed fingerprint of the
 address, so that an id tells nothing about a caller and a slot that has a new owner is noticed.

@@ -1,8 +1,8 @@
-"""First packets: who may make a flow.
+"""Decides whether a first packet may make a flow.
 
-Whoever never got an answer over HTTPS knows no ufrag of ours, so no token's MAC; who saw a ufrag
-pass by still lacks the password, so no MESSAGE-INTEGRITY. Both are checked here from the packet
-and the key alone, with no state and no look-up (`wire.token`).
+A sender who never got an answer over HTTPS knows no ufrag of ours, so the token's MAC fails. A
+sender who saw a ufrag pass by does not have the password, so MESSAGE-INTEGRITY fails. Both are
+checked from the packet and the key alone, without state and without a look-up (`wire.token`).
 """
 
 from __future__ import annotations

@@ -16,20 +16,21 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
 
 from datagram.fresh import FreshQueue
 from datagram.mmsg import ReceiveBatch, SendBatch
 from relay.shared import control, memory
+from relay.shared.assignment import Assignment
 from relay.shared.counters import Counter
 from relay.shared.memory import WorkerMemory
 from relay.shared.orders import Orders, read_orders
+from relay.shared.rates import Rates
 from relay.shared.voice import VoiceWatch
 from relay.worker import downlink, uplink
 from relay.worker.admission import Admission
 from relay.worker.fresh_checks import FreshChecks
 from relay.worker.kernel_drops import KernelDrops
-from relay.worker.limits import Rates, SourceLimits
+from relay.worker.limits import SourceLimits
 from relay.worker.parking import Parking
 from relay.worker.recovery import Recovery
 from relay.worker.siblings import Siblings
@@ -42,25 +43,6 @@ POLL_S = 0.05  # how late a heartbeat or an expiry slice can be
 BATCHES_A_WAKE = 4  # of one direction before the other gets its turn
 _NS_PER_MS = 1_000_000
 SWEEP_ROTA_S = 10  # one round of the whole flow table takes this long
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What makes a process worker number `worker`. Travels as JSON over the control channel."""
-
-    worker: int
-    cpu: int
-    flow_capacity: int
-    flow_idle_s: float
-    batch: int
-    mtu: int
-    cluster: int
-    parking_packets: int
-    questions_per_s: int
-    token_keys: str = field(repr=False)  # as wire.keys.KeyRing.parse reads them
-    trunk_keys: str = field(repr=False)
-    # With it and not after it: the first packets may be of flows that only a sibling knows.
-    siblings: control.Message
 
 
 class Worker:

@@ -1,4 +1,4 @@
-"""A worker's way back to flows it does not have: siblings at once, the supervisor in a moment.
+"""How a worker gets back a flow that it does not know.
 
     unknown address ─▶ siblings' tables (shared memory) ─▶ taken over, forwarded in the same batch
                     ─▶ parked (`worker.parking`) ─▶ question to the supervisor, which asks the store
@@ -6,12 +6,6 @@
                                                 ◀─ nobody's: dropped
 
 A STUN request needs none of this, and wins over every answer: it is fresher and authenticated.
-
-Messages over the control channel, addresses as 36 hex digits:
-
-    worker → supervisor   {"ask": [address, …]}
-    supervisor → worker   {"owners": {address: [node, epoch] or null, …}}
-                          {"siblings": [[capacity, until_ms], …]}, a descriptor each
 """
 
 from __future__ import annotations
@@ -19,7 +13,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -29,51 +23,32 @@ from relay.shared import control
 from relay.shared.control import Message
 from relay.shared.counters import Counter, Counts, drop
 from relay.shared.flows import FlowTable, Put, Slots
-from relay.shared.memory import Table, WorkerMemory
-from relay.shared.nodes import NO_EPOCH, NodeTable
-from relay.supervisor.flow_store import FlowOwner
+from relay.shared.memory import WorkerMemory
+from relay.shared.nodes import NO_EPOCH, FlowOwner, NodeTable
+from relay.shared.recovery_messages import (
+    ADDRESSES_PER_MESSAGE,
+    ASK,
+    OWNERS,
+    SIBLINGS,
+    questions_message,
+)
 from relay.worker.parking import Parking, Verdict
 from relay.worker.siblings import Sibling, Siblings
 from relay.worker.trunk_writer import RoutedPacket, TrunkWriter
-
-ADDRESSES_PER_MESSAGE = 256  # some 10 KB, well below control.MAX_MESSAGE_BYTES
-OWNERS, ASK, SIBLINGS = "owners", "ask", "siblings"
 
 _PORT_SHIFT = np.uint64(16)
 _PORT_MASK = np.uint64(0xFFFF)
 
 
-def siblings_message(tables: Iterable[Table]) -> Message:
-    """Tables to read; their descriptors go beside it."""
-    return {SIBLINGS: [[table.capacity, table.until_ms] for table in tables]}
-
-
 def read_siblings(message: Message, fds: list[int]) -> list[Sibling] | None:
-    """The tables behind descriptors that came with a message, which are closed; None if others."""
+    """The tables behind descriptors that came with a message; None when it is about others."""
     said: list[tuple[int, int | None]] | None = message.get(SIBLINGS)
     if said is None:
         return None
-    siblings = []
-    for (capacity, until_ms), fd in zip(said, fds, strict=True):
-        siblings.append(Sibling(WorkerMemory(fd, capacity).flows, until_ms))
-        os.close(fd)
-    return siblings
-
-
-def questions_message(addresses: Iterable[bytes]) -> Message:
-    """Ask the supervisor who owns these."""
-    return {ASK: [address.hex() for address in addresses]}
-
-
-def read_questions(message: Message) -> list[bytes] | None:
-    """The addresses asked about; None when the message is about something else."""
-    asked: list[str] | None = message.get(ASK)
-    return None if asked is None else [bytes.fromhex(address) for address in asked]
-
-
-def owners_message(owners: Mapping[bytes, FlowOwner | None]) -> Message:
-    """What the supervisor found; None says that nobody has the address."""
-    return {OWNERS: {address.hex(): owner for address, owner in owners.items()}}
+    return [
+        Sibling(WorkerMemory(fd, capacity).flows, until_ms)
+        for (capacity, until_ms), fd in zip(said, fds, strict=True)
+    ]
 
 
 class Recovery:
@@ -122,7 +97,7 @@ class Recovery:
         return self._flows.find(hashes, addresses, ports)
 
     def park(self, indexes: Iterable[int], now_ms: int) -> None:
-        """Keep packets of the batch whose addresses nobody here knows, or drop and count them."""
+        """Keep packets from unknown addresses, or drop and count them."""
         received = self._received
         for index in indexes:
             address = packed_address(received.names[index])
@@ -141,8 +116,15 @@ class Recovery:
         self._release(address, owner)
 
     def hear(self, message: Message, fds: list[int], now_ms: int) -> None:
-        """Take what the supervisor says about flows; nothing happens when it is about others."""
-        siblings = read_siblings(message, fds)
+        """Take what the supervisor says about flows, and close the descriptors that came with it.
+
+        Nothing else happens when it is about others.
+        """
+        try:
+            siblings = read_siblings(message, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
         if siblings is not None:
             self._siblings.add(siblings)
         owners: dict[str, Any] = message.get(OWNERS, {})

@@ -17,11 +17,11 @@ import numpy.typing as npt
 from datagram.mmsg import ReceiveBatch, packed_address
 from relay.shared.counters import Counter, Counts, drop
 from relay.shared.flows import FlowTable, Put
-from relay.shared.nodes import NO_EPOCH, NodeTable
-from relay.supervisor.flow_store import FlowOwner
+from relay.shared.nodes import NO_EPOCH, FlowOwner, NodeTable
+from relay.shared.rates import Rates
 from relay.worker.admission import Admission, Check
 from relay.worker.fresh_checks import FreshChecks
-from relay.worker.limits import Mask, Rates, SourceLimits
+from relay.worker.limits import Mask, SourceLimits
 from relay.worker.recovery import Recovery
 from relay.worker.trunk_writer import Indexes, TrunkWriter
 from relay.worker.uplink_few import FEW, FewUplink
@@ -299,7 +299,7 @@ class Uplink:
         if self._fresh is None:
             return False
         address = packed_address(self._received.names[index])
-        return self._fresh.admit(check.message.transaction_id, address)
+        return self._fresh.admit(check.ufrag, check.message.transaction_id, address)
 
     def _is_anothers(self, index: int, route: Route) -> bool:
         """Whether the packet's address has another owner by now, also since this batch began."""

@@ -26,7 +26,8 @@ from fleet.directory.directory import Snapshot
 from fleet.directory.redis_store import RedisStore
 from fleet.errors import StoreUnavailable
 from fleet.fields import _redis_url
-from relay.supervisor.flow_store import FlowOwner, RedisFlowStore
+from relay.shared.nodes import FlowOwner
+from relay.supervisor.flow_store import RedisFlowStore
 from tests.conftest import RedisServer
 from tests.rings import token_ring
 from wire.address import pack_address

@@ -11,9 +11,9 @@ import random
 import sys
 
 from relay.shared.counters import Counter
+from relay.shared.nodes import FlowOwner
+from relay.shared.rates import Rates
 from relay.shared.voice import VoiceTable, VoiceWatch, WatchOrder
-from relay.supervisor.flow_store import FlowOwner
-from relay.worker.limits import Rates
 from relay.worker.parking import MAX_UNKNOWN
 from relay.worker.uplink_few import MAX_HINTS
 from tests.fuzz.mutation import mutate

@@ -18,16 +18,18 @@ import numpy as np
 
 from datagram.mmsg import ReceiveBatch
 from relay.shared import control
+from relay.shared.check_log import CheckLog
 from relay.shared.counters import COUNTER_ROOM, Counter, Counts, named
 from relay.shared.flows import FlowTable
-from relay.shared.nodes import SIZE_BYTES, NodeTable
-from relay.supervisor.flow_store import FlowOwner
+from relay.shared.nodes import SIZE_BYTES, FlowOwner, NodeTable
+from relay.shared.rates import Rates
+from relay.shared.recovery_messages import owners_message, read_questions
 from relay.worker import downlink, uplink
 from relay.worker.admission import Admission
-from relay.worker.fresh_checks import CheckLog, FreshChecks
-from relay.worker.limits import Rates, SourceLimits
+from relay.worker.fresh_checks import FreshChecks
+from relay.worker.limits import SourceLimits
 from relay.worker.parking import Parking
-from relay.worker.recovery import Recovery, owners_message, read_questions
+from relay.worker.recovery import Recovery
 from relay.worker.siblings import Sibling, Siblings
 from relay.worker.trunk_writer import TrunkWriter
 from tests.relay.kit import CLUSTER, load, unload

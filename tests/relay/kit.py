@@ -125,14 +125,23 @@ def ufrag(
     return token.mint(keys, Route(cluster, node, epoch), os.urandom(4))
 
 
-def check(server_ufrag: str, password: str | None = None, username: bytes | None = None) -> bytes:
+def check(
+    server_ufrag: str,
+    password: str | None = None,
+    username: bytes | None = None,
+    transaction_id: bytes | None = None,
+) -> bytes:
     """A Binding Request as a browser sends it."""
     if password is None:
         password = token.password(TOKEN_KEYS, server_ufrag)
     name = username if username is not None else f"{server_ufrag}:clnt".encode()
     attributes = [(stun.Attribute.USERNAME, name), (stun.Attribute.PRIORITY, b"\x6e\x00\x1e\xff")]
     return stun.write(
-        stun.Method.BINDING, stun.MessageClass.REQUEST, os.urandom(12), attributes, password
+        stun.Method.BINDING,
+        stun.MessageClass.REQUEST,
+        transaction_id or os.urandom(12),
+        attributes,
+        password,
     )
 
 

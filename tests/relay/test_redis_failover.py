@@ -13,7 +13,8 @@ from fleet.address import Address
 from fleet.directory.directory import Snapshot
 from fleet.directory.follower import DirectoryFollower
 from fleet.directory.redis_store import RedisStore
-from relay.supervisor.flow_store import FlowOwner, RedisFlowStore
+from relay.shared.nodes import FlowOwner
+from relay.supervisor.flow_store import RedisFlowStore
 from tests.conftest import RedisServer
 from tests.failover import service
 from tests.relay.test_recovery_process import (

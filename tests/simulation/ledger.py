@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from relay.supervisor.flow_store import FlowOwner
+from relay.shared.nodes import FlowOwner
 
 
 class ViolationError(AssertionError):

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 
 from datagram.mmsg import packed_address
 from relay.shared.counters import Counter
-from relay.shared.nodes import NodeTable
-from relay.supervisor.flow_store import FlowOwner
+from relay.shared.nodes import FlowOwner, NodeTable
 from relay.worker.parking import MAX_UNKNOWN, PACKETS_PER_ADDRESS
 from relay.worker.uplink_few import MAX_HINTS
 from tests.relay.engine import Engine, Packets

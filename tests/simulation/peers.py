@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from relay.supervisor.flow_store import FlowOwner
+from relay.shared.nodes import FlowOwner
 from tests.relay.kit import CLUSTER
 from tests.simulation.ledger import Ledger, SentCheck, SentDatagram, demand
 from wire import stun, token, trunk

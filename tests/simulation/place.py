@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from relay.shared.counters import named
+from relay.shared.nodes import FlowOwner
 from relay.supervisor.flow_cache import FlowCache
-from relay.supervisor.flow_store import FlowOwner
 from relay.supervisor.questions import MAX_WAITING, Questions
 from relay.supervisor.store_counts import StoreCounts
 from tests.relay.engine import Bounds, Engine, Packets, Shared, Slot

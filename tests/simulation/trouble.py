@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from relay.supervisor.flow_store import FlowOwner
+from relay.shared.nodes import FlowOwner
 from tests.relay.kit import ufrag
 from tests.simulation.place import Keys, new_posts
 from tests.simulation.vanishing_store import State

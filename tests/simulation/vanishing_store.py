@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from fleet.errors import StoreUnavailable
-from relay.supervisor.flow_store import FlowOwner, MemoryFlowStore
+from relay.shared.nodes import FlowOwner
+from relay.supervisor.flow_store import MemoryFlowStore
 
 _MOST_LATENCY_S = 0.02
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from relay.supervisor.flow_store import FlowOwner
+from relay.shared.nodes import FlowOwner
 from tests.simulation.ledger import Ledger, demand
 from tests.simulation.oracle import Oracle
 from tests.simulation.peers import Call, Caller, Transceiver

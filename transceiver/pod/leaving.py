@@ -1,4 +1,4 @@
-"""How a transceiver leaves: no new calls, time for those that are there, a reason for the rest.
+"""How a transceiver ends: no new calls, time for live ones, and a reason for the rest.
 
     SIGTERM ─▶ draining ── no call left, or the deadline, or a second signal ─▶ goodbyes ─▶ gone
 

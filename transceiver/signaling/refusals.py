@@ -1,4 +1,4 @@
-"""The middleware that turns whatever went wrong into one problem+json answer."""
+"""The middleware that turns every error into one problem+json answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shell of every `__main__`: event loop, signals, and one clear line when starting fails."""
+"""The frame of every `__main__`: event loop, signals, one clear line when a start fails."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from relay.shared.counters import COUNTER_ROOM, Counter
 from relay.shared.latency import BUCKETS, Latency
 from relay.shared.memory import WorkerMemory, create
 from relay.shared.orders import Orders, read_orders
+from relay.shared.rates import Rates
 from relay.shared.telemetry import Sight
 from relay.shared.voice import VoiceHealth, WatchOrder
-from relay.worker.gains import Gains
+from relay.supervisor.gains import Gains
 from relay.worker.kernel_drops import KernelDrops
-from relay.worker.limits import Rates
 from tests.relay.kit import client
 
 

@@ -11,8 +11,9 @@ import pytest
 from datagram.mmsg import name_row
 from fleet.errors import StoreUnavailable
 from relay.shared.flows import FlowTable
+from relay.shared.nodes import FlowOwner
 from relay.supervisor.flow_cache import FlowCache
-from relay.supervisor.flow_store import FlowOwner, MemoryFlowStore
+from relay.supervisor.flow_store import MemoryFlowStore
 from relay.supervisor.questions import Questions
 from relay.supervisor.store_counts import StoreCounts
 from relay.supervisor.unwritten import Unwritten

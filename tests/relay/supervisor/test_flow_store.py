@@ -19,7 +19,8 @@ from fleet.errors import StoreUnavailable
 from fleet.fields import _redis_url
 from fleet.redis_url import MAX_SENTINELS, parse_sentinel
 from launcher.redis_server import binary
-from relay.supervisor.flow_store import FlowOwner, FlowStore, MemoryFlowStore, RedisFlowStore
+from relay.shared.nodes import FlowOwner
+from relay.supervisor.flow_store import FlowStore, MemoryFlowStore, RedisFlowStore
 from tests.conftest import RedisServer, free_port
 from tests.rings import token_ring
 from wire.address import pack_address

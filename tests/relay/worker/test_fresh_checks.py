@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 
 from relay.shared import memory
+from relay.shared.check_log import LOG_ENTRIES, CheckLog, Seen
 from relay.shared.counters import Counter
 from relay.shared.nodes import SIZE_BYTES
-from relay.worker.fresh_checks import (
-    ADDRESS_BURST,
-    ADDRESS_RATE_PER_S,
-    LOG_ENTRIES,
-    CheckLog,
-    FreshChecks,
-    Seen,
-)
+from relay.worker.fresh_checks import ADDRESS_BURST, ADDRESS_RATE_PER_S, FreshChecks
 from tests.relay.kit import NOW_MS, Plane, check, client, media, ufrag
 
 
@@ -39,6 +33,25 @@ def test_a_recorded_check_makes_no_flow_from_another_address() -> None:
     assert it.up([(client(2), recorded)]) == []
     assert it.drops() == {"stun_replay": 1}
     assert len(it.flows) == 1
+
+
+def test_devices_that_all_send_one_transaction_id_call_side_by_side() -> None:
+    """An id belongs to its call: what one device sent says nothing of another's, or its next."""
+    it = plane()
+    calls = [ufrag() for _ in range(20)]
+    for number, call in enumerate(calls):
+        for _ in range(3):  # each repeats it, too
+            assert it.up([(client(number), check(call, transaction_id=b"libpeer has1"))])
+    assert len(it.flows) == len(calls)
+    assert it.drops() == {}
+    recording = check(calls[0], transaction_id=b"libpeer has1")
+    assert it.up([(client(70), recording)]) == []
+    assert it.drops() == {"stun_replay": 1}
+
+
+def test_an_entry_of_the_log_is_one_word() -> None:
+    """Whatever it is that a transaction is known by."""
+    assert len(log()._entries) * 8 == 2 << 20
 
 
 def test_a_recorded_check_does_not_pass_over_an_own_flow_to_the_same_node() -> None:
@@ -121,11 +134,11 @@ def test_the_log_forgets_and_does_not_grow() -> None:
     """After many more transactions than it has places the oldest are overwritten, none refused."""
     it = log()
     first = os.urandom(12)
-    assert it.seen(first, client(1)) is Seen.NEVER
-    assert it.seen(first, client(2)) is Seen.ELSEWHERE
+    assert it.seen("call", first, client(1)) is Seen.NEVER
+    assert it.seen("call", first, client(2)) is Seen.ELSEWHERE
     for number in range(6 * LOG_ENTRIES):
-        it.seen(number.to_bytes(12), client(1))
-        if number % 1000 == 0 and it.seen(first, client(3)) is Seen.NEVER:
+        it.seen("call", number.to_bytes(12), client(1))
+        if number % 1000 == 0 and it.seen("call", first, client(3)) is Seen.NEVER:
             break
     else:
         raise AssertionError("never forgotten")
@@ -152,8 +165,8 @@ def test_directory_and_log_share_memory_without_touching() -> None:
     fd = memory.create("test", memory.SHARED_BYTES)
     nodes, check_log = memory.shared_nodes(fd), memory.shared_check_log(fd)
     nodes.put(65_535, 65_535, client(1))
-    assert check_log.seen(bytes(12), client(1)) is Seen.NEVER
-    assert memory.shared_check_log(fd).seen(bytes(12), client(2)) is Seen.ELSEWHERE
+    assert check_log.seen("call", bytes(12), client(1)) is Seen.NEVER
+    assert memory.shared_check_log(fd).seen("call", bytes(12), client(2)) is Seen.ELSEWHERE
     assert nodes.epoch(65_535) == 65_535
     assert np.count_nonzero(nodes.names) > 0
     os.close(fd)

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from datagram.mmsg import name_row
 from relay.shared.counters import Counter
+from relay.shared.rates import MAX_RATE, Rates
 from relay.worker.limits import (
     BURST_S,
     FIRST_CHECKS_PER_S,
-    MAX_RATE,
     UNKNOWN_MEDIA_PER_S,
-    Rates,
     SourceLimits,
     TokenBuckets,
     prefixes,

@@ -12,10 +12,12 @@ from datagram.mmsg import U64
 from relay.shared import control, memory
 from relay.shared.counters import Counter
 from relay.shared.memory import Table, WorkerMemory
-from relay.supervisor.flow_store import FlowOwner
-from relay.worker.limits import BURST_S, Rates
+from relay.shared.nodes import FlowOwner
+from relay.shared.rates import Rates
+from relay.shared.recovery_messages import owners_message, read_questions, siblings_message
+from relay.worker.limits import BURST_S
 from relay.worker.parking import Parking
-from relay.worker.recovery import Recovery, owners_message, read_questions, siblings_message
+from relay.worker.recovery import Recovery
 from relay.worker.siblings import LOOKUPS_PER_S, Nodes, Sibling, Siblings
 from tests.relay import kit
 from tests.relay.kit import EPOCH, NODE, NODE_ADDRESS, NOW_MS, NOW_S, Plane, check, client, ufrag
