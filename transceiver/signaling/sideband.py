@@ -42,7 +42,7 @@ LONGEST_WAIT_S = 10.0
 HEARTBEAT_S = 20.0
 CLOSE_TIMEOUT_S = 2.0
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 _sleep = asyncio.sleep
 
 
