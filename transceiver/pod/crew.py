@@ -12,7 +12,6 @@ of the pair shows that the parent is gone, however it ended.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 import tempfile
@@ -22,12 +21,11 @@ from contextlib import suppress
 
 import structlog
 
-from fleet.address import Address
 from fleet.backoff import Backoff, Pace
 from fleet.ending import end, ending
 from fleet.errors import StartupError
 from transceiver.settings import TransceiverSettings
-from trunkline.process.listen import check_free
+from trunkline.process.listen import bind_tcp
 
 STEADY_S = 10.0
 """A process that lived that long has not failed to start: the next one is started at once."""
@@ -41,7 +39,7 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
 
     Raises StartupError when the port is taken, or when one of them cannot start in the beginning.
     """
-    sockets = await _bind(settings.transceiver_http)
+    sockets = await bind_tcp(settings.transceiver_http)
     with tempfile.TemporaryDirectory(prefix="trunkline-transceiver-") as directory:
         count = settings.transceiver_processes
         members = [Member(index, count, sockets, directory) for index in range(count)]
@@ -115,19 +113,6 @@ class Member:
         if self._leash is not None:
             self._leash.close()
             self._leash = None
-
-
-async def _bind(address: Address) -> list[socket.socket]:
-    """Sockets bound to the address, one for each family of a host name, not listening yet."""
-    await check_free(address)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        asyncio.Protocol, address.host, address.port, start_serving=False
-    )
-    # Copies of our own: the loop's are closed with its server.
-    sockets = [socket.socket(fileno=os.dup(found.fileno())) for found in server.sockets]
-    server.close()
-    return sockets
 
 
 async def _started(members: Sequence[Member], stop: asyncio.Event) -> None:

@@ -18,7 +18,7 @@ from aiohttp import web
 from fleet.address import Address
 from fleet.ending import end
 from transceiver.signaling.http_connection import Connections
-from trunkline.process.listen import check_free
+from trunkline.process.listen import bind_tcp
 
 IDLE_TIMEOUT_S = 20.0
 LINGER_S = 2.0  # how long the rest of a refused body is read and thrown away
@@ -73,8 +73,7 @@ async def listen(
     `unix_path` is served as well, whatever a process that crashed left there; `counters` learns
     which connections were let go, and why. Raises AddressInUse and AddressUnusable.
     """
-    if not sockets:
-        await check_free(address)
+    bound = sockets or await bind_tcp(address)
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     server = runner.server
@@ -96,9 +95,7 @@ async def listen(
         for most in (max_connections, MAX_NEIGHBOURS)
     )
     loop = asyncio.get_running_loop()
-    servers = [await loop.create_server(connections.accept, sock=bound) for bound in sockets]
-    if not servers:
-        servers.append(await loop.create_server(connections.accept, address.host, address.port))
+    servers = [await loop.create_server(connections.accept, sock=each) for each in bound]
     if unix_path is not None:
         servers.append(await loop.create_unix_server(neighbours.accept, unix_path))
     return HttpListener(runner, servers, (connections, neighbours))
