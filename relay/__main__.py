@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -21,6 +21,7 @@ from fleet.directory.directory import Directory, Node
 from fleet.directory.follower import DirectoryFollower
 from fleet.directory.redis_store import RedisStore
 from fleet.ending import ending
+from fleet.keep_going import keep_going
 from fleet.settings import load
 from relay.settings import RelaySettings
 from relay.shared.nodes import NodeTable
@@ -65,8 +66,8 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
         crew.start()
         stack.push_async_callback(crew.stop)
         # Before anything else is waited for: the first packets may be of flows to be asked about.
-        work = (follower.run(), crew.watch(), *remembering.loops())
-        running += [tasks.create_task(coroutine) for coroutine in work]
+        loops = {"directory": follower.run, "watch": crew.watch, **remembering.loops()}
+        running += [_kept(tasks, crew, name, loop) for name, loop in loops.items()]
         if inherited:
             await inherited.serve(crew)
         holder.open()  # before the predecessor ends: there is always somebody at the path
@@ -83,10 +84,18 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
             admin.AdminSecurity.of(settings),
         )
         stack.push_async_callback(server.close)
-        running.append(tasks.create_task(_report_health(crew, servicer, server)))
+        health = partial(_report_health, crew, servicer, server)
+        running.append(_kept(tasks, crew, "health", health))
         _log.info("relay_started", port=settings.relay_port, workers=len(public), admin=server.port)
         await stop.wait()
     _log.info("relay_stopped")
+
+
+def _kept(
+    tasks: asyncio.TaskGroup, crew: Crew, name: str, loop: Callable[[], Awaitable[None]]
+) -> asyncio.Task[None]:
+    """A task for a loop that goes on whatever it raises."""
+    return tasks.create_task(keep_going(loop, crew.faults.at(name)))
 
 
 def _admin_services(

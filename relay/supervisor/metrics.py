@@ -72,8 +72,16 @@ class RelayCollector(Collector):
         for post in self._crew.posts:
             flows.add_metric([str(post.number)], len(post.memory.flows))
             restarts.add_metric([str(post.number)], post.restarts)
+        faults = CounterMetricFamily(
+            "trunkline_relay_supervisor_faults",
+            "What raised in the supervisor and was survived, by place",
+            labels=["place"],
+        )
+        for place, count in self._crew.faults.counts().items():
+            faults.add_metric([place], count)
         yield flows
         yield restarts
+        yield faults
         yield GaugeMetricFamily(
             "trunkline_relay_nodes", "Transceivers that hold a lease", self._directory.live_count
         )

@@ -20,6 +20,7 @@ from relay.shared.flows import FlowTable, Put
 from relay.shared.nodes import NO_EPOCH, FlowOwner, NodeTable
 from relay.shared.rates import Rates
 from relay.worker.admission import Admission, Check
+from relay.worker.faults import Faults
 from relay.worker.fresh_checks import FreshChecks
 from relay.worker.limits import Mask, SourceLimits
 from relay.worker.recovery import Recovery
@@ -67,7 +68,9 @@ class Uplink:
         limits: SourceLimits | None = None,
         recovery: Recovery | None = None,
         fresh: FreshChecks | None = None,
+        faults: Faults | None = None,
     ) -> None:
+        self._faults = faults or Faults(counts)
         self._fresh = fresh
         self._recovery = recovery
         self._limits = limits or SourceLimits(Rates())
@@ -85,19 +88,16 @@ class Uplink:
     def route(self, count: int, now_ms: int, unix_s: int) -> int:
         """Route the first `count` received packets; returns how many trunk datagrams to send."""
         counts = self._counts
-        if count <= FEW and not self._limits.holds_packets:
-            datagrams = self._few.route(count, now_ms, unix_s)
-            if datagrams is not None:
-                counts[Counter.UP_BATCHES] += 1
-                counts[Counter.UP_PACKETS] += count
-                counts[Counter.UP_BYTES] += sum(self._received.lengths[:count].tolist())
-                counts[Counter.UP_FORWARDED] += count
-                counts[Counter.UP_DATAGRAMS] += datagrams
-                return datagrams
         lengths = self._received.lengths[:count].astype(np.int64)
         counts[Counter.UP_BATCHES] += 1
         counts[Counter.UP_PACKETS] += count
         counts[Counter.UP_BYTES] += int(lengths.sum())
+        if count <= FEW and not self._limits.holds_packets:
+            datagrams = self._few.route(count, now_ms, unix_s)
+            if datagrams is not None:
+                counts[Counter.UP_FORWARDED] += count
+                counts[Counter.UP_DATAGRAMS] += datagrams
+                return datagrams
         if self._limits.holds_packets:
             addresses = self._received.names[:count, 1:3]
             lengths[~self._limits.packets(addresses, now_ms)] = _LIMITED
@@ -113,6 +113,12 @@ class Uplink:
         counts[Counter.UP_FORWARDED] += routed.size
         counts[Counter.UP_DATAGRAMS] += datagrams
         return datagrams
+
+    def take_back(self, count: int) -> None:
+        """The batch of `count` that raised in `route` comes again: count it as not received."""
+        self._counts[Counter.UP_BATCHES] -= 1
+        self._counts[Counter.UP_PACKETS] -= count
+        self._counts[Counter.UP_BYTES] -= int(self._received.lengths[:count].sum())
 
     def _write(self, routed: Indexes, nodes: Indexes, lengths: Indexes, unix_s: int) -> int:
         if lengths.max() <= self._max_payload:
@@ -251,6 +257,8 @@ class Uplink:
                 )
             except WireError as error:
                 self._counts[drop(error.reason)] += 1
+            except Exception as error:
+                self._faults.note(Counter.DROP_UP_FAULT, error)
 
     def _admitted_requests(
         self, requests: Indexes, unknown: Mask, hashes: npt.NDArray[np.uint64], now_ms: int

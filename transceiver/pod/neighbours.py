@@ -32,6 +32,7 @@ from transceiver.signaling.problem import Problem
 from transceiver.signaling.sideband import SIDEBAND_PATH, sideband_socket
 
 BODY_TIMEOUT_S = 10.0
+POD_TIMEOUT_S = 1.0  # for what is asked of all: who is well answers in a few ms
 MAX_PODS = 256  # connected at the same time; beyond it they are closed and made again
 
 
@@ -113,7 +114,10 @@ class Neighbours:
         texts = {index: answer.body.decode() for index, answer in answers.items()}
         if isinstance(own, web.Response) and isinstance(own.body, bytes):
             texts[self._place.index] = own.body.decode()
-        return web.Response(body=joined(texts), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        missing = set(range(self._place.count)) - set(texts)
+        return web.Response(
+            body=joined(texts, missing), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
 
     async def _health(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Ready when all are that answer; who does not is being restarted, and takes no calls."""
@@ -126,11 +130,12 @@ class Neighbours:
         return own
 
     async def _ask_all(self, path: str) -> Mapping[int, Answer]:
-        """What those of this pod say that answer."""
+        """What those of this pod say that answer, and in time: whoever asks may not wait long."""
         others = [n for n in range(self._place.count) if n != self._place.index]
         peers = [await self._peer(index) for index in others]
         found = await asyncio.gather(
-            *(peer.ask(hdrs.METH_GET, path) for peer in peers), return_exceptions=True
+            *(asyncio.wait_for(peer.ask(hdrs.METH_GET, path), POD_TIMEOUT_S) for peer in peers),
+            return_exceptions=True,
         )
         answers: dict[int, Answer] = {}
         for index, answer in zip(others, found, strict=True):
