@@ -1,4 +1,4 @@
-"""Commands that act on calls and processes; who and why go into the log."""
+"""Commands that act on calls and processes. The log says who used them, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that look: nobody's call, log or limit is changed by them."""
+"""Commands that only look. They change no call, log or limit."""
 
 from __future__ import annotations
 

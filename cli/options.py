@@ -1,4 +1,4 @@
-"""What every command needs to know: where, who, and how to print."""
+"""The options of every command: where to ask, who asks, and how to print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line prints: values in, rich tables out."""
+"""What the command line prints: values go in, rich tables come out."""
 
 from __future__ import annotations
 

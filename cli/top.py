@@ -1,4 +1,4 @@
-"""`trunkline top`: the fleet on one screen, again and again."""
+"""`trunkline top`: shows the fleet on one screen, again and again."""
 
 from __future__ import annotations
 

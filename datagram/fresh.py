@@ -1,4 +1,4 @@
-"""Reads a socket and passes over what has waited in its queue longer than anybody wants it.
+"""Reads a socket, and skips what has waited in its queue for too long to be of use.
 
 A process that was stopped, or a queue whose reader was replaced, leaves seconds of datagrams
 behind; to forward them makes a live voice late. The kernel stamps what arrives and tells the stamp

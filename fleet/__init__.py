@@ -1,4 +1,4 @@
-"""What every process needs to be one fleet; knows no media."""
+"""What every process of a fleet needs. It knows nothing of media."""
 
 import os
 

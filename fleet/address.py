@@ -1,4 +1,4 @@
-"""The library's `Address` as a type of settings fields."""
+"""Makes the library's `Address` a type for fields of settings."""
 
 from __future__ import annotations
 

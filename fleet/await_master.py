@@ -1,4 +1,4 @@
-"""A process that starts during a failover of its store waits for the new master."""
+"""Lets a process that starts during a failover of its store wait for the new master."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FAILOVER_S = 15.0
 _PAUSE_S = 0.25
 
 _Answer = TypeVar("_Answer")
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 async def after_failover(

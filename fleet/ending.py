@@ -1,4 +1,4 @@
-"""Ending background tasks for good."""
+"""Ends background tasks and waits for their end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process logs, live, for operators who watch: the lines of the log after redaction."""
+"""Shows operators the log of a process while it is written, after redaction."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001  (ranges are written with an en dash, as in the documentation)
-"""Types for settings fields; each says its own rule in its error, and none quotes a secret."""
+"""Types for fields of settings. Each names its rule in its error, and none quotes a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON from outside, read at a cost that is bounded: in depth, in numbers' length, in values.
+"""Reads JSON from outside at a bounded cost: depth, length of numbers, number of values.
 
 A text of 256 KiB may hold 87,000 empty lists, which take a tenth of a second to make; a session
 with a hundred tools has some thousand values. The parser itself bounds the depth, at 200.

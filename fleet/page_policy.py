@@ -1,11 +1,11 @@
 """What a web page may set of a session. Pure.
 
-A page runs in somebody's browser, and what it says is what that person likes. So it may set what
+A page runs in somebody's browser, and that person decides what it sends. So it may set what
 OpenAI's own clients set in a browser, and nothing that spends or reaches further: no tools that a
 server carries out, no MCP servers, no prompts by id, no tracing, no model, no backend. A server
-that wants one of those for a page makes the client secret with it; what the secret was made with
-may always be repeated. `model` and `tracing`, which those clients send unasked, are left out
-without a word; anything else that may not be set is refused.
+that wants one of those for a page makes the client secret with it, and a page may always repeat
+what its secret was made with. Those clients send `model` and `tracing` unasked, so these two are
+left out silently. Anything else that may not be set is refused.
 
 The words, of which a key's policy names some:
 
@@ -23,13 +23,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 DEFAULT = ("instructions", "modalities", "audio", "functions", "include")
 FURTHER = ("limits", "tools", "prompt", "tracing", "model", "backend", "reasoning", "images")
 EVERYTHING = "everything"
 ANY_TENANT = "*"
 MAX_RULES = 256
+MAX_TOOLS = 128  # what a session takes
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}|\*")
 _SESSION = {
@@ -124,7 +125,7 @@ class PagePolicy:
             "conversation.item.create": ("item", self._item),
         }
         kind = event.get("type")
-        if not isinstance(kind, str) or kind not in _EVENTS:
+        if not _is_one_of(kind, _EVENTS):
             raise NotForPages("type")
         if kind not in checks:
             return dict(event)
@@ -163,6 +164,8 @@ class PagePolicy:
         made_with = self._bound.get("tools")
         made_with = made_with if isinstance(made_with, list) else []
         given = tools if isinstance(tools, list) else []
+        if len(given) > MAX_TOOLS:  # each may be compared with each
+            return False
         functions = "functions" in self._may_set
         return functions and all(_is_function(one) or one in made_with for one in given)
 
@@ -173,7 +176,7 @@ class PagePolicy:
     def _item(self, item: Any, path: str) -> Any:
         if not isinstance(item, Mapping):
             return item
-        if item.get("type") not in _ITEMS and not self._may_approve(item):
+        if not _is_one_of(item.get("type"), _ITEMS) and not self._may_approve(item):
             raise NotForPages(f"{path}.type")
         parts = item.get("content")
         for number, part in enumerate(parts if isinstance(parts, list) else ()):
@@ -189,7 +192,12 @@ class PagePolicy:
     def _may_say(self, part: Object) -> bool:
         if part.get("type") == "input_image":  # in the event itself; an address reaches further
             return "images" in self._may_set or str(part.get("image_url", "data:"))[:5] == "data:"
-        return part.get("type") in _PARTS
+        return _is_one_of(part.get("type"), _PARTS)
+
+
+def _is_one_of(name: object, names: Collection[str]) -> TypeGuard[str]:
+    """JSON has names that cannot even be looked up."""
+    return isinstance(name, str) and name in names
 
 
 def _is_function(tool: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What may be said about a caller: enough to find a fault, too little to find the person."""
+"""Shortens what belongs to a caller: enough to find a fault, too little to find the person."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def redact_ufrag(ufrag: str) -> str:
 
 
 def redact_transcript(text: str) -> str:
-    """How long it is, and nothing of what was said."""
+    """Its length, and nothing of its words."""
     return f"[{len(text)} characters]"
 
 

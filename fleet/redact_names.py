@@ -1,4 +1,4 @@
-"""Second line of defence: what well-known names hold is redacted whatever its type."""
+"""The second line of defence: values under well-known names are redacted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that must not be read in a log: they print a redacted form wherever they end up."""
+"""Values that no log may show: wherever they are printed, they print a redacted form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where Redis is, in the notations an operator may write.
+"""Where Redis is: the notations that an operator may write.
 
     redis://user:password@host:port/0
     rediss://…                                       the same over TLS

@@ -1,4 +1,4 @@
-"""What a process says about its settings: the text of `--help`, and a line per bad variable."""
+"""The text of `--help`, and one line for each variable that cannot be used."""
 
 from __future__ import annotations
 

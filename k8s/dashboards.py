@@ -1,4 +1,4 @@
-"""The Grafana dashboards, written from what stands here.
+"""The Grafana dashboards, which are written from this file.
 
     python -m k8s.dashboards          writes k8s/components/monitoring/dashboards/*.json
 

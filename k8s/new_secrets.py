@@ -1,4 +1,4 @@
-"""Fresh Secrets for a new Trunkline, on stdout; nothing is written to a file.
+"""Prints fresh Secrets for a new Trunkline, and writes no file.
 
     python -m k8s.new_secrets --namespace trunkline | kubectl create -f -
 

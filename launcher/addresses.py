@@ -1,4 +1,4 @@
-"""Addresses on this machine: free ports, taken ports, the address the outside would see."""
+"""Addresses on this machine: free ports, taken ports, and the address seen from outside."""
 
 from __future__ import annotations
 

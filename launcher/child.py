@@ -1,4 +1,4 @@
-"""One running process: started on a leash, read line by line, ended with all its descendants."""
+"""One running process: it is read line by line, and ends with all its descendants."""
 
 from __future__ import annotations
 
@@ -62,6 +62,15 @@ class Child:
             self.kill()
         await self.wait()
         return self.exited.result()
+
+    def hold_output(self) -> None:
+        """Read nothing more, until `release_output`."""
+        self._loop.remove_reader(self._output_fd)
+
+    def release_output(self) -> None:
+        """Read again; nothing happens when the process has ended."""
+        if not self.exited.done():
+            self._loop.add_reader(self._output_fd, self._read)
 
     def kill(self) -> None:
         """Kill the process and all of its group at once; nothing happens when it has ended."""

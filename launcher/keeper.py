@@ -1,9 +1,11 @@
-"""Keeps one part alive: starts it, waits until it is ready, starts it again when it dies."""
+"""Keeps one part running: starts it, waits until it is ready, and starts it again."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fleet.backoff import Backoff, Pace
 from launcher.child import Child
@@ -69,6 +71,18 @@ class Keeper:
             self._watching = None
         if self._child is not None:
             await self._child.stop(self._stop_timeout_s)
+
+    @contextmanager
+    def output_held(self) -> Iterator[None]:
+        """Read nothing of what it says, for the length of the block: a stuck log reader."""
+        child = self._child
+        if child is None:
+            raise NotRunningError(f"{self.part.name} is not running")
+        child.hold_output()
+        try:
+            yield
+        finally:
+            child.release_output()
 
     def kill(self) -> None:
         """Kill the part's process group now, without asking it."""

@@ -1,4 +1,4 @@
-"""Run as a script: ask the kernel to kill this process with its parent, then become the command.
+"""A script that asks the kernel to end it with its parent, and then becomes the command.
 
     python -I -S leash.py PARENT_PID COMMAND [ARGUMENT …]
 

@@ -1,4 +1,4 @@
-"""Bytes from a pipe in, whole printable lines out."""
+"""Turns bytes from a pipe into whole printable lines."""
 
 from __future__ import annotations
 

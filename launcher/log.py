@@ -1,4 +1,4 @@
-"""The one log: every line carries the name of the part that said it."""
+"""The one log: every line has the name of the part that wrote it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A part of the stack, as data: what to run, where it listens, when it is ready."""
+"""A part of the stack as data: what to run, where it listens, how to see that it is ready."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parts a stack has: the variables in, the parts as data out."""
+"""Which parts a stack has, decided from the variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to ask a part whether it is ready. None of them raises; all are bounded in time."""
+"""Asks a part whether it is ready. No probe raises, and each is bounded in time."""
 
 from __future__ import annotations
 

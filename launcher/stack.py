@@ -1,4 +1,4 @@
-"""A whole Trunkline on this machine, from its first process to its last."""
+"""A whole Trunkline on this machine, from its start to its end."""
 
 from __future__ import annotations
 

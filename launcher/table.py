@@ -1,4 +1,4 @@
-"""What the launcher shows when all is up."""
+"""What the launcher shows when everything is up."""
 
 from __future__ import annotations
 

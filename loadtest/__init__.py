@@ -1,1 +1,1 @@
-"""The harness: scenarios that place real calls and measure them."""
+"""The harness: it places real calls and measures them."""

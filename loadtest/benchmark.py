@@ -1,4 +1,4 @@
-"""What a scenario is, is given and gives back."""
+"""What a benchmark is, what it gets, and what it returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is what came back what was said? Pure: two sounds in, figures out.
+"""Compares a sound that came back with the sound that was sent. Pure.
 
 The sent sound is first found in the received one as a whole, then once more in pieces of a quarter
 of a second near that place: a jitter buffer that makes its delay 20 ms longer in the middle of a

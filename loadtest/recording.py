@@ -1,4 +1,4 @@
-"""What a caller heard, put together by time stamps so that a hole stays a hole."""
+"""What a caller heard, joined by time stamps, so that a hole stays a hole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user sees: progress while it runs, then a table."""
+"""What the user sees: progress during a run, and a table after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process holds: descriptors, threads, memory. And what calls and flows are still alive."""
+"""What processes hold (descriptors, threads, memory), and which calls and flows are left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sound as numpy arrays: 48 kHz mono, 16-bit."""
+"""Sound as numpy arrays: 48 kHz, mono, 16 bits."""
 
 from __future__ import annotations
 

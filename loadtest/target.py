@@ -1,4 +1,4 @@
-"""What is called: a Trunkline given by its URL, or one of our own for the length of the run."""
+"""What is called: a Trunkline at a URL, or one that is started for the run."""
 
 from __future__ import annotations
 

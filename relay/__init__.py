@@ -1,1 +1,1 @@
-"""The public edge: routes packets by ICE username fragment, holds no session."""
+"""The public edge. It routes packets by ICE username fragment and holds no session."""

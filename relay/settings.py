@@ -1,4 +1,4 @@
-"""What a relay can be told, as TRUNKLINE_RELAY_* beside the fleet's variables."""
+"""The settings of a relay: TRUNKLINE_RELAY_* beside the variables of every process."""
 
 from __future__ import annotations
 

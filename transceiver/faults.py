@@ -1,4 +1,4 @@
-"""What raised in a call is the end of that call, and of nothing else.
+"""An exception in a call ends that call, and nothing else.
 
 Python's `try` costs nothing until something raises, so the ways of every packet have one in place;
 all others stand in a `Guard`, which costs 0.3 µs.

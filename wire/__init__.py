@@ -1,1 +1,1 @@
-"""Bytes ↔ values: the formats that relay, transceiver and harness share. Standard library only."""
+"""Bytes to values and back: the formats that processes share. Standard library only."""

@@ -1,4 +1,4 @@
-"""What a datagram on a WebRTC port is, by its first byte (RFC 7983 §7, RFC 9443 §3)."""
+"""Tells by its first byte what a datagram on a WebRTC port is (RFC 7983 §7, RFC 9443 §3)."""
 
 from __future__ import annotations
 

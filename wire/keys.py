@@ -1,4 +1,4 @@
-"""Key rings: several keys alive at once, so that keys rotate without dropping a call."""
+"""Key rings: several keys are valid at once, so keys can be rotated without dropping a call."""
 
 from __future__ import annotations
 

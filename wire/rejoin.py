@@ -1,4 +1,4 @@
-"""Client datagrams that were too long for one trunk datagram, put together again.
+"""Puts client datagrams together again that were too long for one trunk datagram.
 
 A relay sends such a datagram as two frames: a HEAD, alone in its trunk datagram, and a TAIL, first
 in the sender's next one (`wire.trunk`). So what has to be kept is one head a sender, and only until

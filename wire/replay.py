@@ -1,10 +1,10 @@
-"""Replay protection for the trunk: which datagrams of which sender were seen.
+"""Replay protection for the trunk: it remembers which datagrams of which sender were seen.
 
-A window per sender over its count, as RFC 4303 §3.4.3 describes it, in serial arithmetic because
-the count wraps. The time field says what a wrapped count cannot: that a datagram is old. It is
-held against the newest time of the same sender, so a clock that steps cuts nobody off; only a
-sender that is not known yet is held against our own clock, or a recording of a process long dead
-could open a window of its own.
+Each sender has a window over its count, as RFC 4303 §3.4.3 describes it, in serial arithmetic
+because the count wraps. The time field says what a wrapped count cannot say: that a datagram is
+old. It is compared with the newest time of the same sender, so a clock that steps cuts nobody off.
+Only the first datagram of a sender is compared with our own clock. Otherwise a recording of a
+process that ended long ago could open a window of its own.
 """
 
 from __future__ import annotations

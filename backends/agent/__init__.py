@@ -1,1 +1,1 @@
-"""The conversation engine: who speaks when, whatever the models that hear, think and speak."""
+"""The conversation engine: it decides who speaks when, with any models."""

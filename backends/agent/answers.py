@@ -1,4 +1,4 @@
-"""Giving answers, one at a time: made (ahead, perhaps), kept or thrown away, played, stopped.
+"""Gives answers one at a time: made ahead, kept or thrown away, played, stopped.
 
 begin ─▶ a Reply in the making ── discard
             └─ give ─▶ response.created … response.done ─▶ quiet

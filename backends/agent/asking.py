@@ -1,4 +1,4 @@
-"""What a chat model is asked: from the session as it is, or from what one response was given."""
+"""What a chat model is asked: from the session, or from what one response brought."""
 
 from __future__ import annotations
 

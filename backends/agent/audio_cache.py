@@ -1,4 +1,4 @@
-"""Sound that was made before: common phrases are spoken at once. Bounded, the least used goes."""
+"""Keeps the sound of common phrases, bounded; the least used is removed."""
 
 from __future__ import annotations
 

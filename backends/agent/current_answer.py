@@ -1,4 +1,4 @@
-"""One answer that is given, and when its turn is told. Pure.
+"""The answer that is being given, and when its turn is reported. Pure.
 
 given ─▶ sent ─▶ left: the turn is told ─▶ over: told once more, final
   └──────────── no sound of it ──────────▶ over: told, final

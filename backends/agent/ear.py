@@ -1,4 +1,4 @@
-"""What one caller says: packets in, windows for the meter out, the sound of a turn kept. Pure.
+"""The sound of one caller: cut into windows for the meter, and kept for the turn. Pure.
 
 A turn begins before it is noticed, so the last PREFIX_S are kept while nobody speaks. The sound of
 a turn is kept for as long as MAX_TURN_S, the newest, for whoever judges its melody.

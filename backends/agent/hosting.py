@@ -1,4 +1,4 @@
-"""An agent as a process: what its calls share, entered before the first and left after the last."""
+"""An agent as a process: what its calls share is opened first and closed last."""
 
 from __future__ import annotations
 

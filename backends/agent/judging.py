@@ -1,4 +1,4 @@
-"""What is asked of the models at a probable end of a turn, and how long they may take for it."""
+"""Asks the models at a probable end of a turn, within a bound of time."""
 
 from __future__ import annotations
 

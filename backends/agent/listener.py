@@ -1,4 +1,4 @@
-"""The caller's sound on its way to turns: an ear, a voice meter, a turn detector, and the clock.
+"""From the caller's sound to turns: the ear, the meter, the turn detector, the clock.
 
     packets ─▶ Ear ─▶ VoiceMeter ─▶ TurnDetector ─▶ on_turn
                                         └─ deadline ─▶ timer ─┘

@@ -1,4 +1,4 @@
-"""Turns as Prometheus sees them."""
+"""The turns as Prometheus metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the conversation engine asks of models, and what they may answer.
+"""What the conversation engine asks of models, and what they answer.
 
     VoiceActivity   is this a voice?                  every 32 ms of sound
     EndOfTurn       was that all?                     once a pause

@@ -1,4 +1,4 @@
-"""A model's stream with a limit on how long it may be silent."""
+"""Limits how long a model's stream may be silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of what was said has left for the caller's ear, by item. Pure: counts in, counts out.
+"""How much of each item has left for the caller's ear. Pure.
 
 Frames leave in the order they were sent, and a clear forgets all that have not left. So the count
 of frames that left (`Playout.sent`) says of every frame in the ledger whether it was played.

@@ -1,4 +1,4 @@
-"""One answer in the making: words of the chat model, cut into clauses, spoken one after another.
+"""One answer in the making: the chat model's words, cut into clauses and spoken.
 
     messages ─▶ think ── clauses ──▶ voice ── Words, Sound … Finished ──▶ whoever plays it
                  ▲  └─ tool calls ─▶ Toolbox ─┐

@@ -1,4 +1,4 @@
-"""What every agent can be told, whatever its models are."""
+"""The settings of every agent, whatever its models are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One OpenAI-compatible server: how it is asked, and what its failures are called.
+"""One OpenAI-compatible server: how it is asked, and how its failures are named.
 
     ModelFailure.reason   when
     unreachable           no connection, or it ended before an answer began (after one more try)

@@ -1,4 +1,4 @@
-"""What the bridge can be told."""
+"""The settings of the bridge."""
 
 from __future__ import annotations
 

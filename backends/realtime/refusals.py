@@ -1,4 +1,4 @@
-"""Why a client event was not obeyed, in the words of OpenAI's `error` event.
+"""Why a client event was refused, in the words of OpenAI's `error` event.
 
 Codes that their API is known to use are used where they fit; docs/realtime.md has the whole list.
 """

@@ -1,4 +1,4 @@
-"""One response: what was asked of it, what has come out of it, how it is shown."""
+"""One response: what it was asked for, what came out, and how it is shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ResponseOptions:
     A response that is not `in_conversation` leaves no trace in it.
     """
 
-    instructions: str
+    instructions: str = field(repr=False)
     modality: Literal["audio", "text"]
     voice: str
     speed: float

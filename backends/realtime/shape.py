@@ -1,4 +1,4 @@
-"""What all models of client events have in common: nothing unknown, nothing converted."""
+"""The rule of all client events: no unknown member, no conversion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an assistant said, how much of it was sent, and which words that leaves when it is cut."""
+"""The words of an assistant, how much of them was sent, and which remain after a cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The turns that the client was told of, and what it reports on them."""
+"""The turns that were reported to the client, and what it reports about them."""
 
 from __future__ import annotations
 

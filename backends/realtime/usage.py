@@ -1,4 +1,4 @@
-"""What a response cost, as `response.done` says it."""
+"""What a response cost, as `response.done` reports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tool calls for a chat model that is too small to make them.
+"""Calls tools by phrases, for a chat model that is too small to call them.
 
 A model of 135 million parameters cannot be relied upon to call functions, so each tool may have
 phrases: when the caller's last words match one, the tool is called (without arguments), and its

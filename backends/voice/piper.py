@@ -1,4 +1,4 @@
-"""Piper on onnxruntime: a clause in, its sound out, without the silence before it.
+"""Piper on onnxruntime: text of a clause goes in, its sound comes out.
 
 Piper (https://github.com/OHF-Voice/piper1-gpl) is GPL-3 and no part of Trunkline: it is an optional
 extra and is imported when this class is made, never before.

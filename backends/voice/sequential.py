@@ -1,4 +1,4 @@
-"""The same models without overlap, for comparison: a line of JSON in, a line of JSON out.
+"""The same models without overlap, for comparison. It reads and writes lines of JSON.
 
     {"pcm_48k": base64 of 16-bit sound}  →  {"stt_ms", "llm_ms", "tts_ms", "total_ms"}
 

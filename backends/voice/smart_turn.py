@@ -1,4 +1,4 @@
-"""Smart Turn v3 on onnxruntime: does this melody end a turn?
+"""Smart Turn v3 on onnxruntime: it judges whether a melody ends a turn.
 
 https://github.com/pipecat-ai/smart-turn (BSD-2-Clause); the weights come with the wheel pipecat-ai,
 of which nothing else is used. The model hears the last 8 s, the newest sound at the end, as

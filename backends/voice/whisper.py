@@ -1,4 +1,4 @@
-"""Whisper tiny.en on CTranslate2, on as much sound as there is and not on 30 s.
+"""Whisper tiny.en on CTranslate2. It gets the sound that there is, and not 30 s.
 
 Whisper pads to 30 s and spends 0.4 s of a core on that, whatever was said. Its encoder takes
 any shorter length as well: 75 ms for the usual turn, so the turn so far can be written down again

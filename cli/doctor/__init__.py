@@ -1,1 +1,1 @@
-"""`trunkline doctor`: looks for what usually is wrong, and says what to do about it."""
+"""`trunkline doctor`: looks for usual faults, and says what to do about them."""

@@ -1,4 +1,4 @@
-"""The doctor's checks, each on its own: surroundings in, findings out. None of them raises."""
+"""The checks of the doctor: each gets the surroundings and returns findings; none raises."""
 
 from __future__ import annotations
 

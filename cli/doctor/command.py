@@ -1,4 +1,4 @@
-"""The command: every check, one table, and a cure for what is wrong."""
+"""The command: it runs every check, shows one table, and says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor is told: where things are, and the clock to compare others with."""
+"""What the doctor knows: where things are, and the clock to compare others with."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The admin port of every process: who may ask, what is answered, over which certificates."""
+"""The admin port of every process: who may ask, what is answered, with which certificates."""

@@ -1,4 +1,4 @@
-"""Who may do what on an admin port. Pure; `fleet.admin.guard` asks at every call.
+"""Who may do what on an admin port. Pure; `fleet.admin.guard` asks it at every call.
 
     bearer token         a name and a role, from TRUNKLINE_ADMIN_TOKENS
     client certificate   common name and organisation: CN=alice, O=operator (mTLS)
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import sha256
 from ipaddress import ip_address
@@ -60,7 +60,7 @@ class Caller:
     its certificate says (verified by TLS)."""
 
     host: str
-    token: str = ""
+    token: str = field(default="", repr=False)
     certificate: Operator | None = None
 
 

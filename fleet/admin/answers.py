@@ -1,4 +1,4 @@
-"""What the servicers of all admin APIs do alike: refuse a request, take its reason and deadline."""
+"""What all admin services have in common: refusals, reasons and deadlines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of live calls, oldest first. Pure.
+"""Lists live calls page by page, the oldest first. Pure.
 
 A page ends at a place in time and not at a number of calls, so that calls which end between two
 pages make no other call vanish or come twice.

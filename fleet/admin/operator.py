@@ -1,4 +1,4 @@
-"""What operators say over the admin API: who asks and why, for a line in the log; keys; deadlines.
+"""What operators send over the admin API: who asks and why, keys, deadlines.
 
 ValueError
 ├── BadWhy       a reason that is too long for a log line

@@ -1,4 +1,4 @@
-"""A process's settings as an operator may see them: everything but what opens something."""
+"""The settings of a process as operators may see them, without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates of the admin ports: read, checked before they are used, and read again when renewed.
+"""The certificates of the admin ports: checked before use, and read again when renewed.
 
 Whoever renews them (cert-manager, a cron job) writes the files anew; the next connection gets the
 new ones. A certificate that has expired, or does not fit its key, is found when the process
@@ -24,7 +24,7 @@ CERTIFICATE = "TRUNKLINE_ADMIN_TLS_CERT"
 KEY = "TRUNKLINE_ADMIN_TLS_KEY"
 CLIENT_CA = "TRUNKLINE_ADMIN_CLIENT_CA"
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class BadCertificate(StartupError):  # noqa: N818 - as fleet.errors names them

@@ -1,4 +1,4 @@
-"""Whether this machine's clock is right, as far as the store's is: said once, at the start."""
+"""Compares this machine's clock with the store's at the start, and warns once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import structlog
 # by NTP is within milliseconds, so this much is never an accident.
 MOST_SKEW_S = 2.0
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class Clocked(Protocol):

@@ -1,4 +1,4 @@
-"""The store of a fleet that lives in one process: tests, simulations, experiments."""
+"""The store of a fleet in one process, for tests and simulations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node as it stands in the store: JSON of fixed fields, sealed by whoever holds the lease.
+"""A node as it stands in the store: JSON with fixed fields, sealed by its owner.
 
 The index, the epoch and the time are inside the seal, so that a record of one node cannot stand for
 another, nor one of an earlier owner for the present one (`fleet.directory`). Pure.

@@ -1,4 +1,4 @@
-"""What a fleet needs its store to agree on: who holds which node index.
+"""What a fleet asks of its store: who holds which node index.
 
 A lease lasts `lease_s` from its last renewal. It is fenced by a random token that only its owner
 knows: nobody else can renew, change or release it.

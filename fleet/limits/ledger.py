@@ -1,4 +1,4 @@
-"""What a fleet needs its store to agree on about calls: who uses how much.
+"""What a fleet asks of its store about calls: who uses how much.
 
 A call holds a place under each of its subjects. Places are leases: a process renews those of its
 live calls, so the calls of one that crashed are given back when their leases expire. Tokens are

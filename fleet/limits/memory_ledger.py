@@ -1,4 +1,4 @@
-"""The ledger of a fleet that lives in one process, and of one that has lost its store."""
+"""The ledger of a fleet in one process, and of a fleet that has lost its store."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""How much a key or a model may use, and how that is written.
+"""How much a key or a model may use, and how a setting says it.
 
     key/*: calls=100 rate=10 tokens=500000; key/k_0123456789: calls=5; model/voice: calls=40
 
 `calls` at once, `rate` new calls per second, `tokens` of the model in one window of time; what is
 left out, or 0, is not limited. `key/*` is for every key without a rule of its own. `model/NAME`
-is for the calls that the backend NAME is given, or, if no backend has it, whose session names that
-model. It has to be named here: names come from callers, who must not choose how many accounts there
-are.
+is for the calls that the backend NAME gets. If no backend has that name, it is for the calls whose
+session names that model. Each model must be named here: callers choose the names in sessions, and
+they must not choose how many accounts there are.
 
     Exception
     └── LimitReached     a call would use more than it may; `refusal` says of what, and until when

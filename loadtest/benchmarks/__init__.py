@@ -1,4 +1,4 @@
-"""The scenarios by name: one file each; a new one is added to the tuple here."""
+"""The benchmarks by name, one file each. A new one is added to the tuple here."""
 
 from loadtest.benchmark import Scenario
 from loadtest.benchmarks import call, capacity, impaired, overhead, sequence, setup, soak

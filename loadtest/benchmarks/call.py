@@ -1,4 +1,4 @@
-"""`call`: real calls at once, speech in, and the same speech must come back."""
+"""`call`: several real calls send speech at once, and the same speech must come back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`impaired`: what a backend hears of callers behind bad networks, beside stock aiortc.
+"""`impaired`: what a backend hears of callers with bad networks, beside stock aiortc.
 
 Each caller speaks through a network of its own (`media_bench.impairment`, seeded), over the trunk
 to ours and over UDP to aiortc, with the same losses for both. The backend only listens, to 48 kHz
@@ -24,12 +24,13 @@ import numpy as np
 from launcher import Stack, StackSettings
 from loadtest import sound
 from loadtest.benchmark import Check, Limits, Progress, Result, Scenario
+from loadtest.callers.timed_socket import Key
 from loadtest.media_bench.beside import aiortc_beside
 from loadtest.media_bench.crowd import Crowd, Line
 from loadtest.media_bench.generator import ROUND_S, Traffic
 from loadtest.media_bench.guard import guarded
 from loadtest.media_bench.impairment import Impairment, Network
-from loadtest.media_bench.links import Key, Link, UdpLink
+from loadtest.media_bench.links import Link, UdpLink
 from loadtest.media_bench.quality import Measure, intelligibility, stoi_measure
 from loadtest.media_bench.recorder import Heard, Recorder, recorder
 from loadtest.media_bench.speech import speech_with_fec

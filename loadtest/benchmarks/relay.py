@@ -1,4 +1,4 @@
-"""The relay's benchmarks: one file each; a new one is added to the tuple here."""
+"""The relay's benchmarks, one file each. A new one is added to the tuple here."""
 
 from loadtest.benchmarks import (
     relay_flood,

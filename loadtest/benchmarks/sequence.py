@@ -1,4 +1,4 @@
-"""`sequence`: one call after another, as fast as they go; then nothing may be left of them."""
+"""`sequence`: many calls, one after another, and then nothing may be left of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import aiohttp
 from launcher import Stack
 from loadtest import sound
 from loadtest.benchmark import Check, Limits, Progress, Result, Scenario
+from loadtest.callers.dtls import Identity
 from loadtest.callers.light_caller import LightCaller
-from loadtest.callers.light_dtls import Identity
 from loadtest.callers.opus_packets import encode
 from loadtest.errors import CallFailedError
 from loadtest.percentiles import spread

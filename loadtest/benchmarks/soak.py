@@ -1,4 +1,4 @@
-"""`soak`: calls come and go at half load for as long as asked; nothing may pile up.
+"""`soak`: calls come and go at half load for a long time, and nothing may pile up.
 
 Round after round, a tenth of the calls hang up, as many new ones come, and all talk; the first
 `STAYING` stay to the end, so that what grows within a call is seen too. After every round memory

@@ -1,4 +1,4 @@
-"""One connected call: what to say next, and what became of what was said. No socket, no clock.
+"""One connected call: what to send next, and what became of it. No socket, no clock.
 
 A frame that is said waits for its echo by its payload, which no other frame of that time has. Fifty
 frames are a chunk; a chunk is judged when its last frame has had its grace period. Lateness is that
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from loadtest.callers.voice import Voice
 from loadtest.live.speaking import Kind, Vocabulary, is_talking, payload, starts_talking
 from loadtest.media_bench.lateness import Times, lateness_s
-from loadtest.media_bench.voice import Voice
 
 CHUNK_FRAMES = 50
 GRACE_S = 1.0

@@ -1,4 +1,4 @@
-"""What a generator process is told to do: which calls, where to, from when to when."""
+"""What a generator process has to do: which calls, to where, from when to when."""
 
 from __future__ import annotations
 

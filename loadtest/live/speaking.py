@@ -1,4 +1,4 @@
-"""What a caller says in each 20 ms, by what kind of caller it is. Pure.
+"""What a caller sends in each 20 ms, by its kind. Pure.
 
     always    speech without a pause
     never     a microphone that hears next to nothing, which browsers send all the same

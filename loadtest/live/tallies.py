@@ -1,4 +1,4 @@
-"""The seconds of a run as they fill: each is told when nothing more can be added to it."""
+"""The seconds of a run. Each is reported when nothing more can be added to it."""
 
 from __future__ import annotations
 

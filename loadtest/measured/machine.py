@@ -1,4 +1,4 @@
-"""On what, of what and when something was measured."""
+"""On which machine, of which commit and when something was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that come at a steady rate, whether or not those before are done: in a process of its own.
+"""Calls that come at a steady rate, whatever became of earlier ones; a process of its own.
 
 A process, because the handshakes of the callers would hold up the generator of the live calls.
 """
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
+from loadtest.callers.dtls import Identity
 from loadtest.callers.light_caller import LightCaller
-from loadtest.callers.light_dtls import Identity
 from loadtest.errors import CallFailedError
 from loadtest.media_bench.speech import speech
 from loadtest.target import Target

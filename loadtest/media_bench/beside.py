@@ -1,4 +1,4 @@
-"""Stock aiortc with a backend of its own, as parts like ours: started, watched and ended alike."""
+"""Stock aiortc with a backend of its own, started, watched and ended like our parts."""
 
 from __future__ import annotations
 

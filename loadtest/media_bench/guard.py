@@ -1,4 +1,4 @@
-"""A scenario whose calls cannot be placed says so as a result, not as a traceback."""
+"""Turns calls that cannot be placed into a result, instead of a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The largest load that holds, found in few trials: grow until one fails, then halve the gap. Pure.
+"""Finds the largest load that holds: grow until one fails, then halve the gap. Pure.
 
 Loads are whole numbers. A trial is run by whoever asks; a failed one is tried once more before it
 counts, because a shared machine has bad moments and a capacity has to hold on a good one.

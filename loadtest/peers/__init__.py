@@ -1,1 +1,1 @@
-"""What ours is measured beside: stock aiortc, a forwarder in C."""
+"""Peers beside which Trunkline is measured: stock aiortc, a forwarder in C."""

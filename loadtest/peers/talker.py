@@ -1,4 +1,4 @@
-"""A backend that answers: when the caller pauses it talks, and when it is interrupted it stops.
+"""A backend that answers when the caller pauses, and stops when it is interrupted.
 
     python -m loadtest.peers.talker
 

@@ -1,4 +1,4 @@
-"""Calls and regions in, what each region needs out; and what a port for each call would. Pure.
+"""From calls and regions to what each region needs, also with one port a call. Pure.
 
 Regions are sized so that the others carry the calls of one that is lost. Relays and transceivers
 get one more than the load needs, and never less than two, so that one of them may be lost too.

@@ -1,1 +1,1 @@
-"""What the relay's benchmarks share: a relay on a core of its own, and load from another."""
+"""What the relay's benchmarks share: a relay on one core, and load from another."""

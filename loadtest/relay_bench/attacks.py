@@ -1,4 +1,4 @@
-"""What strangers send: a hundred thousand packets a second that must change nothing."""
+"""What strangers send: 100,000 packets a second, none of which may change anything."""
 
 from __future__ import annotations
 

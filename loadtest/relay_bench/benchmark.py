@@ -1,4 +1,4 @@
-"""What a benchmark that needs no stack is, is given and gives back; and its command."""
+"""A benchmark that starts all that it needs: what it gets and returns, and its command."""
 
 from __future__ import annotations
 

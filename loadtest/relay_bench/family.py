@@ -1,4 +1,4 @@
-"""A process and all it started: ended with us, or at once."""
+"""A process and all that it started: they end with us, or at once."""
 
 from __future__ import annotations
 

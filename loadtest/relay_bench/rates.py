@@ -1,4 +1,4 @@
-"""How many packets a second go through a forwarder, what that costs it, and what it loses."""
+"""How many packets a second a forwarder passes on, what that costs, and what is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A relay as operators start it, its one worker alone on a core."""
+"""A relay as operators start it, with its one worker alone on a core."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several runs as one figure: the median counts, minimum and maximum are shown."""
+"""Several runs as one figure: the median, with minimum and maximum beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`loadtest run`: a file in, a table, a page and an exit status out."""
+"""`loadtest run`: from a scenario file to a table, a page and an exit status."""
 
 from __future__ import annotations
 

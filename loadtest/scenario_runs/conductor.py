@@ -1,4 +1,4 @@
-"""Runs a scenario: the fleet, the generators, the faults at their times, the meter every second."""
+"""Runs a scenario: it starts the fleet and the callers, and makes the faults in time."""
 
 from __future__ import annotations
 

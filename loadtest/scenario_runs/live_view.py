@@ -1,4 +1,4 @@
-"""What is shown while a scenario runs: one line that changes, on stderr; nothing when piped."""
+"""Shows one line on a terminal while a scenario runs, and nothing in a pipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scenario as a file: what it may say, and one clear line for each thing it says wrong."""
+"""A scenario file: what it may contain, and one clear line for each mistake."""
 
 from __future__ import annotations
 

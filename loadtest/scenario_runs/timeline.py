@@ -1,4 +1,4 @@
-"""What all generators and processes said, second by second. Pure."""
+"""What all generators and processes reported, second by second. Pure."""
 
 from __future__ import annotations
 

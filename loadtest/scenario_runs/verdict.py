@@ -1,4 +1,4 @@
-"""What a run showed: figures, what each fault cost, and which thresholds held. Pure."""
+"""The results of a run: figures, the cost of each fault, which thresholds held. Pure."""
 
 from __future__ import annotations
 

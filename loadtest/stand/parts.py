@@ -81,6 +81,8 @@ def _common(shape: Shape, redis: RedisParts, ports: Sequence[Ports]) -> dict[str
     ]
     if shape.talker:
         backends.append(f"talker={join(LOOPBACK, ports[-1].backend)}*0")
+    if shape.guest_backend:
+        backends.append(f"{shape.guest_backend}*0")
     return {
         **{name: made[name] for name in alike},
         "TRUNKLINE_REDIS_URL": redis.url,

@@ -21,6 +21,8 @@ class Shape(BaseModel):
     """With none, `variables` name one that is there already."""
     talker: bool = False
     """A backend called `talker` that answers in pauses, for those who ask for it."""
+    guest_backend: str = ""
+    """`NAME=HOST:PORT` of one more backend, for those alone who ask for it."""
     relay_workers: Annotated[int, Field(ge=1, le=8)] = 1
     redis: Literal["single", "sentinel"] = "single"
     variables: dict[Setting, str] = Field(default_factory=dict)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from launcher import Stack, StackSettings, StartupError
 from launcher.addresses import split
@@ -33,8 +33,9 @@ class Stand:
     started again, unless it was `kill`ed with `stay_down`.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, log: TextIO | None = None) -> None:
         self.shape = shape
+        self._log = log
         self._exit = AsyncExitStack()
         self._stack: Stack | None = None
         self._variables: Mapping[str, Mapping[str, str]] = {}
@@ -106,7 +107,9 @@ class Stand:
             )
             plan = self._plan(Path(directory))
             self._variables = plan.variables
-            stack = Stack(StackSettings(ready_timeout_s=READY_TIMEOUT_S), parts=plan.parts)
+            stack = Stack(
+                StackSettings(ready_timeout_s=READY_TIMEOUT_S, log=self._log), parts=plan.parts
+            )
             self._stack = await self._exit.enter_async_context(stack)
         except BaseException:
             await self._exit.aclose()

@@ -1,4 +1,4 @@
-"""What a storm did: goodput over capacity, lateness before and within it, refusals. Pure."""
+"""The results of a storm: goodput, lateness before and within it, refusals. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many callers at once the local agent holds, on one core of its own."""
+"""How many callers at once the local agent answers in time, on one core."""
 
 from __future__ import annotations
 

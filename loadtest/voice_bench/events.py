@@ -1,4 +1,4 @@
-"""What the agent says about the call, heard by a side band: transcripts, turns, truncations."""
+"""The agent's events of a call, read by a side band: transcripts, turns, truncations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of a conversation, and the bars."""
+"""The measurements of conversations, and their bars."""
 
 from __future__ import annotations
 

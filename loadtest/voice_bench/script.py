@@ -1,4 +1,4 @@
-"""What the synthetic callers say to an agent: sentences spoken by Piper, pauses put in by us.
+"""What the synthetic callers say: sentences spoken by Piper, with pauses put in.
 
 Piper comes with the `voice` extra, so that no recordings need to be kept. Speech is cut to what can
 be heard: it begins and ends in sound, and when it ends is known to a millisecond.

@@ -1,1 +1,1 @@
-"""What the supervisor and its workers map or send to each other."""
+"""What the supervisor and its workers share by memory, or send to each other."""

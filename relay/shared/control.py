@@ -1,4 +1,4 @@
-"""What supervisor and worker say to each other, over a SOCK_SEQPACKET pair.
+"""The messages between supervisor and worker, over a SOCK_SEQPACKET pair.
 
 One JSON object a message, with descriptors beside it. Keys go this way and not through the
 environment, where other processes of the same user could read them.

@@ -1,4 +1,4 @@
-"""What a worker counts: one number per fact, and one per reason to drop a packet.
+"""What a worker counts: a number for each fact, and one for each reason to drop a packet.
 
 The numbers live in shared memory, written by the worker alone and read by the supervisor. Names
 are the metric labels and the keys of the admin API; they are only ever added to.

@@ -1,4 +1,4 @@
-"""The flow table: which transceiver owns a client address.
+"""The flow table says which transceiver owns a client address.
 
 A set-associative hash table laid out as plain arrays over one buffer, because
 - a batch of packets is looked up with a few array operations, not packet by packet;
@@ -6,10 +6,10 @@ A set-associative hash table laid out as plain arrays over one buffer, because
   siblings and the supervisor read them without asking;
 - nothing is allocated after construction: 32 bytes a slot, 8 slots a bucket.
 
-An address may stand in one of two buckets (power of two choices), so at the design load of at
-most 2/3 a full pair is so rare that evicting its longest-idle flow needs no further thought; it
-is counted. The hash is keyed with random words from the buffer's head: who chooses addresses
-cannot choose buckets.
+An address may stand in one of two buckets (power of two choices). At the design load of at most 2/3
+both are so rarely full that the flow that was idle for the longest time may simply be evicted; this
+is counted. The hash is keyed with random words from the head of the buffer, so somebody who chooses
+addresses cannot choose buckets.
 
 Times are milliseconds of a monotonic clock, kept modulo 2^32 and compared as differences.
 """
@@ -17,7 +17,7 @@ Times are milliseconds of a monotonic clock, kept modulo 2^32 and compared as di
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -53,7 +53,7 @@ class Put(Enum):
 class FlowRow:
     """One flow, for listing: 18-byte address, node index and epoch, ms since its last packet."""
 
-    address: bytes
+    address: bytes = field(repr=False)
     node: int
     epoch: int
     idle_ms: int

@@ -1,4 +1,4 @@
-"""How long packets stay in a worker: a histogram over powers of two, sampled once a batch.
+"""How long packets stay in a worker: a histogram over powers of two, one sample a batch.
 
 A sample is the time from the return of the receive call to the return of the send call, so it
 holds routing and sending of a whole batch, and not what a packet waited in the kernel before

@@ -1,4 +1,4 @@
-"""The directory as the packet path sees it: where each transceiver is, by node index.
+"""The directory as the packet path reads it: where each transceiver is, by node index.
 
 Plain arrays over all 65,536 indexes (2.4 MB), so that a batch of packets is looked up at once.
 They lie over shared memory: the supervisor writes, all workers read, nobody sends anything.

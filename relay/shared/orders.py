@@ -1,8 +1,8 @@
-"""What the supervisor wants of a worker while it runs: keys, limits, watched flows.
+"""What the supervisor wants from a running worker: keys, limits, watched flows.
 
-Every message carries the whole state and not a change of it, so a worker that missed one, or one
-that was just born, is right after the next. The worker notes the number of what it has carried
-out in shared memory (`relay.shared.telemetry`); whoever asked for a change can wait for it there.
+Every message carries the whole state and not a change of it. So a worker that missed one, or that
+was just started, is right after the next. The worker writes the number of the orders that it has
+carried out into shared memory (`relay.shared.telemetry`), and there others can wait for it.
 """
 
 from __future__ import annotations

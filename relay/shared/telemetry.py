@@ -1,4 +1,4 @@
-"""What a worker shows beside its counters: latencies, voice health, which orders it has done.
+"""What a worker shows beside its counters: latencies, voice health, the last orders done.
 
     word 0            number of the last order done (`relay.shared.orders`)
     words 8 …         latency, up;  then latency, down   (`Latency`)

@@ -1,4 +1,4 @@
-"""Voice health of the flows somebody asked about: from RTP headers alone, never from payload.
+"""The voice health of watched flows, measured from RTP headers alone.
 
 SRTP leaves the RTP header readable (RFC 3711 §3.1), so a relay can tell a caller's loss and
 jitter without a key. A worker does so only for watched addresses: one array comparison a batch
@@ -85,7 +85,7 @@ class WatchOrder:
 
     record: int
     watch: int
-    address: bytes
+    address: bytes = field(repr=False)
     until_ms: int
 
 

@@ -1,4 +1,4 @@
-"""RelayAdmin: the operator's view of a relay, and hand on it.
+"""RelayAdmin: operators look at a relay and act on it.
 
 What is shown is read from the workers' shared memory; what is asked of them goes out as orders
 (`relay.shared.orders`), and the answer waits for shared memory to say that they were carried out.
@@ -42,7 +42,7 @@ ORDER_CHECKS = 600  # three seconds; a worker that hangs is replaced after two
 _ORDER_CHECK_INTERVAL_S = 0.005
 SERVICE_NAME = admin_pb2.DESCRIPTOR.services_by_name["RelayAdmin"].full_name
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class RelayAdmin(admin_pb2_grpc.RelayAdminServicer):

@@ -1,4 +1,4 @@
-"""The workers of one relay: started, replaced when they die or hang, ended together.
+"""The workers of one relay: they are started, replaced when they fail, and ended together.
 
 Every worker process is started as a spare and made a worker by one message (`relay.worker`), and
 one spare always waits. So when a worker dies its successor has Python and numpy loaded already,
@@ -41,7 +41,7 @@ CHECK_INTERVAL_S = 0.25
 STOP_TIMEOUT_S = 2.0
 _MAX_SIBLINGS = control.MAX_FDS - 4  # beside a worker's own descriptors in one message
 
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class Crew:

@@ -1,4 +1,4 @@
-"""Keeps the store's picture of this relay's flows: written soon, refreshed while they live."""
+"""Writes the flows of this relay to the store, soon, and refreshes them while they live."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor's side of recovery: workers' questions to the store, their flows into it."""
+"""The supervisor's part of recovery: it asks the store for workers, and writes flows to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counters gained between two looks at them."""
+"""How much counters gained between two looks at them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks the store who owns addresses that no worker knows. Packets are waiting for the answer."""
+"""Asks the store who owns addresses that no worker knows. Packets wait for the answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the supervisor counts about the store of flows; `relay.shared.counters` has the workers'."""
+"""What the supervisor counts about the store of flows. Workers have `relay.shared.counters`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Which flows of a worker's table the store does not have yet: a comparison, not a queue.
+"""Finds the flows of a worker's table that the store does not have yet, by comparison.
 
-It keeps for every slot what was written last, and when. What differs from the table is still to be
-written. So nothing can overflow, the newest owner wins by itself, an outage of the store piles up
-nothing, and the worker neither sends nor waits. A flow that was seen since its entry was written
-is written again after `refresh_ms`; one that was not is left to expire in the store.
+For every slot it keeps what was written last, and when. What differs from the table must still be
+written. So there is no queue that can overflow, the newest owner wins, an outage of the store piles
+up nothing, and the worker neither sends nor waits. A flow that was seen since its entry was written
+is written again after `refresh_ms`. One that was not seen expires in the store.
 
 Pure: a table and `now` in, values out. The table may be another process's shared memory.
 """

@@ -1,4 +1,4 @@
-"""Which flows are watched for their voice health: the supervisor's side of `relay.shared.voice`.
+"""Which flows are watched for their voice health. Workers have `relay.shared.voice`.
 
 A flow is named by an id that `ListFlows` gives out: worker, slot, and a keyed fingerprint of the
 address, so that an id tells nothing about a caller and a slot that has a new owner is noticed.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relay.shared.flows import FlowRow
 from relay.shared.voice import MAX_WATCHED, VoiceHealth, WatchOrder
@@ -42,7 +42,7 @@ class TooManyWatches(WatchRefused):
 @dataclass(frozen=True)
 class _Place:
     post: Post
-    address: bytes
+    address: bytes = field(repr=False)
 
 
 class Watches:

@@ -1,1 +1,1 @@
-"""One pinned process of a relay: packets in, packets out, and nothing that can wait."""
+"""One pinned process of a relay: packets come in and go out, and nothing in it can wait."""

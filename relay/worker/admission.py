@@ -1,13 +1,13 @@
-"""First packets: who may make a flow.
+"""Decides whether a first packet may make a flow.
 
-Whoever never got an answer over HTTPS knows no ufrag of ours, so no token's MAC; who saw a ufrag
-pass by still lacks the password, so no MESSAGE-INTEGRITY. Both are checked here from the packet
-and the key alone, with no state and no look-up (`wire.token`).
+A sender who never got an answer over HTTPS knows no ufrag of ours, so the token's MAC fails. A
+sender who saw a ufrag pass by does not have the password, so MESSAGE-INTEGRITY fails. Both are
+checked from the packet and the key alone, without state and without a look-up (`wire.token`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wire import stun, token
 from wire.errors import WireError
@@ -20,9 +20,9 @@ class Check:
     """A STUN request whose token is ours: the route it names, and what proves it may."""
 
     route: Route
-    ufrag: str
-    message: stun.Message
-    packet: bytes
+    ufrag: str = field(repr=False)
+    message: stun.Message = field(repr=False)
+    packet: bytes = field(repr=False)
 
 
 class Admission:

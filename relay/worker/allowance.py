@@ -1,4 +1,4 @@
-"""One token bucket: what may be done so often in a second, and so often at once."""
+"""One token bucket: how many in a second, and how many at once."""
 
 from __future__ import annotations
 

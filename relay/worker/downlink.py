@@ -166,7 +166,7 @@ class Downlink:
         )
 
     def _lay_out_few(self, slots: list[int]) -> int:
-        """`_lay_out` without array operations, whose fixed cost a few frames do not repay."""
+        """`_lay_out` without array operations, which cost too much for a few frames."""
         count = 0
         for slot in slots:
             try:

@@ -1,20 +1,21 @@
-"""What a valid STUN check may still not do: be somebody's recording, or one of too many.
+"""Refuses valid STUN checks that are recordings, or one of too many.
 
-A check proves that its sender knew the call's password when it was made, not that it was made now
-or here: STUN has no time in it (RFC 8489), and the address is not covered. Three rules follow.
+A check proves that its sender knew the password of the call when the check was made. It does not
+prove that it was made now or here, because STUN has no time in it (RFC 8489) and the address is not
+covered. So there are three rules.
 
-- A transaction belongs to its call and to the address it was first seen from. The same transaction
-  from another address is a recording that somebody else sends. Browsers choose a fresh 96-bit id
-  for every check; a caller whose NAT rebinds within one loses that check and not the next. (A
-  device that has one id for ever cannot change its address within a call.)
-- From its own address a transaction may come again: STUN retransmits. But it is no news then, and
-  moves no flow: behind a NAT the address may have been given to somebody else since.
-- One ufrag makes at most `ADDRESS_BURST` flows at once, and then one in ten seconds. A caller has
-  a handful of candidates and changes networks now and then; whoever shares a call's credentials
-  with a crowd cannot fill the flow table with it.
+- A transaction belongs to its call and to the address from which it was first seen. The same
+  transaction from another address is a recording that somebody else sends. Browsers choose a fresh
+  id of 96 bits for every check. If a caller's NAT rebinds during one check, the caller loses that
+  check and not the next one. A device that has one id for ever cannot change its address in a call.
+- A transaction may come again from its own address, because STUN retransmits. But it is not new
+  then, and it moves no flow: a NAT may have given the address to somebody else meanwhile.
+- One ufrag makes at most `ADDRESS_BURST` flows at once, and then one in ten seconds. A caller has a
+  few candidates, and changes networks now and then. Somebody who shares the credentials of a call
+  with a crowd cannot fill the flow table.
 
-Both tables are of fixed size. The log of transactions (`relay.shared.check_log`) is shared by all
-workers of a relay.
+Both tables have a fixed size. All workers of a relay share the log of transactions
+(`relay.shared.check_log`).
 """
 
 from __future__ import annotations

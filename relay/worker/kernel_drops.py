@@ -1,4 +1,4 @@
-"""Datagrams the kernel lost because a socket's queue was full.
+"""Counts datagrams that the kernel lost because the queue of a socket was full.
 
 `SO_RXQ_OVFL` would put this number into a control message of every datagram from the first loss
 on, and needs its room made ready before every receive call. `SO_MEMINFO` reads the very same

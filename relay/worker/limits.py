@@ -1,4 +1,4 @@
-"""How much strangers may cost, held before anything of a packet is parsed.
+"""Limits what strangers may cost, before anything of a packet is parsed.
 
 Three budgets hold single sources, each a table of token buckets:
 
@@ -6,23 +6,24 @@ Three budgets hold single sources, each a table of token buckets:
     checks      STUN requests from addresses with a flow, by address          what ICE needs, twice
     packets     everything, by source prefix                                  off unless set
 
-Media of a live flow is in none of the first two: behind a carrier's NAT thousands of callers share
-a prefix, and one of them who floods must not cost the others a word. For the same reason a live
-caller's own checks have a budget of their own address, and not of the prefix: a neighbour who
-empties the prefix must not end calls by consent (RFC 7675).
+The first two do not count media of a live flow. Behind a carrier's NAT thousands of callers share a
+prefix, and if one of them floods, the others must not lose a word. For the same reason the checks
+of a live caller have a budget for their own address, and not for the prefix. Otherwise a neighbour
+who uses up the prefix could end calls by consent (RFC 7675).
 
-A table has a fixed number of buckets and is indexed by a keyed hash. Two sources can share a
-bucket: then they share its budget, which with 65,536 buckets costs an honest source something only
-if it shares with one that floods. The key is random, so nobody can choose whom to share with.
-Nothing is stored for a source but its bucket, and nothing grows.
+A table has a fixed number of buckets, and a keyed hash indexes it. Two sources can share a bucket,
+and then they share its budget. With 65,536 buckets this costs an honest source something only if it
+shares with one that floods. The key is random, so nobody can choose with whom to share. Nothing is
+stored for a source but its bucket, and nothing grows.
 
-Two more hold all strangers of a worker together: a flood from everywhere has as many prefixes as it
-wants. What a stranger's packet costs (a first check some 30 µs, unknown media some 10) times these
-rates leaves most of the core to live calls, and what may come at once is over before the socket's
-queue is full. Who calls first during such a flood is served by chance: ICE asks again (RFC 8445
-§14), six times in the first four seconds.
+Two more budgets hold all strangers of a worker together, because a flood from everywhere has as
+many prefixes as it wants. A first check costs about 30 µs, and unknown media about 10 µs. Times
+these rates, that leaves most of the core to live calls, and a burst is over before the queue of
+the socket is full. During such a flood a new caller is served only by chance. ICE asks again (RFC
+8445 §14), six times in the first four seconds.
 
-Limits are a worker's own: a prefix whose clients the kernel spreads over n workers has n budgets.
+Each worker has its own limits. If the kernel spreads the clients of a prefix over n workers, that
+prefix has n budgets.
 """
 
 from __future__ import annotations

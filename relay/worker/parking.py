@@ -1,4 +1,4 @@
-"""Packets of addresses that nobody here knows, kept for the moment it takes to ask.
+"""Packets from unknown addresses wait here while others are asked. Everything is bounded.
 
     park ──▶ a lot per address ──▶ questions ──▶ somebody asks
                                                     │

@@ -1,4 +1,4 @@
-"""A worker's way back to flows it does not have: siblings at once, the supervisor in a moment.
+"""How a worker gets back a flow that it does not know.
 
     unknown address ─▶ siblings' tables (shared memory) ─▶ taken over, forwarded in the same batch
                     ─▶ parked (`worker.parking`) ─▶ question to the supervisor, which asks the store
@@ -97,7 +97,7 @@ class Recovery:
         return self._flows.find(hashes, addresses, ports)
 
     def park(self, indexes: Iterable[int], now_ms: int) -> None:
-        """Keep packets of the batch whose addresses nobody here knows, or drop and count them."""
+        """Keep packets from unknown addresses, or drop and count them."""
         received = self._received
         for index in indexes:
             address = packed_address(received.names[index])

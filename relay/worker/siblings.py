@@ -1,4 +1,4 @@
-"""What the other workers know: their flow tables, read through shared memory.
+"""Reads the flow tables of the other workers.
 
 The kernel spreads clients over the workers' sockets by a hash that changes with their number, and a
 relay that takes over from another starts with empty tables. A packet whose address is unknown here

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from cli.__main__ import app as trunkline
 from loadtest.__main__ import app as loadtest
-from tests.docs.pages import PAGES, ROOT, blocks, commands, name, ticked
+from tests.docs.pages import PAGES, ROOT, blocks, commands, name, prose, ticked
 from tests.pages import anchors
 from trunkline.v1 import admin_pb2
 
@@ -52,32 +52,42 @@ def test_links_lead_somewhere(page: Path) -> None:
 @each_page
 def test_paths_exist(page: Path) -> None:
     """What looks like a path of this repository is one."""
-    assert [path for path in paths(page.read_text()) if not exists(path)] == []
+    assert list(lost_paths(page.read_text())) == []
 
 
-def paths(text: str) -> Iterator[str]:
-    """Paths in backticks: they begin with a folder of the root, or are the name of a file."""
-    for word in ticked(text):
-        path = word.removesuffix("/")
-        if not re.fullmatch(r"[\w./*-]+", path) or path.startswith(("/", "http")):
-            continue
-        first = path.partition("/")[0]
-        if first in OUTPUTS:
-            continue
-        if (word.count("/") and first in TOP) or path.endswith(SUFFIXES):
-            yield path
+def lost_paths(text: str) -> Iterator[str]:
+    """Paths in backticks that are not there, from the root or below a folder of the same line."""
+    for line in prose(text).splitlines():
+        found = paths(line)
+        folders = [path for path in found if path.endswith("/")]
+        for path in found:
+            if not any(list(ROOT.glob(folder + path)) for folder in ("", *folders)):
+                yield path
 
 
-def exists(path: str) -> bool:
-    """From the root; a bare name may be anywhere in it."""
-    if "/" in path:
-        return bool(list(ROOT.glob(path)))
-    return bool(list(ROOT.glob(path))) or any(
-        file.name == path for top in SOURCES for file in (ROOT / top).rglob(path)
-    )
+def paths(line: str) -> list[str]:
+    """What begins with a folder of the root, or is the name of a file."""
+    words = [word for word in ticked(line) if re.fullmatch(r"[\w.*-][\w./*-]*", word)]
+    return [word for word in words if is_path(word)]
 
 
-SOURCES = ("proto", "k8s", "docs", "docker", "loadtest", "transceiver/signaling")
+def is_path(word: str) -> bool:
+    first, slash, _ = word.partition("/")
+    return first not in OUTPUTS and ((bool(slash) and first in TOP) or word.endswith(SUFFIXES))
+
+
+def test_names_in_the_table_of_changes_stand_in_the_files_named() -> None:
+    """Who opens the file of a row finds the name that the row speaks of."""
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("## To change X, open Y")[1]
+    rows = [line for line in table.split("\n## ")[0].splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 15
+    for row in rows:
+        files = [ROOT / path for path in paths(row) if (ROOT / path).is_file()]
+        names = [word for word in ticked(row) if re.fullmatch(r"[A-Z][A-Za-z_]+", word)]
+        assert all(any(name in file.read_text() for file in files) for name in names), row
+        assert any(not path.startswith(("docs/", "tests/")) for path in paths(row)) or (
+            "test_arrows" in row
+        )
 
 
 @each_page
@@ -241,11 +251,12 @@ def test_the_readme_is_one_screen() -> None:
         ("`relay/uplink_gone.py`", "relay/uplink_gone.py"),
         ("`nobody.toml`", "nobody.toml"),
         ("`tests/relay/*_gone.py`", "tests/relay/*_gone.py"),
+        ("`relay/worker/` has `crew.py`", "crew.py"),
     ],
 )
 def test_a_path_that_is_not_there_is_seen(text: str, wrong: str) -> None:
     """The test above can fail."""
-    assert [path for path in paths(text) if not exists(path)] == [wrong]
+    assert list(lost_paths(text)) == [wrong]
 
 
 @pytest.mark.parametrize(

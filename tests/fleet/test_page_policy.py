@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.page_policy import DEFAULT, FURTHER, NotForPages, PagePolicy, PageRules
+from fleet.page_policy import DEFAULT, FURTHER, MAX_TOOLS, NotForPages, PagePolicy, PageRules
 
 FUNCTION = {"type": "function", "name": "f", "parameters": {}}
 MCP = {"type": "mcp", "server_label": "s", "server_url": "https://elsewhere.example"}
@@ -205,3 +205,26 @@ def test_any_event_passes_or_is_refused(kind: str, value: Any, bound: Any) -> No
         policy.event({"type": kind, member: value})
     except NotForPages as error:
         assert error.param.startswith(member)
+
+
+@pytest.mark.parametrize("kind", [[], {}, [{"type": "message"}], 1, None])
+def test_a_type_that_is_no_name_is_refused(kind: object) -> None:
+    """JSON has types that cannot be looked up; they are nobody's, and raise nothing else."""
+    policy = PagePolicy(DEFAULT, {})
+    part = {"type": "message", "content": [{"type": kind}]}
+    for event in (
+        {"type": kind},
+        {"type": "conversation.item.create", "item": {"type": kind}},
+        {"type": "conversation.item.create", "item": part},
+    ):
+        with pytest.raises(NotForPages):
+            policy.event(event)
+
+
+def test_more_tools_than_a_session_takes_are_not_compared() -> None:
+    """A page's list of any length against the secret's would cost the product of both."""
+    tool = {"type": "mcp", "server_label": "x"}
+    policy = PagePolicy(DEFAULT, {"tools": [tool]})
+    assert policy.session({"tools": [tool] * MAX_TOOLS})
+    with pytest.raises(NotForPages):
+        policy.session({"tools": [tool] * (MAX_TOOLS + 1)})

@@ -37,9 +37,12 @@ class Wire:
     def fileno(self) -> int:
         return 0  # the engine unregisters it at its end; nobody ever registered it
 
-    def receive(self) -> list[tuple[bytes, bytes]]:
+    def receive(self, now_s: float) -> list[tuple[bytes, bytes]]:
         waiting, self.waiting = self.waiting, []
         return waiting
+
+    def take_stale(self) -> int:
+        return 0
 
     def send(self, datagrams: Sequence[tuple[bytes, bytes]]) -> int:
         self.sent += [datagram for datagram, _ in datagrams]

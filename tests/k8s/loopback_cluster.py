@@ -30,7 +30,7 @@ from tests.k8s.manifests import (
     selects,
 )
 
-PROGRAMS = {"python": sys.executable, "redis-server": str(binary()), "sh": "/bin/sh"}
+PROGRAMS = {"python": sys.executable, "valkey-server": str(binary()), "sh": "/bin/sh"}
 REDIS = {"redis", "sentinel"}  # containers
 RELAY_HOST = "TRUNKLINE_RELAY_HOST"
 RELAYS = "TRUNKLINE_TRANSCEIVER_RELAYS"
@@ -124,11 +124,11 @@ class LoopbackCluster:
         folder = self._directory / "bin"
         if not folder.exists():
             folder.mkdir(parents=True)
-            (folder / "redis-server").symlink_to(PROGRAMS["redis-server"])
-            (folder / "redis-cli").write_text(
+            (folder / "valkey-server").symlink_to(PROGRAMS["valkey-server"])
+            (folder / "valkey-cli").write_text(
                 f'#!/bin/sh\nexec {sys.executable} {_REDIS_CLI} "$@"\n'
             )
-            (folder / "redis-cli").chmod(0o755)
+            (folder / "valkey-cli").chmod(0o755)
         return folder
 
     def _local(self, text: str, started: Started) -> str:

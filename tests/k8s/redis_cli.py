@@ -1,8 +1,8 @@
-"""As much of redis-cli as the manifests' scripts use; the wheel with the server has none.
+"""As much of valkey-cli as the manifests' scripts use; the wheel with the server has none.
 
     redis_cli.py -h HOST -p PORT [--raw] WORD…
 
-Prints a reply as `redis-cli --raw` does: an error in its words, the items of a list a line each.
+Prints a reply as `valkey-cli --raw` does: an error in its words, the items of a list a line each.
 """
 
 from __future__ import annotations

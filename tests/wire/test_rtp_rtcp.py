@@ -128,3 +128,19 @@ def test_ntp_time() -> None:
 def test_classify(packet: bytes, kind: PacketKind) -> None:
     """RFC 7983's table and RFC 5761's split, at their edges."""
     assert classify(packet) is kind
+
+
+def test_a_compound_of_more_packets_than_anybody_sends_is_refused() -> None:
+    """Empty packets are four bytes each; what reading them costs is bounded."""
+    empty = bytes.fromhex("80cb0000")
+    assert len(rtcp.read(empty * rtcp.MAX_PACKETS)) == rtcp.MAX_PACKETS
+    with pytest.raises(WireError, match="rtcp_packets"):
+        rtcp.read(empty * (rtcp.MAX_PACKETS + 1))
+
+
+def test_a_source_has_one_name() -> None:
+    """Of many CNAME items of one source the first counts (RFC 3550 §6.5.1)."""
+    items = b"\x01\x01a" + b"\x01\x01b" * 100 + b"\x00"
+    body = (7).to_bytes(4) + items + bytes(-len(items) % 4)
+    packet = b"\x81\xca" + (len(body) // 4).to_bytes(2) + body
+    assert rtcp.read(packet) == (rtcp.SourceDescription(7, "a"),)

@@ -157,3 +157,13 @@ def test_error_codes() -> None:
     """Class and number (RFC 8489 §14.8)."""
     assert stun.error_code(487, "Role Conflict") == b"\x00\x00\x04\x57Role Conflict"
     assert stun.read_error_code(stun.error_code(420, "")) == 420
+
+
+def test_more_attributes_than_anybody_sends_are_refused() -> None:
+    """A stranger's packet of empty attributes costs no more than a look, signed or not."""
+    few = [(0x8099, b"")] * (stun.MAX_ATTRIBUTES - 3)
+    assert stun.read(stun.write(1, stun.MessageClass.REQUEST, bytes(12), few, "p"))
+    for behind in (0, 400):
+        packet = stun.write(1, stun.MessageClass.REQUEST, bytes(12), few + few[: behind + 4], "p")
+        with pytest.raises(WireError, match="stun_attribute"):
+            stun.read(packet)

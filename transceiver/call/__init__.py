@@ -1,1 +1,1 @@
-"""One call: its states, its sound and messages as the backend has them, who listens to it."""
+"""One call: its states, its sound and messages as the backend has them, and who listens."""

@@ -1,4 +1,4 @@
-"""What a session asks of whoever runs it: the engine, or a test."""
+"""What a session asks of the engine that runs it, or of a test."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ class Host(Protocol):
 
     def address_forgotten(self, session: Session, address: bytes) -> None:
         """No longer."""
+
+    def connected(self, session: Session) -> None:
+        """Its caller is there: the handshake is over."""
 
     def ended(self, session: Session) -> None:
         """The call is over: it will send nothing more and wants no waking."""

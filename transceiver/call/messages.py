@@ -1,4 +1,4 @@
-"""The messages of one call: its data channels, what waits for them, who else hears.
+"""The messages of one call: its data channels, and who else hears them.
 
 backend ── tell ──▶ WaitingMessages ──▶ DataChannels ── SCTP packets ──▶ DTLS
             └─ events ─▶ Sidebands
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from transceiver.call.offer import DataOffer
 from transceiver.call.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.call.waiting_messages import WaitingMessages
+from transceiver.counters import Counted
 from transceiver.data.channels import DataChannels
 from transceiver.data.sctp import run
 from transceiver.takeover.session_state import Reserve, SctpState, WaitingMessage
@@ -75,11 +76,11 @@ class CallMessages:
         if label == EVENTS_LABEL and isinstance(content, str):
             self.sidebands.tell(content)
         if self._offer is None:
-            self._count("data_not_offered")
+            self._count(Counted.DATA_NOT_OFFERED)
         elif self.channels is not None and label in self.channels.labels:
             self._say(self.channels, label, content)
         elif not self._waiting.add(label, content):
-            self._count("data_waiting_full")
+            self._count(Counted.DATA_WAITING_FULL)
 
     def handle(self, packet: bytes) -> None:
         """Take an SCTP packet of the caller."""
@@ -117,7 +118,7 @@ class CallMessages:
             send=self._send_packet,
             on_message=self._on_message,
             on_open=self._on_open,
-            on_close=lambda: self._count("sctp_ended"),
+            on_close=lambda: self._count(Counted.SCTP_ENDED),
             on_fault=self._failed,
         )
 
@@ -140,7 +141,7 @@ class CallMessages:
         if channels.send(label, content):
             self.sent += 1
         else:
-            self._count("data_refused")
+            self._count(Counted.DATA_REFUSED)
 
 
 def _let_go(*_: object) -> None:

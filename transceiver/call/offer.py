@@ -1,4 +1,4 @@
-"""What a caller's SDP offer says, reduced to what the session needs."""
+"""The parts of a caller's SDP offer that a session needs."""
 
 from __future__ import annotations
 

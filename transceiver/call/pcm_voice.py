@@ -1,4 +1,4 @@
-"""Sound between a call's Opus and a backend's PCM: frames of the jitter buffer in, 20 ms out.
+"""Turns a call's Opus into a backend's PCM and back, 20 ms at a time.
 
     jitter buffer ── packets, holes named ─▶ decoder ─▶ cut into 20 ms ─▶ model link
     RTP           ◀── one packet a frame ◀── encoder ◀────────────────── model link, as paced

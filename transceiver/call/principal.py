@@ -1,8 +1,8 @@
 """Who places calls and asks about them: a server with its API key, or a page with a client secret.
 
-A call belongs to the tenant whose key placed it, or made the secret that placed it. Any key of the
-tenant may touch it; of secrets only the one that placed it. For everybody else there is no such
-call.
+A call belongs to a tenant: the tenant of the key that placed it, or of the key that made the secret
+that placed it. Any key of the tenant may control it. Of the secrets, only the one that placed it
+may. For everybody else there is no such call.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One call as the operator sees it, at one moment."""
+"""One call as an operator sees it at one moment."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class DataChannels:
     def resume(self, state: SctpState, reserve: Reserve = STOPPED_BEFORE) -> None:
         """Go on with the channels of another process, instead of `start`; `on_open` hears each.
 
-        What arrives how often is said in `sctp_resume`.
+        `transceiver.takeover.resumed_sctp` says what arrives how often.
         """
         for channel in self._association.resume(state, self._max_message_bytes, reserve):
             self._opened(channel)

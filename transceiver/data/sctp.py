@@ -1,4 +1,4 @@
-"""The SCTP association of one call: aiortc's, with the limits it does not set itself.
+"""The SCTP association of one call: aiortc's, with the limits that aiortc does not set.
 
 aiortc's association talks to an RTCDtlsTransport; `DtlsPipe` is the part of one that it uses. No
 send in it ever waits, so the association's coroutines never suspend and `run` drives them to their
@@ -28,6 +28,7 @@ from aiortc.rtcsctptransport import (
     SackChunk,
 )
 
+from transceiver.counters import Counted
 from transceiver.data.sctp_screen import MAX_STREAMS, screen
 from transceiver.faults import Guard
 from transceiver.takeover.resumed_sctp import (
@@ -89,12 +90,12 @@ class DtlsPipe:
         if self.closed:
             return
         if len(data) > SCTP_MAX_PACKET_LENGTH:  # an answer to a peer that bundles absurdly much
-            self._dropped["sctp_too_large"] += 1
+            self._dropped[Counted.SCTP_TOO_LARGE] += 1
             return
         try:
             self._send(data)
         except (ConnectionError, ValueError):
-            self._dropped["sctp_send"] += 1
+            self._dropped[Counted.SCTP_SEND] += 1
 
     def _register_data_receiver(self, receiver: object) -> None:
         """Do nothing: packets are handed in by our own call."""
@@ -144,9 +145,9 @@ class Association(RTCSctpTransport):
     def receive(self, packet: bytes) -> None:
         """Take one SCTP packet. Never raises."""
         if self.ended:
-            self._dropped["sctp_ended"] += 1
+            self._dropped[Counted.SCTP_ENDED] += 1
             return
-        reason = "sctp_no_association" if self._remote_port is None else screen(packet)
+        reason = Counted.SCTP_NO_ASSOCIATION if self._remote_port is None else screen(packet)
         if reason is not None:
             self._dropped[reason] += 1
             return
@@ -288,7 +289,7 @@ class Association(RTCSctpTransport):
     # What aiortc gives to the event loop by itself: timers, and coroutines that become tasks.
 
     def _fault(self, error: Exception) -> None:
-        self._dropped["sctp_fault"] += 1
+        self._dropped[Counted.SCTP_FAULT] += 1
         self._on_fault(error)
 
     def _guard(self, step: Callable[[], None]) -> None:
@@ -386,7 +387,7 @@ class Association(RTCSctpTransport):
         lowest = self._lowest_tsn
         self._forget_hole()
         if lowest is not None:
-            self._dropped["sctp_passed_over"] += 1
+            self._dropped[Counted.SCTP_PASSED_OVER] += 1
             self._passed_hole = True
             self._last_received_tsn = (lowest - 1) % _TSN_MODULO
             self._sack_misordered.discard(lowest)
@@ -402,15 +403,15 @@ class Association(RTCSctpTransport):
     def _refusal(self, tsn: int) -> str | None:
         """Why a DATA chunk is treated as lost; a hole that nothing can fill ends it all."""
         if self._last_received_tsn is None:
-            return "sctp_no_association"
+            return Counted.SCTP_NO_ASSOCIATION
         ahead = (tsn - self._last_received_tsn) % _TSN_MODULO
         if MAX_TSN_AHEAD < ahead < _TSN_MODULO // 2:
-            return "sctp_tsn"
+            return Counted.SCTP_TSN
         if self._held_chunks >= 2 * MAX_HELD_CHUNKS:
             self.abort()
-            return "sctp_held_limit"
+            return Counted.SCTP_HELD_LIMIT
         if self._held_chunks >= MAX_HELD_CHUNKS and ahead != 1:
-            return "sctp_held_limit"
+            return Counted.SCTP_HELD_LIMIT
         return None
 
     async def _receive_sack_chunk(self, chunk: SackChunk) -> None:
@@ -418,7 +419,7 @@ class Association(RTCSctpTransport):
         outstanding = (self._local_tsn - 1 - chunk.cumulative_tsn) % _TSN_MODULO
         last_gap = chunk.gaps[-1][1] if chunk.gaps else 0
         if outstanding >= _TSN_MODULO // 2 or last_gap > outstanding:
-            self._dropped["sctp_sack"] += 1
+            self._dropped[Counted.SCTP_SACK] += 1
             return
         await super()._receive_sack_chunk(chunk)
 
@@ -430,28 +431,28 @@ class Association(RTCSctpTransport):
         try:
             await super()._data_channel_receive(stream_id, pp_id, data)
         except (UnicodeDecodeError, struct.error):
-            self._dropped["sctp_message"] += 1
+            self._dropped[Counted.SCTP_MESSAGE] += 1
 
     def _message_refusal(self, stream_id: int, pp_id: int, data: bytes) -> str | None:
         if len(data) > MAX_MESSAGE_BYTES:
-            return "sctp_message_size"
+            return Counted.SCTP_MESSAGE_SIZE
         if pp_id != WEBRTC_DCEP:
-            return None if stream_id in self._data_channels else "sctp_no_channel"
+            return None if stream_id in self._data_channels else Counted.SCTP_NO_CHANNEL
         return self._control_refusal(stream_id, data)
 
     def _control_refusal(self, stream_id: int, data: bytes) -> str | None:
         """Why a channel's OPEN or ACK is not obeyed (RFC 8832 §5)."""
         known = stream_id in self._data_channels
         if data[0] == DATA_CHANNEL_ACK:
-            return None if known else "sctp_no_channel"
+            return None if known else Counted.SCTP_NO_CHANNEL
         if data[0] != DATA_CHANNEL_OPEN or len(data) < 12:
-            return "sctp_message"
+            return Counted.SCTP_MESSAGE
         if known:
-            return "sctp_channel_reopened"
+            return Counted.SCTP_CHANNEL_REOPENED
         if len(self._data_channels) >= MAX_CHANNELS:
-            return "sctp_channel_limit"
+            return Counted.SCTP_CHANNEL_LIMIT
         label_bytes, _protocol_bytes = struct.unpack_from("!HH", data, 8)
-        return "sctp_label" if label_bytes > MAX_LABEL_BYTES else None
+        return Counted.SCTP_LABEL if label_bytes > MAX_LABEL_BYTES else None
 
 
 def _channel_state(stream_id: int, channel: RTCDataChannel) -> ChannelState:

@@ -1,4 +1,4 @@
-"""What an SCTP packet must look like before aiortc may parse it (RFC 9260 §3).
+"""Checks an SCTP packet before aiortc may parse it (RFC 9260 §3).
 
 aiortc's parser trusts its peer: a parameter of length 0 makes it loop for ever, a chunk cut short
 raises out of the packet path, and every stream a peer names costs memory. Here the shape of each
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from struct import unpack_from
+
+from transceiver.counters import Counted
 
 MAX_PACKET_BYTES = 2048
 MAX_CHUNKS = 64  # in one packet; 1,200 bytes hold 59 of the shortest DATA chunks
@@ -26,16 +28,16 @@ _RECONFIG_BYTES = {13: 16, 16: 12, 17: 12}
 def screen(packet: bytes) -> str | None:
     """The reason `packet` must be dropped, or None when it may be parsed."""
     if not _COMMON_HEADER_BYTES + 4 <= len(packet) <= MAX_PACKET_BYTES:
-        return "sctp_size"
+        return Counted.SCTP_SIZE
     chunks = list(_items(packet, _COMMON_HEADER_BYTES, length_at=2))
     if None in chunks:
-        return "sctp_malformed"
+        return Counted.SCTP_MALFORMED
     if len(chunks) > MAX_CHUNKS:
-        return "sctp_too_many_chunks"
+        return Counted.SCTP_TOO_MANY_CHUNKS
     kinds = [chunk[0] for chunk in chunks if chunk]
     if _INIT in kinds and len(kinds) > 1:  # RFC 9260 §6.10: never bundled
-        return "sctp_malformed"
-    return None if all(_sound(chunk) for chunk in chunks if chunk) else "sctp_malformed"
+        return Counted.SCTP_MALFORMED
+    return None if all(_sound(chunk) for chunk in chunks if chunk) else Counted.SCTP_MALFORMED
 
 
 def _items(data: bytes, start: int, length_at: int) -> Iterator[bytes | None]:

@@ -1,1 +1,1 @@
-"""All calls of one process on one event loop: the trunk, the wheel, the room for calls."""
+"""All calls of one process on one event loop: the trunk, the wheel, and room for calls."""

@@ -38,6 +38,7 @@ from transceiver.call.principal import NOBODY, Principal
 from transceiver.call.session import Session
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import State
+from transceiver.counters import Counted, call_ended
 from transceiver.engine.handshakes import MAX_DATAGRAMS_PER_TURN, HandshakeQueue
 from transceiver.engine.trunk_port import Frames, TrunkPort
 from transceiver.engine.wheel import Wheel
@@ -51,7 +52,6 @@ from wire.errors import WireError
 from wire.keys import KeyRing
 from wire.token import Route
 
-FAULTS = "call_faults"
 MAX_CALLS = 1000
 MAX_STUN_BYTE = 3  # RFC 7983 §7: first bytes 0–3 are STUN
 _RESPONSES = frozenset({stun.MessageClass.SUCCESS, stun.MessageClass.ERROR})  # without USERNAME
@@ -77,7 +77,7 @@ class CallFailed(EngineRefusal):
 
 
 class _Path:
-    """An address of a caller: whose it is, and the relay worker that hears it."""
+    """An address of a caller: its session, and the relay worker that receives from it."""
 
     __slots__ = ("relay", "session")
 
@@ -112,6 +112,7 @@ class Engine:
         self._trunk = TrunkPort(trunk_keys, mtu, self.counters, self._packet_failed)
         self._certificate = certificate
         self.max_calls = max_calls
+        self._connected_listeners: list[Callable[[str], None]] = []
         self._ended_listeners: list[Callable[[str], None]] = []
         self._process = process
         self._loop = asyncio.get_running_loop()
@@ -125,7 +126,6 @@ class Engine:
         self._wheel: Wheel[Session] = Wheel()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = math.inf
-        self._drain_timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -136,23 +136,6 @@ class Engine:
         socket = self._trunk.open(trunk_address)
         self._loop.add_reader(socket.fileno(), self._on_readable)
         return socket.address
-
-    def drain(self, deadline_s: float = 0) -> int:
-        """Take no new calls; end what is left after `deadline_s` (0: never). Live calls now."""
-        self.draining = True
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
-            self._drain_timer = None
-        if deadline_s:
-            self._drain_timer = self._loop.call_later(deadline_s, self.dismiss_all, "drained")
-        return len(self._calls)
-
-    def undrain(self) -> None:
-        """Take new calls again; a deadline that has not passed ends no call any more."""
-        self.draining = False
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
-            self._drain_timer = None
 
     def rotate(self, token_keys: KeyRing | None, trunk_keys: KeyRing | None) -> None:
         """Other keys from the next packet on; None leaves a ring as it is.
@@ -175,8 +158,6 @@ class Engine:
     async def close(self, reason: str = "drained") -> None:
         """End all calls, send their goodbyes, let the port go."""
         self.draining = True
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
         for session in self.calls():
             self._end(session, reason)
         self._flush()
@@ -318,6 +299,15 @@ class Engine:
                 session.dismiss(reason)
         return session is not None
 
+    @property
+    def free_places(self) -> int:
+        """How many calls more this process takes now."""
+        return self.max_calls - len(self._calls)
+
+    def listen_connected(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the id of every call whose caller has connected."""
+        self._connected_listeners.append(listener)
+
     def listen_ended(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the id of every call that is no longer live."""
         self._ended_listeners.append(listener)
@@ -326,7 +316,7 @@ class Engine:
         """Whether a call can be taken now. Raises TooManyCalls or Draining."""
         if self.draining:
             raise Draining("the process takes no new calls")
-        if len(self._calls) >= self.max_calls:
+        if self.free_places <= 0:
             raise TooManyCalls(f"{self.max_calls} calls are live")
 
     def dismiss_all(self, reason: str) -> int:
@@ -344,7 +334,7 @@ class Engine:
         path = self._paths.get(address)
         relay = self._source if path is None else path.relay
         if not relay:
-            self.counters["out_no_path"] += 1
+            self.counters[Counted.OUT_NO_PATH] += 1
             return
         if self._trunk.put(relay, address, packet) and not self._flush_is_due:
             self._flush_is_due = True
@@ -380,7 +370,7 @@ class Engine:
         if path is not None and path.session is not session:
             with self.guarded(path.session):
                 path.session.forget_address(address)
-            self.count("address_taken_over")
+            self.count(Counted.ADDRESS_TAKEN_OVER)
         self._paths[address] = _Path(session, relay)
 
     def address_forgotten(self, session: Session, address: bytes) -> None:
@@ -388,6 +378,11 @@ class Engine:
         path = self._paths.get(address)
         if path is not None and path.session is session:
             del self._paths[address]
+
+    def connected(self, session: Session) -> None:
+        """The handshake is over: the caller is there."""
+        for tell in self._connected_listeners:
+            tell(session.call_id)
 
     def ended(self, session: Session) -> None:
         """The call is no longer live, and nothing of it is left but what waits for the flush."""
@@ -398,7 +393,7 @@ class Engine:
             self.address_forgotten(session, address)
         self._wheel.cancel(session)
         self._handshakes.forget(session)
-        self.counters[f"call_ended_{session.end_reason}"] += 1
+        self.counters[call_ended(session.end_reason)] += 1
         if not self._calls:
             self._idle.set()
         for tell in self._ended_listeners:
@@ -408,14 +403,14 @@ class Engine:
     def fail(self, session: Session, error: Exception) -> None:
         """What raised in a call is the end of that call: counted, logged once. Never raises."""
         with suppress(Exception):  # a log that cannot be written is no reason to go on
-            self.counters[FAULTS] += 1
+            self.counters[Counted.CALL_FAULTS] += 1
             if not session.failed:
                 session.failed = True
                 log.error("call_failed", call_id=session.call_id, exc_info=error)
         try:
             session.end("failed")
         except Exception:
-            self.counters[FAULTS] += 1
+            self.counters[Counted.CALL_FAULTS] += 1
 
     def guarded(self, session: Session) -> Guard:
         """`fail` for what raises within; for ways into a session that are not every packet's."""
@@ -459,7 +454,7 @@ class Engine:
         if packet and packet[0] <= MAX_STUN_BYTE:
             self._dispatch_stun(path, address, packet, now)
         elif path is None:
-            self.counters["unknown_address"] += 1
+            self.counters[Counted.UNKNOWN_ADDRESS] += 1
         else:
             self._dispatch_to(path.session, address, packet, now)
 
@@ -487,22 +482,22 @@ class Engine:
             self._packet_failed(error)
             return
         if session is None:
-            self.counters["unknown_ufrag"] += 1
+            self.counters[Counted.UNKNOWN_UFRAG] += 1
         else:
             with self.guarded(session):
                 session.handle_stun(message, packet, address, now)
 
     def _packet_failed(self, error: Exception) -> None:
         """A packet that belongs to no call yet: dropped, and the first of the process is logged."""
-        if not self.counters["packet_faults"]:
+        if not self.counters[Counted.PACKET_FAULTS]:
             log.error("packet_failed", exc_info=error)
-        self.counters["packet_faults"] += 1
+        self.counters[Counted.PACKET_FAULTS] += 1
 
     # Handshakes: a few datagrams a wake-up, so that live calls do not wait for new ones.
 
     def _put_off(self, session: Session, address: bytes, packet: bytes) -> None:
         if not self._handshakes.add(session, address, packet):
-            self.counters["dtls_waiting_full"] += 1
+            self.counters[Counted.DTLS_WAITING_FULL] += 1
         elif not self._handshakes_are_due:
             self._handshakes_are_due = True
             self._loop.call_soon(self._shake_hands)

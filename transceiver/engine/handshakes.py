@@ -1,4 +1,4 @@
-"""DTLS datagrams of calls that are still shaking hands, waiting for their turn behind the media.
+"""Datagrams of DTLS handshakes wait here, so that the media goes first.
 
 A flight costs up to 0.6 ms (measured: key agreement, signature and the peer's certificate), as much
 as the sound of fifty packets. So a burst of new calls is worked off a few datagrams a wake-up, one

@@ -1,4 +1,4 @@
-"""Watches the event loop from within: how late it is, and how much of a core it takes."""
+"""Measures how late the event loop is, and how much of a core it takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trunk as the engine has it: callers' frames in, packets to them out, a wake-up's at once.
+"""The engine's end of the trunk: it reads callers' frames and packs packets to them.
 
     socket ─▶ tag, replay ─▶ parts rejoined ─▶ frames, and the relay that sent them
     socket ◀─ packed per relay, tagged ◀─ flush ◀─ put, put, put
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from fleet.address import Address
+from transceiver.counters import Counted
 from transceiver.engine.trunk_socket import TrunkSocket
 from wire import trunk
 from wire.errors import WireError
@@ -83,15 +84,15 @@ class TrunkPort:
                 self._on_fault(error)
                 continue
             if lost:
-                self._counters["trunk_part"] += lost
+                self._counters[Counted.TRUNK_PART] += lost
             yield source, frames
         if stale := self.socket.take_stale():
-            self._counters["in_stale"] += stale
+            self._counters[Counted.IN_STALE] += stale
 
     def put(self, relay: bytes, address: bytes, packet: bytes) -> bool:
         """Send a packet to `address` through a relay with the next `flush`; False if it is long."""
         if len(packet) > self._max_payload:
-            self._counters["out_oversize"] += 1
+            self._counters[Counted.OUT_OVERSIZE] += 1
             return False
         frames = self.out.get(relay)
         if frames is None:
@@ -112,10 +113,10 @@ class TrunkPort:
         ]
         if self.socket is None:
             return
-        self._counters["out_datagrams"] += len(datagrams)
+        self._counters[Counted.OUT_DATAGRAMS] += len(datagrams)
         lost = self.socket.send(datagrams)
         if lost:
-            self._counters["out_lost"] += lost
+            self._counters[Counted.OUT_LOST] += lost
 
     def _pack(self, sender: int, frames: Frames, unix_s: int) -> bytes:
         self._sent_datagrams = (self._sent_datagrams + 1) & 0xFFFF_FFFF

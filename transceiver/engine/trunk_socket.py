@@ -1,4 +1,4 @@
-"""The trunk socket of a transceiver: one UDP port for all its calls, read and written in batches.
+"""The trunk socket of a transceiver: one UDP port for all calls, used in batches.
 
 The socket is dual-stack, so a relay is an 18-byte address (`wire.address`) whatever its family.
 """

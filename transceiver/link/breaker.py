@@ -1,4 +1,4 @@
-"""A circuit breaker toward one backend: who does not answer is not asked for a while. Pure.
+"""A circuit breaker: a backend that does not answer is left alone for a while. Pure.
 
     closed ── most of the last answers are missing ──▶ open ── its time is over ──▶ half-open
       ▲                                                  ▲                            │   │

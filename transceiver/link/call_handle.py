@@ -1,4 +1,4 @@
-"""One call on the model link: what its session says to the backend, and hears.
+"""One call on the model link: what its session sends to the backend, and hears from it.
 
 Nothing here makes a task, a future or an await per frame. Bounds, counted in `LinkCounters`:
 

@@ -1,4 +1,4 @@
-"""Opus to PCM and back, for backends that want PCM: libopus itself where it can be had, else PyAV.
+"""Opus to PCM and back, for backends that want PCM: by libopus, or by PyAV without it.
 
     codec = open_codec()
     codec.decoder(16_000).decode(packet)          → 16-bit little-endian mono

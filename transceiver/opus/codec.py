@@ -1,4 +1,4 @@
-"""What a codec does for a call, whichever library does it."""
+"""What a codec does for a call, whichever library it uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""libopus without anything between: every rate, concealment, in-band FEC, all controls.
+"""libopus called directly: every rate, concealment, in-band FEC, all controls.
 
 A decoder or encoder is one block of memory, as the library allows (`opus_decoder_init`), so it is
 freed with its Python object and there is nothing to close.

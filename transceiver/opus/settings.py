@@ -1,4 +1,4 @@
-"""How an encoder is set: our own defaults, what the backend asks, what the caller's SDP allows."""
+"""How an encoder is set: our defaults, the backend's wishes, the limits of the caller's SDP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PyAV's Opus, for a machine where libopus itself cannot be had.
+"""Opus by PyAV, for a machine without libopus.
 
 FFmpeg decodes to 48 kHz stereo, so its resampler stands behind it; it has no call for concealment
 or FEC, so a loss is silence. Encoding is libopus as well, one context for each frame length.

@@ -1,4 +1,4 @@
-"""One process of a transceiver of several; started by `transceiver.pod.crew` and by nobody else.
+"""One process of a transceiver of several. Only `transceiver.pod.crew` starts it.
 
 python -m transceiver.pod.crew_member INDEX COUNT DIRECTORY LEASH_FD HEARTBEAT_FD HTTP_FD …
 """
@@ -15,9 +15,9 @@ from pathlib import Path
 from fleet import logs
 from fleet.ending import ending
 from fleet.settings import load
-from transceiver.__main__ import run
 from transceiver.pod.heartbeat import Heartbeat
 from transceiver.pod.pod_place import Place
+from transceiver.service import run
 from transceiver.settings import TransceiverSettings
 from trunkline.process import shell
 

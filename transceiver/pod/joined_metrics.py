@@ -1,13 +1,14 @@
-"""The metrics of several processes as one page: every sample says whose it is. Pure."""
+"""The metrics of several processes as one page, each sample with its process. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+
+from fleet import metrics
 
 LABEL = "process"
 UP = "trunkline_transceiver_process_up"
@@ -29,9 +30,7 @@ def joined(pages: Mapping[int, str], missing: Iterable[int] = ()) -> bytes:
                 whole.samples.append(sample._replace(labels=labels))
     if pages or missing:
         families[UP] = _up(pages, missing)
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(families))
-    return generate_latest(registry)
+    return metrics.page(_Families(families))
 
 
 def _up(pages: Iterable[int], missing: Iterable[int]) -> Metric:

@@ -29,7 +29,7 @@ LOOK_INTERVAL_S = 0.25
 HUNG_AFTER_MS = 6_000
 START_MS = 60_000
 
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 

@@ -1,4 +1,4 @@
-"""Whose is a call, by its id: another process of this pod, another pod, or nobody else's.
+"""Which process owns a call, by the call's id: one of this Pod, or one of another Pod.
 
 The id names the node that made the call; the directory says where that node is now. It is read when
 somebody asks, once a second at most, and the last one serves while the store does not answer.

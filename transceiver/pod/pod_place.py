@@ -1,4 +1,4 @@
-"""A process's place among those of its pod: what it shares with them, what it has for itself."""
+"""What a process shares with the other processes of its Pod, and what is its own."""
 
 from __future__ import annotations
 

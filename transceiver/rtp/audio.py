@@ -1,4 +1,4 @@
-"""The audio of one call: SRTP around the reorder window, the paced sender and their reports.
+"""The audio of one call: SRTP, the reorder window, the paced sender and their reports.
 
 Pure but for libsrtp. It exists from the start of the call, so that the backend may speak before
 the caller is there; until `start` brings keys, what it says waits.
@@ -10,6 +10,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 
+from transceiver.counters import Counted
 from transceiver.rtp import red
 from transceiver.rtp.jitter_buffer import JitterBuffer
 from transceiver.rtp.opus import CLOCK_HZ
@@ -57,6 +58,7 @@ class AudioStream:
         self._srtp: SrtpSession | None = None
         # Of streams that another SSRC has replaced.
         self._lost_before = self._late_before = self._duplicates_before = 0
+        self._left_out_before = 0
         self._waited_before_s = 0.0
         self._transit: int | None = None
         self._shift = 0  # from the caller's timestamps to those the backend hears
@@ -80,6 +82,11 @@ class AudioStream:
     def duplicates(self) -> int:
         """Packets that came twice."""
         return self._duplicates_before + self.window.duplicates
+
+    @property
+    def left_out(self) -> int:
+        """Packets of the caller that a decoder was spared, to be on time again after a stall."""
+        return self._left_out_before + self.window.left_out
 
     @property
     def waited_s(self) -> float:
@@ -135,7 +142,7 @@ class AudioStream:
     def receive_rtp(self, packet: bytes, now: float) -> list[Frame]:
         """The frames that an SRTP packet lets go, in order."""
         if self._srtp is None:
-            self.dropped["rtp_before_keys"] += 1
+            self.dropped[Counted.RTP_BEFORE_KEYS] += 1
             return []
         opened = self._srtp.unprotect_rtp(packet)
         if opened is None:
@@ -168,7 +175,7 @@ class AudioStream:
 
     def _read_red(self, payload_type: int, payload: bytes) -> list[red.Block]:
         if payload_type != self._red_payload_type:
-            self.dropped["rtp_payload_type"] += 1
+            self.dropped[Counted.RTP_PAYLOAD_TYPE] += 1
             return []
         try:
             blocks = red.read(payload)
@@ -176,7 +183,7 @@ class AudioStream:
             self.dropped[error.reason] += 1
             return []
         if blocks[-1].payload_type != self._payload_type:
-            self.dropped["red_payload_type"] += 1
+            self.dropped[Counted.RED_PAYLOAD_TYPE] += 1
             return []
         return blocks
 
@@ -199,7 +206,7 @@ class AudioStream:
     def receive_rtcp(self, packet: bytes, now: float) -> tuple[Learned, list[Frame]]:
         """What an SRTCP packet says; a BYE of the caller's stream lets go what was held."""
         if self._srtp is None or self.reports is None:
-            self.dropped["rtcp_before_keys"] += 1
+            self.dropped[Counted.RTCP_BEFORE_KEYS] += 1
             return _NOTHING, []
         opened = self._srtp.unprotect_rtcp(packet)
         if opened is None:
@@ -247,6 +254,7 @@ class AudioStream:
         frames = self.window.flush()
         self._lost_before = self.lost
         self._late_before, self._duplicates_before = self.late, self.duplicates
+        self._left_out_before = self.left_out
         self._waited_before_s = self.waited_s
         if self.heard is not None:
             self._transit = self.heard.transit

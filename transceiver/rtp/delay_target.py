@@ -1,4 +1,4 @@
-"""How long a missing packet is waited for: from how late packets come, measured as they come.
+"""How long to wait for a missing packet, from how late packets come.
 
 Theory of operation. Each packet has a transit: its arrival less its timestamp. The quickest transit
 of the last seconds stands for the path without jitter; what a packet takes beyond it is its

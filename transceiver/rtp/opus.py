@@ -1,4 +1,4 @@
-"""What an Opus packet says in its first bytes: how long it plays, whether it holds a voice."""
+"""What the first bytes of an Opus packet say: how long it plays, whether it holds a voice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reorder window: packets as they come in, frames in RTP order out.
+"""The reorder window: packets go in as they come, and frames come out in order.
 
 Theory of operation. A packet that is next in order leaves at once, so a clean path costs no delay.
 One that is ahead leaves a hole before it and waits for the hole to be filled, but not for long:
@@ -68,6 +68,7 @@ class ReorderWindow:
         self.duplicates = 0
         self.late = 0
         self.lost = 0
+        self.left_out = 0  # nothing ever: a listener that takes packets catches up by itself
         self.waited_s = 0.0  # what packets have waited here, all together
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from transceiver.counters import Counted
 from wire.errors import WireError
 
 MAX_BLOCKS = 8  # Chrome sends at most 9 copies and mostly one; more is no help to anybody
@@ -36,7 +37,7 @@ def read(payload: bytes) -> list[Block]:
         blocks.append(Block(payload_type, offset, payload[at : at + size]))
         at += size
     if at > len(payload):
-        raise WireError("red_short")
+        raise WireError(Counted.RED_SHORT)
     primary_type = payload[len(headers) * BLOCK_HEADER_BYTES]
     return [*blocks, Block(primary_type, 0, payload[at:])]
 
@@ -46,12 +47,12 @@ def _read_headers(payload: bytes) -> tuple[list[tuple[int, int, int]], int]:
     at = 0
     while at < len(payload) and payload[at] & 0x80:
         if len(headers) == MAX_BLOCKS:
-            raise WireError("red_blocks")
+            raise WireError(Counted.RED_BLOCKS)
         word = int.from_bytes(payload[at : at + BLOCK_HEADER_BYTES].ljust(BLOCK_HEADER_BYTES))
         headers.append((word >> 24 & 0x7F, word >> 10 & MAX_OFFSET, word & MAX_BLOCK_BYTES))
         at += BLOCK_HEADER_BYTES
     if at >= len(payload):
-        raise WireError("red_short")
+        raise WireError(Counted.RED_SHORT)
     return headers, at + 1
 
 

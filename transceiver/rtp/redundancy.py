@@ -1,4 +1,4 @@
-"""When to send what was sent before once more: the caller's reports decide.
+"""Decides from the caller's reports when a packet also carries the one before.
 
     a report of 2 % loss or more        → each packet carries the frame before it too (RFC 2198)
     CLEAN_REPORTS in a row below 1 %    → plain Opus again

@@ -1,4 +1,4 @@
-"""RTCP of one session: when to report, what to say, what to learn (RFC 3550 §6).
+"""RTCP of one session: when to report, what to report, what to learn (RFC 3550 §6).
 
 Two parties and one stream each way, so the bandwidth rules of §6.2 come down to the reduced
 minimum interval; it is spread over half to one and a half times its length (§6.3.1), that

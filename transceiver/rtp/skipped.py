@@ -1,4 +1,4 @@
-"""Frames that were never sent because there was nothing to hear in them, beside those that were.
+"""Counts frames that were not sent because nothing can be heard in them.
 
 A report acknowledges packets; the backend counts frames. Without DTX each frame is a packet, so
 only where the two part is noted: after how many packets how many frames had been passed over.

@@ -1,4 +1,4 @@
-"""Who asks: bearer keys (RFC 6750 §2.1), compared in constant time, and client secrets.
+"""Who asks: bearer keys (RFC 6750 §2.1), compared in constant time, or client secrets.
 
 A WebSocket of a browser can send no Authorization header; it names its key as a subprotocol, as
 OpenAI's clients do: `Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.KEY`.
@@ -97,6 +97,11 @@ def bearer(headers: Mapping[str, str]) -> str:
         detail = "Send the header Authorization: Bearer KEY."
         raise Problem("missing_key", detail, {"WWW-Authenticate": _CHALLENGE})
     return key
+
+
+def unproven() -> Problem:
+    """The problem of a request whose proof is none (`transceiver.pod.proof`)."""
+    return Problem("wrong_key", "Send an API key.", dict(_INVALID))
 
 
 def _subprotocol_key(headers: Mapping[str, str]) -> str:

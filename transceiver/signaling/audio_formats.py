@@ -1,4 +1,4 @@
-"""What an audio section says of its codecs: Opus, its parameters, and redundancy over it.
+"""What an audio section says of Opus, its parameters, and redundancy.
 
 Only a line that is no `a=rtpmap` at all refuses the offer. A parameter that cannot be read counts
 as not said. Each line is looked at once.

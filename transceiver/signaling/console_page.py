@@ -1,4 +1,4 @@
-"""The console page, for development: whoever reaches it can place calls.
+"""The console page, for development: whoever can open it can place calls.
 
 It is off unless asked for. Its `config.json` hands the first API key to the page, so it answers
 only under host names that another site cannot point here (DNS rebinding), and without CORS.

@@ -1,4 +1,4 @@
-"""One piece of signaling in a turn of the event loop, so that many calls at once hold no media up.
+"""Gives each piece of signaling a turn of the event loop, so that it holds no media up.
 
 The loop runs all that is ready before it looks at its sockets again. Fifty offers that come at once
 would be fifty pieces of work in a row, and the sound of all live calls would wait behind them:

@@ -1,4 +1,4 @@
-"""Which SDP offers we take, and what they come down to.
+"""Which SDP offers are accepted, and what a session needs of them.
 
     SDP text ── sdp_sections.cut ─▶ sections ── these rules ─▶ CheckedOffer │ OfferRefused
 

@@ -1,4 +1,4 @@
-"""A DTLS 1.2 association that another process began: its records without OpenSSL.
+"""Goes on with a DTLS 1.2 association of another process, without OpenSSL.
 
 After the handshake an association is a pair of AES-GCM keys, which follow from the master secret
 and both randoms (RFC 5246 §6.3), and two counters. So application data, the peer's close_notify and
@@ -18,6 +18,7 @@ from collections import Counter, deque
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from transceiver.counters import Counted
 from transceiver.takeover.session_state import DtlsPart, Reserve, SessionState
 from transceiver.transport import dtls_records as records
 from transceiver.transport.dtls import (
@@ -101,14 +102,14 @@ class ResumedDtls:
         """Take one datagram that RFC 7983 says is DTLS."""
         del now  # nothing here is repeated, so nothing is timed
         if self._over:
-            self.dropped["dtls_ended"] += 1
+            self.dropped[Counted.DTLS_ENDED] += 1
             return
         if not datagram or len(datagram) > MAX_DATAGRAM_BYTES:
-            self.dropped["dtls_size"] += 1
+            self.dropped[Counted.DTLS_SIZE] += 1
             return
         received = records.split_records(datagram)
         if received is None:
-            self.dropped["dtls_malformed"] += 1
+            self.dropped[Counted.DTLS_MALFORMED] += 1
             return
         for record in received:
             self._take(record)
@@ -137,10 +138,10 @@ class ResumedDtls:
         if len(data) > MAX_PLAINTEXT_BYTES:
             raise ValueError(f"{len(data)} bytes do not fit one DTLS datagram")
         if not data or self._over:
-            self.dropped["dtls_send_not_connected"] += 1
+            self.dropped[Counted.DTLS_SEND_NOT_CONNECTED] += 1
             return False
         if len(self._transmit) >= MAX_QUEUED or self._next_write_sequence > MAX_SEQUENCE:
-            self.dropped["dtls_transmit_full"] += 1
+            self.dropped[Counted.DTLS_TRANSMIT_FULL] += 1
             return False
         self._transmit.append(self._seal(records.APPLICATION_DATA, data))
         return True
@@ -169,18 +170,18 @@ class ResumedDtls:
 
     def _take(self, record: bytes) -> None:
         if self._over:  # what is bundled behind a close_notify
-            self.dropped["dtls_ended"] += 1
+            self.dropped[Counted.DTLS_ENDED] += 1
             return
         if records.epoch(record) != _EPOCH:
-            self.dropped["dtls_repeated"] += 1  # of the handshake that is long done
+            self.dropped[Counted.DTLS_REPEATED] += 1  # of the handshake that is long done
             return
         sequence = records.sequence(record)
         if self._is_old(sequence):
-            self.dropped["dtls_replay"] += 1
+            self.dropped[Counted.DTLS_REPLAY] += 1
             return
         plaintext = self._open(record)
         if plaintext is None:
-            self.dropped["dtls_rejected"] += 1
+            self.dropped[Counted.DTLS_REJECTED] += 1
             return
         self._note(sequence)
         self._read_content(record[0], plaintext)
@@ -191,7 +192,7 @@ class ResumedDtls:
         elif content_type == records.ALERT and len(plaintext) == 2:
             self._read_alert(*plaintext)
         else:
-            self.dropped["dtls_repeated"] += 1
+            self.dropped[Counted.DTLS_REPEATED] += 1
 
     def _read_alert(self, level: int, description: int) -> None:
         if description == _CLOSE_NOTIFY:
@@ -203,7 +204,7 @@ class ResumedDtls:
 
     def _emit(self, event: Event) -> None:
         if len(self._events) >= MAX_QUEUED and isinstance(event, ApplicationData):
-            self.dropped["dtls_events_full"] += 1
+            self.dropped[Counted.DTLS_EVENTS_FULL] += 1
             return
         self._events.append(event)
 

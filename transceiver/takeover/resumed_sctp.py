@@ -1,8 +1,8 @@
-"""An SCTP association from its state: what goes out again, what is passed over, what never comes.
+"""Goes on with an SCTP association: what is sent again, skipped, or given up.
 
-Theory of operation. When the old owner stopped before it exported, both sides' numbers are true and
-nothing here is needed but sending what was not acknowledged once more. When it died some time after
-the export, both directions have a stretch that nobody remembers:
+Theory of operation. If the old owner stopped before it exported, the numbers of both sides are
+true, and only what was not acknowledged is sent once more. If it died some time after the export,
+both directions have a stretch that nobody remembers:
 
     ours     ── acknowledged ──┤ in the state ├── sent since, unknown ──┤
              sent once more, by their old numbers ─▲    FORWARD TSN ─▲ passes over the rest, and

@@ -1,4 +1,4 @@
-"""An SRTP session that goes on where another process stopped.
+"""Goes on with an SRTP session where another process stopped.
 
 libsrtp keeps an index for each stream, roll-over counter ‖ sequence number, and pylibsrtp binds no
 function that sets it. But an index follows the packets: a fresh session that has worked on packets

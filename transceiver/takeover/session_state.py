@@ -1,4 +1,4 @@
-"""A whole call as a value: what another process needs to go on with it, and that value as bytes.
+"""A whole call as a value and as bytes, so that another process can go on with it.
 
     Session ── export ─▶ SessionState ── write ─▶ bytes ── read ─▶ SessionState ── resume ─▶ Session
 

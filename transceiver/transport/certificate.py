@@ -1,4 +1,4 @@
-"""Who we are in DTLS, and how a peer's certificate is recognised.
+"""Our DTLS certificate, and how a peer's certificate is recognised.
 
 One self-signed P-256 certificate a process, shared by all its calls, and one OpenSSL context
 around it. WebRTC trusts no authority: the fingerprint in the SDP, which came over HTTPS, is the

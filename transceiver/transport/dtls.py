@@ -21,9 +21,11 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Literal
 
 from OpenSSL import SSL
 
+from transceiver.counters import Counted
 from transceiver.transport import dtls_records as records
 from transceiver.transport.certificate import Fingerprint, LocalCertificate, PeerIdentity
 from transceiver.transport.path import UNBOUNDED_BYTES
@@ -40,6 +42,21 @@ MAX_PLAINTEXT_BYTES = 1200  # one SCTP packet; with DTLS, UDP and IPv6 around it
 MAX_QUEUED = 256  # datagrams to send, and events, that nobody has fetched
 
 _EXPORTER_LABEL = b"EXTRACTOR-dtls_srtp"  # RFC 5764 §4.2
+
+
+# Why an association died: fixed words, of each of which there is a counter.
+FailureReason = Literal[
+    "timeout",
+    "too_many_datagrams",
+    "write",
+    "fingerprint_mismatch",
+    "no_srtp_profile",
+    "no_shared_cipher",
+    "version",
+    "no_certificate",
+    "peer_alert",
+    "protocol",
+]
 
 
 class Role(Enum):
@@ -70,9 +87,9 @@ class Closed:
 
 @dataclass(frozen=True)
 class Failed:
-    """The association is dead; `reason` is one fixed word, fit for a metric label."""
+    """The association is dead."""
 
-    reason: str
+    reason: FailureReason
 
 
 Event = Connected | ApplicationData | Closed | Failed
@@ -163,7 +180,7 @@ class DtlsAssociation:
         """Take one datagram that RFC 7983 says is DTLS."""
         self._now = now
         if self._ssl is None:
-            self.dropped["dtls_ended"] += 1
+            self.dropped[Counted.DTLS_ENDED] += 1
             return
         received = self._screen(datagram)
         if received is None:
@@ -221,10 +238,10 @@ class DtlsAssociation:
         if len(data) > MAX_PLAINTEXT_BYTES:
             raise ValueError(f"{len(data)} bytes do not fit one DTLS datagram")
         if not data or self._ssl is None or not self.connected:
-            self.dropped["dtls_send_not_connected"] += 1
+            self.dropped[Counted.DTLS_SEND_NOT_CONNECTED] += 1
             return False
         if len(self._transmit) >= MAX_QUEUED:
-            self.dropped["dtls_transmit_full"] += 1
+            self.dropped[Counted.DTLS_TRANSMIT_FULL] += 1
             return False
         try:
             self._ssl.send(data)
@@ -262,11 +279,11 @@ class DtlsAssociation:
     def _screen(self, datagram: bytes) -> list[bytes] | None:
         """The datagram's records, or None and a counted reason."""
         if not datagram or len(datagram) > MAX_DATAGRAM_BYTES:
-            self.dropped["dtls_size"] += 1
+            self.dropped[Counted.DTLS_SIZE] += 1
             return None
         received = records.split_records(datagram)
         if received is None:
-            self.dropped["dtls_malformed"] += 1
+            self.dropped[Counted.DTLS_MALFORMED] += 1
             return None
         if self._phase is _Phase.HANDSHAKE:
             self._datagrams_left -= 1
@@ -285,7 +302,7 @@ class DtlsAssociation:
         first = next((message for message in messages if message is not None), None)
         if first is None or first > self._flight.answered:
             return False
-        self.dropped["dtls_repeated"] += 1
+        self.dropped[Counted.DTLS_REPEATED] += 1
         # A connected client has the server's last word: nobody waits for it any more.
         return self.role is Role.SERVER or self._phase is _Phase.HANDSHAKE
 
@@ -293,7 +310,7 @@ class DtlsAssociation:
         """Note the sequence numbers that OpenSSL found authentic and new, and count the others."""
         numbers = [records.sequence(r) for r in received if r[0] == records.APPLICATION_DATA]
         if len(numbers) != read:
-            self.dropped["dtls_rejected"] += 1
+            self.dropped[Counted.DTLS_REJECTED] += 1
         elif numbers:
             self._last_read_sequence = max(self._last_read_sequence, *numbers)
 
@@ -340,17 +357,17 @@ class DtlsAssociation:
 
     def _emit(self, event: Event) -> None:
         if len(self._events) >= MAX_QUEUED and isinstance(event, ApplicationData):
-            self.dropped["dtls_events_full"] += 1
+            self.dropped[Counted.DTLS_EVENTS_FULL] += 1
             return
         self._events.append(event)
 
-    def _reason(self, error: SSL.Error) -> str:
+    def _reason(self, error: SSL.Error) -> FailureReason:
         if self._identity.matched is False:
             return "fingerprint_mismatch"
         text = str(error)
         return next((word for part, word in _ERRORS.items() if part in text), "protocol")
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: FailureReason) -> None:
         self._shut_down(Failed(reason))
 
     def _shut_down(self, event: Event | None = None) -> None:
@@ -400,7 +417,7 @@ class DtlsAssociation:
     def _queue(self, sent: Iterable[bytes]) -> None:
         for datagram in records.pack(self._numbered(record) for record in sent):
             if len(self._transmit) >= MAX_QUEUED:
-                self.dropped["dtls_transmit_full"] += 1
+                self.dropped[Counted.DTLS_TRANSMIT_FULL] += 1
                 return
             self._transmit.append(datagram)
 
@@ -417,7 +434,7 @@ class DtlsAssociation:
 _FLIGHT_TYPES = (records.HANDSHAKE, records.CHANGE_CIPHER_SPEC)
 
 # Parts of OpenSSL's texts → our reasons. What matters to an operator; the rest is "protocol".
-_ERRORS = {
+_ERRORS: dict[str, FailureReason] = {
     "no shared cipher": "no_shared_cipher",
     "unsupported protocol": "version",
     "peer did not return a certificate": "no_certificate",

@@ -20,8 +20,8 @@ An address that has not answered gets little (`transport.path`). Mostly the DTLS
 that somebody hears us there. Where it does not (a rebound NAT, an address that changed meanwhile)
 each check of the caller is answered by one of ours as well, which a full agent must answer.
 
-What does not authenticate is never answered, not even with the 400 or 401 of RFC 8489 §9.1.3: a
-stranger must not be able to make us write to an address of his choice.
+A check that does not authenticate is never answered, not even with the 400 or 401 of RFC 8489
+§9.1.3: a stranger must not be able to make us write to an address that the stranger chooses.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from transceiver.counters import Counted
 from transceiver.takeover.session_state import IceGeneration, IceState, PathState
 from transceiver.transport.path import Path
 from wire import stun
@@ -61,7 +62,7 @@ _UNDERSTOOD = frozenset(
 class Credentials:
     """One generation of ICE: both ufrags, and the password that signs what comes to us."""
 
-    local_ufrag: str
+    local_ufrag: str = field(repr=False)
     local_password: str = field(repr=False)
     remote_ufrag: str = field(repr=False)
     remote_password: str = field(default="", repr=False)  # signs our checks; "" sends none
@@ -71,28 +72,28 @@ class Credentials:
 class AddressLearned:
     """A check from `address` authenticated: what else comes from there is this session's."""
 
-    address: bytes
+    address: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class AddressForgotten:
     """`address` gave way to a newer one; `MAX_ADDRESSES` are kept."""
 
-    address: bytes
+    address: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Selected:
     """From now on packets go to `address`."""
 
-    address: bytes
+    address: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class GenerationEnded:
     """The credentials under `local_ufrag` are no longer good: a newer pair has been used."""
 
-    local_ufrag: str
+    local_ufrag: str = field(repr=False)
 
 
 IceEvent = AddressLearned | AddressForgotten | Selected | GenerationEnded
@@ -238,7 +239,7 @@ class IceLite:
         """
         # Also where GOOG-PING (method 0x080) ends: it was never negotiated.
         if message.method != Method.BINDING:
-            return Outcome(None, reason="ice_method")
+            return Outcome(None, reason=Counted.ICE_METHOD)
         path = self.paths.get(address)
         if path is not None:
             path.came(len(packet))
@@ -262,9 +263,9 @@ class IceLite:
     def _read_response(self, message: Message, path: Path | None) -> Outcome:
         # An error is an answer too: its sender has read the transaction id.
         if message.message_class == MessageClass.INDICATION or path is None:
-            return Outcome(None, reason="ice_not_request")
+            return Outcome(None, reason=Counted.ICE_NOT_REQUEST)
         if message.transaction_id != path.transaction_id:
-            return Outcome(None, reason="ice_unasked_response")
+            return Outcome(None, reason=Counted.ICE_UNASKED_RESPONSE)
         path.answered = True
         return Outcome(None)
 
@@ -274,11 +275,11 @@ class IceLite:
         if self._pending is not None and receiver == self._pending.local_ufrag:
             credentials = self._pending
         if receiver != credentials.local_ufrag:
-            raise WireError("ice_local_ufrag")
+            raise WireError(Counted.ICE_LOCAL_UFRAG)
         if not stun.has_integrity(message, packet, credentials.local_password):
-            raise WireError("ice_integrity")
+            raise WireError(Counted.ICE_INTEGRITY)
         if sender != credentials.remote_ufrag:
-            raise WireError("ice_remote_ufrag")
+            raise WireError(Counted.ICE_REMOTE_UFRAG)
         return credentials
 
     def _adopt(self, credentials: Credentials) -> tuple[IceEvent, ...]:
@@ -349,11 +350,11 @@ def _refusal(message: Message, password: str) -> Outcome | None:
         listed = b"".join(kind.to_bytes(2) for kind in unknown)
         attributes = [(int(Attribute.UNKNOWN_ATTRIBUTES), listed)]
         response = _error(message, 420, "Unknown Attribute", password, attributes)
-        return Outcome(response, reason="ice_unknown_attribute")
+        return Outcome(response, reason=Counted.ICE_UNKNOWN_ATTRIBUTE)
     # RFC 8445 §7.3.1.1, without the tie-breaker: a lite agent cannot become the controlling one.
     if message.find(Attribute.ICE_CONTROLLED) is not None:
         response = _error(message, 487, "Role Conflict", password)
-        return Outcome(response, reason="ice_role_conflict")
+        return Outcome(response, reason=Counted.ICE_ROLE_CONFLICT)
     return None
 
 

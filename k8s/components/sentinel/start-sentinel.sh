@@ -15,4 +15,4 @@ sentinel down-after-milliseconds trunkline 5000
 sentinel failover-timeout trunkline 30000
 sentinel parallel-syncs trunkline 1
 EOF
-exec redis-server /data/sentinel.conf --sentinel
+exec valkey-server /data/sentinel.conf --sentinel

@@ -1,4 +1,4 @@
-"""A backend as a value: who answers a call, and what transceivers are told of it."""
+"""A backend as a value: who answers a call, and what transceivers learn about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process around a backend, and the one place where a fleet adds what its operators need."""
+"""The process around a backend, to which a fleet adds what its operators need."""
 
 from __future__ import annotations
 

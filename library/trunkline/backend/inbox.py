@@ -1,4 +1,4 @@
-"""What one call's handler has not looked at yet. Pure: events in, events out, nothing waits.
+"""Events of one call that its handler has not read yet. Pure: nothing waits in it.
 
 Bounds: MAX_FRAMES of audio, the oldest is dropped; MAX_MESSAGES and MAX_MESSAGE_BYTES of data,
 beyond which `put_message` refuses and the call must end, since data is never lost silently; one

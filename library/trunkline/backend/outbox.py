@@ -1,4 +1,4 @@
-"""What the handlers of one stream want to say, gathered into one message a loop tick.
+"""What the handlers of one stream send, gathered into one message for each loop turn.
 
 A gRPC message costs about 100 µs and an event inside one about 2. While a message is being written
 the next one fills. The outbox itself has no bound: each call keeps its own share (`Call` waits

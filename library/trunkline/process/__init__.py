@@ -1,1 +1,1 @@
-"""What every process starts with: addresses, listening, signals, and one line when it cannot."""
+"""What every process needs first: addresses, listening, signals, one line on failure."""

@@ -1,4 +1,4 @@
-"""Whether an address can be listened on, found out before a library prints its own idea of it."""
+"""Whether an address can be used, asked before a library prints its own error."""
 
 from __future__ import annotations
 

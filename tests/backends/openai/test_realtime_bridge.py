@@ -324,6 +324,13 @@ def test_any_text_is_translated(text: str) -> None:
         assert isinstance(action, ToUpstream | ToCaller | Sound | Silence)
 
 
+@pytest.mark.parametrize("kind", [[], {}, {"id": "r"}, 1, None])
+def test_an_upstream_event_whose_type_is_no_name_is_passed_on(kind: object) -> None:
+    """It is not ours to judge, and nothing is looked up by it."""
+    text = json.dumps({"type": kind})
+    assert Translator().from_upstream(text) == [ToCaller(text)]
+
+
 @pytest.mark.parametrize("member", ["type", "event_id"])
 def test_half_a_surrogate_pair_is_no_json_for_us(member: str) -> None:
     """No text can hold one, so an answer that repeats it could not be sent."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -15,11 +15,12 @@ from tests.fuzz.mutation import mutate
 from tests.fuzz.row import Reader, Row
 from tests.transceiver.caller import OUR_CERTIFICATE, make_offer
 from tests.transceiver.engine.test_engine import ROUTE, TOKEN_KEYS, TRUNK_KEYS
+from transceiver.counters import Counted
 from transceiver.engine.engine import Engine
 from transceiver.link.call_handle import CallHandle
 from transceiver.link.counters import LinkCounters
 from transceiver.link.model_link import MAX_MESSAGE_BYTES, ModelLink
-from transceiver.link.stream import LinkStream
+from transceiver.link.stream import EVENTS_A_TURN, LinkStream
 from trunkline.backend.backend import Backend
 from trunkline.backend.call import Call
 from trunkline.backend.events import AudioFormat
@@ -50,10 +51,17 @@ class _Link:
         self.stream = LinkStream(cast(Any, self), cast(Any, None), model_pb2.Welcome(), _ignore)
 
     def open_call(
-        self, call_id: str, session_json: str, sink: Any, credit: int, unix_ms: int, kind: int = 1
+        self,
+        call_id: str,
+        session_json: str,
+        sink: Any,
+        credit: int,
+        unix_ms: int,
+        kind: int = 1,
+        page_may_set: Sequence[str] | None = None,
     ) -> CallHandle:
         handle = self.stream.add_call(next(self._numbers), call_id, sink)
-        handle.start(session_json, kind, credit, unix_ms)
+        handle.start(session_json, kind, credit, unix_ms, page_may_set)
         return handle
 
 
@@ -74,8 +82,8 @@ async def _from_backend() -> AsyncIterator[Reader]:
             link.accepts = (link.accepts[-1], *link.accepts[:-1])
             link._numbers = itertools.count(number % 8)  # the numbers that seeds name
             engine.create_call(make_offer(), "whip", "", cast(ModelLink, link))
-        stream._deliver(batch.events)
-        if link.counters.link_sink_failures:
+        stream._deliver(batch.events[:EVENTS_A_TURN])  # the rest has turns of its own
+        if link.counters.link_sink_failures or engine.counters[Counted.CALL_FAULTS]:
             raise SinkFailed(batch)
         stream.outbox.take()
 
@@ -168,7 +176,7 @@ ROWS = (
         where="transceiver/link/stream.py",
         who="backends",
         largest=_TIDY_BYTES,
-        steps=3_000_000,
+        steps=150_000,
         becomes="the stream ends, when it is no protobuf; else the event is passed over",
         open=_from_backend,
         seeds=_SAID,
@@ -183,7 +191,7 @@ ROWS = (
         where="library/trunkline/backend/stream.py",
         who="transceivers",
         largest=_TIDY_BYTES,
-        steps=3_000_000,
+        steps=500_000,
         becomes="the stream ends, when it is no protobuf; else the event is passed over",
         open=_from_transceiver,
         seeds=_HEARD,

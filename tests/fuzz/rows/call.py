@@ -106,7 +106,7 @@ def _compounds(size: int) -> Iterable[bytes]:
     """As many packets as fit: empty ones, full ones, and lists of sources that say nothing."""
     yield struct.pack("!BBHI", 0x80, 201, 1, SSRC) * (size // 8)
     yield struct.pack("!BBH", 0x80, 203, 0) * (size // 4)
-    yield _COMPOUNDS[1] * (size // len(_COMPOUNDS[1]))
+    yield _COMPOUNDS[1] * max(1, size // len(_COMPOUNDS[1]))
     item = struct.pack("!I", SSRC) + bytes(4)
     yield (struct.pack("!BBH", 0x9F, 202, 31 * 2) + item * 31) * (size // 252)
     items = b"\x01\x00" * ((size - 12) // 4 * 2)
@@ -184,6 +184,7 @@ class _Pair:
 
     def __init__(self) -> None:
         self.recorded: list[bytes] = []
+        self.faults: list[Exception] = []
         self.ours = self._end(Role.SERVER, self._to_caller)
         self.caller = self._end(Role.CLIENT, self._to_us)
         self.last = b""
@@ -197,6 +198,7 @@ class _Pair:
             on_message=_ignore,
             on_open=_ignore,
             on_close=_ignore,
+            on_fault=self.faults.append,
         )
 
     def _to_us(self, packet: bytes) -> None:
@@ -217,8 +219,9 @@ class _Pair:
         await asyncio.sleep(0)
 
     async def close(self) -> None:
-        await self.caller.close()
-        await self.ours.close()
+        self.caller.close()
+        self.ours.close()
+        await asyncio.sleep(0)
 
     def header(self) -> bytes:
         """The common header of what the caller sends: ports and our tag."""
@@ -254,6 +257,8 @@ async def _association() -> AsyncIterator[Reader]:
         if chunks[:1] == b"\x00" and len(chunks) > 8:  # else no DATA chunk would ever be taken
             chunks = chunks[:4] + tsn + chunks[8:]
         pair.ours.handle_data(checked(pair.header() + chunks))
+        if pair.faults:
+            raise pair.faults.pop()
 
     try:
         yield read
@@ -326,7 +331,7 @@ ROWS = (
         where="wire/rtp.py",
         who="callers",
         largest=PLAIN_BYTES,
-        steps=8_000,
+        steps=4_000,
         becomes="drop counted by reason",
         open=made(_audio),
         seeds=(
@@ -341,7 +346,7 @@ ROWS = (
         where="wire/rtcp.py",
         who="callers",
         largest=PLAIN_BYTES,
-        steps=150_000,
+        steps=60_000,
         becomes="drop counted by reason",
         open=made(_reports),
         seeds=_COMPOUNDS,
@@ -353,7 +358,7 @@ ROWS = (
         where="transceiver/rtp/red.py",
         who="callers",
         largest=PLAIN_BYTES,
-        steps=30_000,
+        steps=10_000,
         becomes="drop counted by reason",
         open=made(_redundant),
         seeds=(
@@ -368,7 +373,7 @@ ROWS = (
         where="transceiver/transport/dtls.py",
         who="whoever has passed a check, or copies its address",
         largest=PLAIN_BYTES,
-        steps=60_000,
+        steps=12_000,
         becomes="drop counted by reason; the call fails when its handshake cannot end",
         open=made(_handshake),
         seeds=_flights(),
@@ -381,7 +386,7 @@ ROWS = (
         where="transceiver/data/sctp_screen.py",
         who="callers",
         largest=SCTP_BYTES,
-        steps=400_000,
+        steps=100_000,
         becomes="drop counted by reason",
         open=_association,
         seeds=_CHUNKS,
@@ -395,7 +400,7 @@ ROWS = (
         where="transceiver/data/sctp.py",
         who="callers",
         largest=PLAIN_BYTES,
-        steps=20_000,
+        steps=4_000,
         becomes="drop counted by reason",
         open=_openings,
         seeds=(_OPEN, b"\x02", _OPEN[:4] + bytes(8)),

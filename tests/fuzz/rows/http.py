@@ -7,16 +7,20 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.test_utils import make_mocked_request
-from multidict import CIMultiDict, CIMultiDictProxy
 
+from fleet.api_key import ApiKey, key_id
+from fleet.page_policy import DEFAULT
 from tests.fuzz.mutation import words
 from tests.fuzz.row import Reader, Row, plain, repeated, text_of, together
 from transceiver.call.call_id import new_call_id, origin_of
+from transceiver.call.principal import Principal
 from transceiver.signaling.access import ApiKeys, SecretKeys
 from transceiver.signaling.body import as_text, require_type
 from transceiver.signaling.client_secret import ClientSecret, SecretRefused, seal, unseal
@@ -29,6 +33,7 @@ from transceiver.signaling.problem import Problem
 from transceiver.signaling.realtime_calls import (
     MAX_FORM_BYTES,
     MAX_SESSION_BYTES,
+    _for_page,
     over,
     read_session,
 )
@@ -38,7 +43,9 @@ OFFERS = Path(__file__).parents[2] / "vectors/offers"
 LONGEST_LINE = 8190  # what aiohttp takes of one header line
 HEAD_BYTES = 64 * 1024
 _RING = KeyRing(1, {1: b"s" * 32})
-_KEYS, _SECRETS = ApiKeys(["a-key", "b-key"]), SecretKeys(lambda: _RING)
+_KEYS = ApiKeys([ApiKey.parse("a-key"), ApiKey.parse("acme:b-key")])
+_SECRETS = SecretKeys(lambda: _RING, _KEYS)
+_PAGE = Principal("acme", key_id("b-key"), "s", DEFAULT)
 _SEPARATORS = b'\r\n ;,:="'
 _HEADERS = (b";", b'"', b"\\", b"=", b",", b"boundary=", b"*0*=utf-8''%41", b"Bearer ", b"\xff")
 
@@ -62,7 +69,9 @@ async def _heads() -> AsyncIterator[Reader]:
     protocol.connection_made(_Transport())
 
     def read(data: bytes) -> None:
-        HttpRequestParser(protocol, loop, 2**16, auto_decompress=False).feed_data(data)
+        parser = HttpRequestParser(protocol, loop, 2**16, auto_decompress=False)
+        protocol._parser = parser
+        parser.feed_data(data)
 
     yield read
 
@@ -70,8 +79,7 @@ async def _heads() -> AsyncIterator[Reader]:
 def _values(data: bytes) -> None:
     """Every header whose value we read ourselves."""
     value = data.decode("utf-8", "surrogateescape").replace("\r", "").replace("\n", "")
-    request = make_mocked_request("POST", "/")
-    request._headers = CIMultiDictProxy(CIMultiDict({"Content-Type": value}))
+    request = cast(web.Request, SimpleNamespace(method="POST", headers={"Content-Type": value}))
     for judge in (
         lambda: _KEYS.check({"Authorization": value}),
         lambda: _KEYS.check({"Sec-WebSocket-Protocol": value}),
@@ -104,6 +112,8 @@ def _form(data: bytes) -> None:
 def _session(data: bytes) -> None:
     text = read_session(Field("application/json", data))
     over('{"instructions": "Be brief."}', text)
+    with suppress(Problem):
+        _for_page(_PAGE, '{"model": "m"}', text)
     over(text, '{"model": "m"}')
 
 
@@ -229,6 +239,9 @@ def _forms(size: int) -> Iterable[bytes]:
     yield kind + b"\n" + b"\r\n--x" * (size // 5)
     yield kind + b"\n" + b"\r\n--" * (size // 4)
     yield kind + b"\n--x\r\n" + b"a:b\r\n" * (size // 5) + b"\r\n\r\n--x--"
+    part = b"--x\r\nContent-Disposition: form-data; name=%d\r\n" + b"a:b\r\n" * 380 + b"\r\n"
+    parts = b"".join(part % number + bytes(size // 9) + b"\r\n" for number in range(8))
+    yield kind + b"\n" + parts + b"--x--\r\n"
 
 
 def _head_shapes(size: int) -> Iterable[bytes]:
@@ -248,7 +261,7 @@ ROWS = (
         where="transceiver/signaling/http_listener.py",
         who="strangers",
         largest=HEAD_BYTES,
-        steps=400_000,
+        steps=600_000,
         becomes="400, and the connection ends",
         open=_heads,
         seeds=_REQUESTS,
@@ -266,7 +279,7 @@ ROWS = (
         where="transceiver/signaling/access.py",
         who="strangers",
         largest=LONGEST_LINE,
-        steps=250_000,
+        steps=350_000,
         becomes="401, 412 or 415 as problem+json",
         open=plain(_values),
         seeds=(
@@ -288,7 +301,7 @@ ROWS = (
         where="transceiver/signaling/offer_policy.py",
         who="callers",
         largest=MAX_OFFER_BYTES,
-        steps=4_000_000,
+        steps=400_000,
         becomes="4xx as problem+json, with a code for each rule",
         open=plain(_offer),
         seeds=_SDP,
@@ -301,7 +314,7 @@ ROWS = (
         where="transceiver/signaling/fragment.py",
         who="callers",
         largest=MAX_FRAGMENT_BYTES,
-        steps=400_000,
+        steps=250_000,
         becomes="4xx as problem+json",
         open=plain(_fragment),
         seeds=_FRAGMENTS,
@@ -318,7 +331,7 @@ ROWS = (
         where="transceiver/signaling/form.py",
         who="callers",
         largest=MAX_FORM_BYTES,
-        steps=500_000,
+        steps=200_000,
         becomes="400 as problem+json",
         open=plain(_form),
         seeds=(_FORM, b"multipart/form-data; boundary=x\n--x--\r\n"),
@@ -332,7 +345,7 @@ ROWS = (
         where="transceiver/signaling/realtime_calls.py",
         who="callers",
         largest=MAX_SESSION_BYTES,
-        steps=20_000,
+        steps=4_000,
         becomes="400 or 413 as problem+json",
         open=plain(_session),
         seeds=_SESSIONS,
@@ -346,7 +359,7 @@ ROWS = (
         where="transceiver/signaling/client_secrets.py",
         who="holders of an API key",
         largest=MAX_SESSION_BYTES,
-        steps=20_000,
+        steps=4_000,
         becomes="400 or 413 as problem+json",
         open=plain(_secret_request),
         seeds=_WISHES,
@@ -360,10 +373,10 @@ ROWS = (
         where="transceiver/signaling/client_secret.py",
         who="strangers",
         largest=LONGEST_LINE,
-        steps=4_000,
+        steps=1_000,
         becomes="401 as problem+json",
         open=plain(_secret),
-        seeds=(_SECRET.encode(), b"ek_", b"ek_AAAA"),
+        seeds=(_SECRET.encode(), _SECRET.encode() + b"="),
         worst=repeated(b"A", b"=", b"\xff", head=b"ek_"),
         refusals=(SecretRefused,),
         weight=6,
@@ -373,7 +386,7 @@ ROWS = (
         where="transceiver/call/call_id.py",
         who="callers",
         largest=LONGEST_LINE,
-        steps=4_000,
+        steps=1_000,
         becomes="404 as problem+json",
         open=plain(_call_id),
         seeds=tuple(new_call_id(process, 77).encode() for process in range(4)),

@@ -45,7 +45,7 @@ def _attributes(size: int) -> Iterable[bytes]:
 
 def _tables(size: int) -> Iterable[bytes]:
     """Tables as long as fit, of empty frames, with a tag that holds."""
-    count = min(255, (size - trunk.HEADER_BYTES) // trunk.ENTRY_BYTES)
+    count = min(trunk.MAX_FRAMES, (size - trunk.HEADER_BYTES) // trunk.ENTRY_BYTES)
     yield from_node(*[(pack_address("192.0.2.1", 1), b"")] * count)
 
 
@@ -55,7 +55,7 @@ ROWS = (
         where="wire/stun.py",
         who="strangers",
         largest=SLOT_BYTES,
-        steps=60_000,
+        steps=4_000,
         becomes="drop counted by reason",
         open=plain(_stun),
         seeds=(
@@ -73,7 +73,7 @@ ROWS = (
         where="wire/token.py",
         who="strangers",
         largest=stun.MAX_USERNAME_BYTES,
-        steps=2_000,
+        steps=1_000,
         becomes="drop counted by reason",
         open=plain(_token),
         seeds=tuple(ufrag().encode() for _ in range(8)),
@@ -86,7 +86,7 @@ ROWS = (
         where="wire/trunk.py",
         who="whoever reaches the trunk ports inside the cluster",
         largest=SLOT_BYTES,
-        steps=20_000,
+        steps=4_000,
         becomes="drop counted by reason",
         open=plain(_trunk),
         seeds=(from_node(*_FRAMES), from_node(_FRAMES[0]), from_node()),

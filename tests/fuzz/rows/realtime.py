@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from backends.openai_realtime.translate import Translator
 from backends.realtime import RealtimeSession, ServerEvent, to_text
+from fleet.page_policy import DEFAULT
 from tests.fuzz.mutation import words
 from tests.fuzz.row import Reader, Row, made, plain
 from tests.fuzz.rows.http import _SESSIONS, JSON_BREAKS, JSON_WORDS, _nested
@@ -67,16 +68,21 @@ def _sent(events: list[ServerEvent]) -> None:
 
 
 def _session() -> Reader:
-    session = RealtimeSession()
+    sessions = RealtimeSession(), RealtimeSession(page_may_set=DEFAULT)
 
     def read(data: bytes) -> None:
-        if session.active is None and len(data) % 7 == 0:
-            session.response_created()
-        _sent(session.client_event(data.decode("utf-8", "replace")).events)
-        if session.active is not None and len(data) % 5 == 0:
-            session.response_done("cancelled")
+        for session in sessions:
+            _said(session, data)
 
     return read
+
+
+def _said(session: RealtimeSession, data: bytes) -> None:
+    if session.active is None and len(data) % 7 == 0:
+        session.response_created()
+    _sent(session.client_event(data.decode("utf-8", "replace")).events)
+    if session.active is not None and len(data) % 5 == 0:
+        session.response_done("cancelled")
 
 
 def _opened(data: bytes) -> None:
@@ -147,7 +153,7 @@ ROWS = (
         where="backends/realtime/client_events.py",
         who="pages and application servers",
         largest=MESSAGE_BYTES,
-        steps=3_000_000,
+        steps=8_000,
         becomes="one `error` event that names what is wrong",
         open=made(_session),
         seeds=_as_bytes(_EVENTS),
@@ -161,7 +167,7 @@ ROWS = (
         where="backends/realtime/initial.py",
         who="callers and pages",
         largest=MAX_SESSION_BYTES,
-        steps=3_000_000,
+        steps=6_000,
         becomes="the defaults, and one `error` event",
         open=plain(_opened),
         seeds=(*_SESSIONS, *(json.dumps(e.get("session", {})).encode() for e in _EVENTS[:2])),
@@ -174,7 +180,7 @@ ROWS = (
         where="backends/openai_realtime/translate.py",
         who="the Realtime API behind a backend, and pages",
         largest=MESSAGE_BYTES,
-        steps=30_000,
+        steps=4_000,
         becomes="passed over; a page's are answered with an `error` event",
         open=made(_translator),
         seeds=_as_bytes((*_UPSTREAM, *_EVENTS[:6])),

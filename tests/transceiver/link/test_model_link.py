@@ -542,6 +542,27 @@ async def test_events_of_unknown_calls_are_counted() -> None:
         assert link.counters.link_late_events == 1
 
 
+async def test_a_message_of_many_events_leaves_the_loop_to_others() -> None:
+    """Thousands of events in one message are delivered in turns, all of them, in their order."""
+    async with scripted() as backend, linked(backend.port) as link:
+        sink, turns = Sink(), 0
+        link.open_call("c", "", sink, 50, 0)
+        await backend.until(lambda: backend.heard)
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 0 < len(sink.data) < 3000
+            if len(sink.data) < 3000:
+                asyncio.get_running_loop().call_soon(turn)
+
+        turn()
+        said = [model_pb2.Data(label="l", text=str(number)) for number in range(3000)]
+        await backend.say(*(model_pb2.BackendEvent(call=1, data=data) for data in said))
+        await sink.until(lambda: len(sink.data) == 3000)
+        assert [text for _, text in sink.data] == [data.text for data in said]
+        assert turns >= 3000 // link_stream.EVENTS_A_TURN - 1
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

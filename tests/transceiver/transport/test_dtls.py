@@ -257,6 +257,14 @@ def test_too_many_handshake_datagrams_end_it() -> None:
     assert events(b) == [Failed("too_many_datagrams")]
 
 
+def test_a_datagram_of_empty_records_is_refused() -> None:
+    """A hundred records that say nothing cost as little as one that is too long."""
+    record = b"\x16\xfe\xfd" + bytes(10)
+    most = dtls_records.MAX_RECORDS
+    assert dtls_records.split_records(record * most) == [record] * most
+    assert dtls_records.split_records(record * (most + 1)) is None
+
+
 @pytest.mark.parametrize("liar", Role)
 def test_a_wrong_fingerprint_ends_the_handshake(liar: Role) -> None:
     """Who presents another certificate than the SDP's is refused with a fatal alert."""

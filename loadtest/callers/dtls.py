@@ -75,6 +75,12 @@ class LightDtls:
         self._connection.bio_write(datagram)
         return self._read() if self.connected else self._step()
 
+    def say(self, data: bytes) -> list[bytes]:
+        """Send application data: SCTP packets, and whatever else one likes."""
+        with suppress(SSL.Error):
+            self._connection.send(data)
+        return self._outgoing()
+
     def timed_out(self) -> list[bytes]:
         """Return the flight again if its retransmission time has come."""
         self._connection.DTLSv1_handle_timeout()

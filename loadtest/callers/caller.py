@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import secrets
 
-from loadtest.callers.light_dtls import Identity, LightDtls
-from loadtest.callers.light_sdp import RemoteSide, read_answer, write_offer
+from loadtest.callers.dtls import Identity, LightDtls
+from loadtest.callers.sdp import RemoteSide, read_answer, write_offer
+from loadtest.callers.voice import Voice
 from loadtest.errors import CallFailedError
-from loadtest.media_bench.voice import Voice
 from wire import stun
 from wire.address import pack_address
 from wire.classify import PacketKind, classify
@@ -35,6 +35,11 @@ class Caller:
         """The connectivity check, prebuilt: sent again it also keeps consent (RFC 7675)."""
         self.voice: Voice | None = None
         """Set when the handshake is done."""
+
+    @property
+    def dtls(self) -> LightDtls | None:
+        """The association, from the first answered check on."""
+        return self._dtls
 
     @property
     def offer(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pylibsrtp import Error as SrtpError
 from pylibsrtp import Session
 
-from loadtest.callers.light_sdp import OPUS_PAYLOAD_TYPE
+from loadtest.callers.sdp import OPUS_PAYLOAD_TYPE
 from loadtest.sound import FRAME_SAMPLES
 from wire import rtp
 
@@ -55,6 +55,14 @@ class Voice:
             return rtp.read(self._incoming.unprotect(packet)).payload
         except SrtpError:
             return None
+
+    def protect(self, packet: bytes) -> bytes:
+        """Protect an RTP packet of the caller's own making."""
+        return self._outgoing.protect(packet)
+
+    def protect_rtcp(self, packet: bytes) -> bytes:
+        """Protect an RTCP packet of the caller's own making."""
+        return self._outgoing.protect_rtcp(packet)
 
     def _protect(self, index: int, payload: bytes) -> bytes:
         return self._outgoing.protect(

@@ -1,0 +1,1 @@
+"""`loadtest siege`: live callers beside every hostile peer there is, in turn and then together."""

@@ -1,0 +1,109 @@
+"""What a siege did to the live callers. Pure: tallies and notes in, figures and checks out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from loadtest.benchmark import Check, Result
+from loadtest.live.tally import Tally, total
+from loadtest.storm.verdict import LATENESS_FLOOR_MS
+
+MAX_LOST_SHARE = 0.001
+MAX_LATENESS_RATIO = 1.5
+MAX_AMPLIFICATION = 3.0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Seconds of the run, `start_s` to before `end_s`; `attack` "" for quiet ones."""
+
+    attack: str
+    start_s: int
+    end_s: int
+
+    def has(self, second: int) -> bool:
+        """Whether a second belongs to it; the first one is nobody's."""
+        return self.start_s < second < self.end_s
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Tallies of the live callers by second of the run, and what was noted beside them."""
+
+    tallies: Sequence[Tally]
+    stretches: Sequence[Stretch]
+    restarted: int
+    tracebacks: int
+    strangers_bytes: int
+    amplification: Sequence[float]
+    done: Counter[str] = field(default_factory=Counter)
+
+
+def judge(seen: Seen) -> Result:
+    """Figures and bars."""
+    attacked = [s for s in seen.stretches if s.attack]
+    during = _within(seen, attacked)
+    quiet = _within(seen, [s for s in seen.stretches if not s.attack])
+    lost = sum(tally.lost_calls for tally in seen.tallies)
+    share = 1 - during.echoed / during.sent if during.sent else None
+    calm_ms, siege_ms = quiet.lateness_ms.percentile(99), during.lateness_ms.percentile(99)
+    result = Result(failures=during.failures)
+    result.figures = {
+        "live_calls": during.live,
+        "live_lost_calls": lost,
+        "live_frames_lost_share": None if share is None else round(share, 6),
+        "quiet_lateness_ms_p99": calm_ms,
+        "siege_lateness_ms_p99": siege_ms,
+        "lateness_ratio": _ratio(siege_ms, calm_ms),
+        "processes_restarted": seen.restarted,
+        "tracebacks": seen.tracebacks,
+        "strangers_bytes": seen.strangers_bytes,
+        "amplification_max": round(max(seen.amplification), 2) if seen.amplification else None,
+        "idle_attacks": sum(not seen.done[s.attack] for s in attacked if s.attack != TOGETHER),
+        "lateness_ms_p99_by_attack": {
+            s.attack: _within(seen, [s]).lateness_ms.percentile(99) for s in attacked
+        },
+        "frames_lost_by_attack": {
+            s.attack: (t := _within(seen, [s])).sent - t.echoed for s in attacked
+        },
+    }
+    result.checks = _checks(result.figures)
+    if not seen.amplification and not seen.done[UNANSWERED]:  # it was not asked for
+        result.checks = [c for c in result.checks if c.name != "amplification_max"]
+    return result
+
+
+TOGETHER = "all together"
+UNANSWERED = "addresses that never answer"
+
+
+def _within(seen: Seen, stretches: Sequence[Stretch]) -> Tally:
+    return total(t for t in seen.tallies if any(s.has(t.second) for s in stretches))
+
+
+def _ratio(siege_ms: float | None, calm_ms: float | None) -> float | None:
+    if siege_ms is None or calm_ms is None:
+        return None
+    return round(max(siege_ms, LATENESS_FLOOR_MS) / max(calm_ms, LATENESS_FLOOR_MS), 3)
+
+
+def _checks(figures: dict[str, object]) -> list[Check]:
+    bars = {
+        "live_lost_calls": 0,
+        "live_frames_lost_share": MAX_LOST_SHARE,
+        "lateness_ratio": MAX_LATENESS_RATIO,
+        "processes_restarted": 0,
+        "tracebacks": 0,
+        "strangers_bytes": 0,
+        "amplification_max": MAX_AMPLIFICATION,
+        "idle_attacks": 0,
+    }
+    return [_at_most(name, figures[name], bar) for name, bar in bars.items()]
+
+
+def _at_most(name: str, value: object, bar: float) -> Check:
+    if not isinstance(value, int | float):
+        return Check(name, passed=False, detail="was not measured")
+    return Check(name, value <= bar, f"{value:g}, bar: at most {bar:g}")
