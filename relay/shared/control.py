@@ -16,6 +16,8 @@ from typing import Any
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_FDS = 253  # what the kernel takes beside one message (SCM_MAX_FD)
 
+MAX_NUMBER = 2**63 - 1
+
 Message = dict[str, Any]
 
 _CUT = socket.MSG_TRUNC | socket.MSG_CTRUNC
@@ -55,6 +57,14 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
             os.close(fd)
         raise BadMessage("no message, or one that was cut")
     return message, fds
+
+
+def number(message: Message, key: str, least: int = 0, most: int = MAX_NUMBER) -> int:
+    """A whole number of a message. Raises BadMessage when it is not there or not within."""
+    value = message.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise BadMessage(f"{key} is not a number from {least} to {most}")
+    return value
 
 
 def _object(data: bytes) -> Message | None:

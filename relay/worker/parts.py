@@ -10,6 +10,7 @@ from datagram.mmsg import ReceiveBatch
 from relay.shared import memory
 from relay.shared.assignment import Assignment
 from relay.shared.check_log import CheckLog
+from relay.shared.counters import Counter
 from relay.shared.memory import WorkerMemory
 from relay.shared.nodes import NodeTable
 from relay.shared.orders import Orders
@@ -71,7 +72,7 @@ class Parts:
         sender = int.from_bytes(os.urandom(4))
         self._writer = TrunkWriter(received, shared.nodes, tagger, sender, assignment.mtu)
         self.recovery = _recovery(assignment, shared, received, self._writer)
-        self.recovery.hear(assignment.siblings, sibling_fds, now_ms=0)
+        self._hear_of_siblings(assignment, sibling_fds)
         self.up = self._up_path(assignment, shared, received)
         self._downlink, self.down = _down_path(assignment, shared, tagger)
 
@@ -100,6 +101,13 @@ class Parts:
             shared.faults,
             shared.own.sight.up,
         )
+
+    def _hear_of_siblings(self, assignment: Assignment, fds: list[int]) -> None:
+        # They may be those of a relay that was here before: without them flows come back by STUN.
+        try:
+            self.recovery.hear(assignment.siblings, fds, now_ms=0)
+        except Exception as error:
+            self.faults.note(Counter.WORKER_FAULTS, error)
 
     def carry_out(self, orders: Orders) -> None:
         """Do as ordered. Between two batches, so that no batch sees half of it."""
