@@ -7,17 +7,29 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
 
+import grpc.aio
 import psutil
 import pytest
 
+from tests.conftest import free_port
 from tests.relay.kit import check, media
-from tests.relay.test_relay_process import TAGGER, Node, RunningRelay, bound, node, relay
+from tests.relay.test_relay_process import (
+    TAGGER,
+    Node,
+    RunningRelay,
+    bound,
+    environment,
+    node,
+    relay,
+    until_serving,
+)
 from trunkline.v1 import admin_pb2
 from wire import trunk
 
@@ -213,3 +225,44 @@ async def test_what_cannot_be_read_from_the_trunk_is_counted(
 async def trunk_ports(relay: RunningRelay) -> set[int]:
     connections = psutil.Process(relay.process.pid).net_connections("udp")
     return {c.laddr.port for c in connections if c.laddr.port != relay.port}
+
+
+def fill_stderr(pid: int) -> None:
+    """Until not one more byte fits: nobody reads it."""
+    fd = os.open(f"/proc/{pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        with suppress(BlockingIOError):
+            while True:
+                os.write(fd, b"x" * 512 + b"\n")
+    finally:
+        os.close(fd)
+
+
+async def test_a_stuck_reader_of_the_log_stops_nothing(relay: RunningRelay, node: Node) -> None:
+    """Workers are replaced, operators are answered, and the call goes on."""
+    async with live_call(relay, node) as call:
+        fill_stderr(relay.process.pid)
+        for restarts in (1, 2):
+            os.kill(busy(await relay.stats()).pid, signal.SIGKILL)
+            while (worker := busy(await relay.stats())).restarts != restarts or not worker.pid:
+                await asyncio.sleep(0.02)
+            await call.goes_on()
+
+
+async def test_a_full_disk_stops_nothing(redis_url: str) -> None:
+    """With a log that cannot be written it starts, replaces its workers, and ends in order."""
+    port, admin = free_port(socket.SOCK_DGRAM), free_port()
+    full = os.open("/dev/full", os.O_WRONLY)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "relay"),
+        env=environment(redis_url, port, admin, free_port()),
+        stderr=full,
+    )
+    os.close(full)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{admin}") as channel:
+        await until_serving(channel)
+        running = RunningRelay(process, port, channel)
+        os.kill((await running.stats()).workers[0].pid, signal.SIGKILL)
+        await running.until(lambda s: bool(s.workers[0].restarts and s.workers[0].pid))
+    process.terminate()
+    assert await process.wait() == 0
