@@ -98,7 +98,6 @@ class Parts:
             self._writer,
             self.recovery,
             self.counts,
-            shared.faults,
             shared.own.sight.up,
         )
 

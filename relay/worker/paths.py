@@ -17,7 +17,6 @@ from relay.shared.counters import Counter, Counts
 from relay.shared.latency import Latency
 from relay.shared.voice import VoiceWatch
 from relay.worker.downlink import Downlink
-from relay.worker.faults import Faults
 from relay.worker.recovery import Recovery
 from relay.worker.trunk_writer import TrunkWriter
 from relay.worker.uplink import Uplink
@@ -56,7 +55,6 @@ class UpPath:
         writer: TrunkWriter,
         recovery: Recovery,
         counts: Counts,
-        faults: Faults,
         latency: Latency,
     ) -> None:
         self.queue = FreshQueue(public_fd, received)
@@ -64,7 +62,6 @@ class UpPath:
         self._uplink = uplink
         self._recovery = recovery
         self._counts = counts
-        self._faults = faults
         self._latency = latency
         self._sender = Sender(
             writer.outgoing,
@@ -108,7 +105,7 @@ class UpPath:
     def _forward_each(self, count: int, now_ms: int, error: Exception) -> None:
         """One packet of the batch raised: take them one by one, so that it costs no other."""
         if count == 1:
-            self._faults.note(Counter.DROP_UP_FAULT, error)
+            self._uplink.give_up(error)
             return
         self._uplink.take_back(count)
         for row in range(count):

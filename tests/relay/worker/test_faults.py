@@ -64,7 +64,6 @@ def up_path(plane: Plane, node: TrunkSocket) -> UpPath:
         plane.writer,
         None,  # type: ignore[arg-type]  # nobody is asked in these tests
         plane.counts,
-        plane.uplink._faults,
         Latency(memoryview(bytearray(8 * Latency.WORDS)).cast("Q")),
     )
 
