@@ -42,6 +42,10 @@ class Heartbeat:
         """As before the first beat."""
         self._word[0] = 0
 
+    def close(self) -> None:
+        """Let the descriptor go; who has mapped it keeps it."""
+        os.close(self.fd)
+
     async def run(self) -> None:
         """Beat while the event loop comes round, until cancelled."""
         while True:

@@ -82,6 +82,7 @@ class Member:
                 self._process.terminate()
             await self._ended()
         self._let_go()
+        self._heartbeat.close()
 
     async def _restart(self) -> None:
         try:
