@@ -43,8 +43,10 @@ class Heartbeat:
         self._word[0] = 0
 
     def close(self) -> None:
-        """Let the descriptor go; who has mapped it keeps it."""
-        os.close(self.fd)
+        """Let the descriptor go, once; who has mapped the memory keeps it."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     async def run(self) -> None:
         """Beat while the event loop comes round, until cancelled."""

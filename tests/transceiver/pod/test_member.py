@@ -133,4 +133,4 @@ async def test_a_heartbeat_is_seen_through_its_descriptor() -> None:
     await asyncio.sleep(0)
     assert ours.beat_ms > 0
     beating.cancel()
-    os.close(theirs.fd)
+    theirs.close()
