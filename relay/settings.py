@@ -11,8 +11,11 @@ from pydantic import AfterValidator, Field
 from fleet.settings import Address, FleetSettings, NumericHost, Port, within
 from relay.shared.rates import MAX_RATE
 
-_Workers = Annotated[int, within("a number of workers", 1, 256)]
-_Capacity = Annotated[int, within("a number of flows", 1, 4_000_000)]
+MAX_WORKERS = 256
+MAX_CAPACITY = 4_000_000
+
+_Workers = Annotated[int, within("a number of workers", 1, MAX_WORKERS)]
+_Capacity = Annotated[int, within("a number of flows", 1, MAX_CAPACITY)]
 _Seconds = Annotated[int, within("a number of seconds", 30, 3600)]
 _Batch = Annotated[int, within("a batch size", 1, 1024)]
 _Rate = Annotated[int, within("packets per second", 0, MAX_RATE)]

@@ -38,7 +38,7 @@ async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
     remembering = Remembering(settings, crew)
     loops = Stubborn(), Stubborn()
     remembering._questions, remembering._cache = loops
-    tasks = [asyncio.create_task(loop) for loop in remembering.loops()]
+    tasks = [asyncio.create_task(loop()) for loop in remembering.loops().values()]
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await end(tasks)
