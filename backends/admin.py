@@ -19,7 +19,7 @@ from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 SERVICE_NAME = admin_pb2.DESCRIPTOR.services_by_name["BackendAdmin"].full_name
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class AdminBackend(Protocol):

@@ -5,6 +5,9 @@ python -m backends.echo
 
 from __future__ import annotations
 
+import fleet.extras  # noqa: F401 - first: it says what to install when an import below fails
+
+# isort: split
 from backends.operated import serve
 from backends.settings import EchoSettings
 from fleet.settings import load

@@ -8,6 +8,9 @@ NAME is an async function that takes a Call, or a Backend.
 
 from __future__ import annotations
 
+import fleet.extras  # noqa: F401 - first: it says what to install when an import below fails
+
+# isort: split
 import importlib
 import importlib.util
 import inspect
@@ -52,7 +55,11 @@ def _module_of(place: str) -> ModuleType:
         return _file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except ModuleNotFoundError as error:
         raise NotLoadedError(f"there is no package {error.name}") from None
-    except (Exception, SystemExit) as error:
+    except SystemExit as error:
+        if not error.code:  # a file that serves by itself, and has served
+            raise
+        raise NotLoadedError(_reason(error)) from None
+    except Exception as error:
         raise NotLoadedError(_reason(error)) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, PlainValidator
@@ -9,6 +10,7 @@ from pydantic import Field, JsonValue, PlainValidator
 from fleet.address import Address, shown
 from fleet.fields import within
 from fleet.settings import AdminSettings
+from fleet.usage import variable
 from trunkline.backend.encoder import LARGEST_BPS, MAX_COMPLEXITY, SMALLEST_BPS, OpusEncoder
 from trunkline.backend.events import AudioFormat
 from trunkline.backend.settings import LONGEST_DRAIN_S, Settings
@@ -30,6 +32,11 @@ def _format(name: Any) -> AudioFormat:
 
 
 _LIBRARY = Settings()
+_OTHERS = (
+    "backends.agent.settings",
+    "backends.openai_pipeline.settings",
+    "backends.openai_realtime.settings",
+)
 
 AudioFormats = Annotated[tuple[AudioFormat, ...], PlainValidator(_formats)]
 
@@ -50,6 +57,16 @@ class BackendSettings(AdminSettings):
         description="how long live calls may go on after SIGTERM; then they end, with a message "
         "to the caller. The process exits a few seconds later at most",
     )
+
+    @classmethod
+    def known(cls) -> frozenset[str]:
+        """Those of every backend: who tries several in one shell has the variables of all set."""
+        for module in _OTHERS:
+            import_module(module)
+        kinds = [BackendSettings]
+        for kind in kinds:  # which grows meanwhile
+            kinds += kind.__subclasses__()
+        return frozenset(variable(kind, name) for kind in kinds for name in kind.model_fields)
 
 
 _OWN: dict[str, JsonValue] = {"default": "the transceiver's own"}

@@ -5,6 +5,9 @@ Exit status: 0 done, 1 not done (one line on stderr says why), 2 wrong usage.
 
 from __future__ import annotations
 
+import fleet.extras  # noqa: F401 - first: it says what to install when an import below fails
+
+# isort: split
 from pathlib import Path
 from typing import Annotated
 

@@ -15,7 +15,7 @@ FAILOVER_S = 15.0
 _PAUSE_S = 0.25
 
 _Answer = TypeVar("_Answer")
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 async def after_failover(

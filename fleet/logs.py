@@ -1,23 +1,32 @@
 """Logging: each line is one event name with fields, goes to stderr, and is redacted.
 
-    log = structlog.get_logger()
+    log = structlog.get_logger(__name__)
     log.info("call_started", call_id=call_id, client=ClientAddress(host), ufrag=Ufrag(ufrag))
 
-Redaction happens three times over. Values of the types in `fleet.redacted_types` print only what
-they may. Well-known key names are redacted whatever their type. Text that is not ours (records of
-other libraries, tracebacks) is searched for addresses and route tokens.
+Redaction happens three times over: values of the types in `fleet.redacted_types` print only what
+they may; well-known key names are redacted whatever their type; and text that is not ours (records
+of other libraries, tracebacks) is searched for addresses and route tokens.
+
+Whoever logs neither waits nor fails: lines are written by a thread (`fleet.log_writer`), lines of
+one kind have a rate (`fleet.log_rate`), and a value that cannot be written becomes a line that says
+so.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from fleet.event_tap import EventTap
+from fleet.log_rate import LogRate
+from fleet.log_writer import LogWriter, to_stream
 from fleet.redact import redact_text
 from fleet.redact_names import redact_by_name
 from fleet.redacted_types import ClientAddress, Redacted, Secret, Transcript, Ufrag
@@ -47,17 +56,36 @@ def configure(
     standard `logging` module join in from `warning` up: below that they talk about packets. Our own
     one, `trunkline`, joins in from `level` up.
     """
+    global _writer, _rate
     out = sys.stderr if stream is None else stream
+    _writer.close()
+    _writer, _rate = LogWriter(to_stream(out)), LogRate()
     before = _processors(process)
     last = _renderer(log_format, out)
     structlog.configure(
-        processors=[*before, tap, *last],
-        logger_factory=structlog.PrintLoggerFactory(out),
+        processors=[Chain([within_rate, add_logger, *before, tap, *last])],
+        logger_factory=_Output,
         # A cached logger would keep writing to the stream of an earlier configuration.
         cache_logger_on_first_use=False,
     )
-    _adopt_standard_logging([redact_foreign, *before, tap], last, out)
+    logging.raiseExceptions = False  # a handler's fault is nobody's traceback
+    _adopt_standard_logging(Chain([add_foreign, within_rate, *before, tap, *last]))
     set_level(level)
+
+
+def flush() -> bool:
+    """Wait, for a second at most, until what was logged is written; whether it was."""
+    return _writer.flush()
+
+
+def counts() -> dict[str, int]:
+    """What became of lines that nobody can read, by counter name."""
+    return {
+        "log_lines_dropped": _writer.dropped,
+        "log_lines_failed": _writer.failed,
+        "log_lines_suppressed": _rate.suppressed,
+        "log_lines_broken": Chain.broken,
+    }
 
 
 def set_level(level: str) -> None:
@@ -91,17 +119,72 @@ def redact_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> 
     return event
 
 
-def redact_foreign(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def within_rate(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Processor: drop a line of a kind that has had its share; say how many went before."""
+    foreign = f"library {event['logger']}" if event.get("event") == "library" else None
+    traceback = bool(event.get("exc_info") or event.get("stack_info"))
+    before = _rate.take(foreign or str(event.get("event", "")), traceback=traceback)
+    if before is None:
+        raise structlog.DropEvent
+    if before:
+        event["suppressed"] = before
+    return event
+
+
+def add_logger(logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Processor: which module says it."""
+    if name := getattr(logger, "name", ""):
+        event["logger"] = name
+    return event
+
+
+def add_foreign(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Processor: a library's sentence becomes `message` of the event `library`, redacted.
 
     Our own library's records have an event name and fields (`extra`), and keep them.
     """
-    if str(event["logger"]).startswith(f"{_OWN_LIBRARY}."):
-        del event["logger"]
-        return _add_fields(_logger, _method, event)
+    record: logging.LogRecord = event.pop("_record")
+    event.update(event=record.getMessage(), logger=record.name, exc_info=record.exc_info)
+    if record.name.startswith(f"{_OWN_LIBRARY}."):
+        event = dict(_add_fields(_logger, _method, {**event, "_record": record}))
+        del event["_record"]
+        return event
     event["message"] = redact_text(str(event["event"]))
     event["event"] = "library"
     return event
+
+
+class Chain:
+    """All processors as one, so that none of them can fail whoever logs.
+
+    A line that cannot be made, because a value's own text raises, becomes one that says so; the
+    class counts those in `broken`.
+    """
+
+    broken = 0
+
+    def __init__(self, processors: Sequence[Processor]) -> None:
+        self._processors = tuple(processors)
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
+        """The line. Raises structlog.DropEvent, which structlog takes as silence."""
+        name = event.get("event")
+        try:
+            for processor in self._processors:
+                event = processor(logger, method, event)  # type: ignore[assignment]
+        except structlog.DropEvent:
+            raise
+        except Exception as error:
+            Chain.broken += 1
+            return json.dumps(
+                {
+                    "event": "log_line_broken",
+                    "of": _name(name),
+                    "level": method,
+                    "reason": type(error).__name__,
+                }
+            )
+        return str(event)
 
 
 def _processors(process: str) -> list[Processor]:
@@ -132,13 +215,40 @@ def _unknown(value: object) -> str:
     return redact_text(repr(value))
 
 
-def _adopt_standard_logging(before: list[Processor], last: list[Processor], out: TextIO) -> None:
-    handler = logging.StreamHandler(out)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *before],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
+def _name(event: object) -> str:
+    return event if isinstance(event, str) else type(event).__name__
+
+
+class _Output:
+    """The end of structlog: a logger by module name, whose lines go to the writer."""
+
+    def __init__(self, name: str = "", *_: object) -> None:
+        self.name = name
+
+    def msg(self, line: str) -> None:
+        """Write a line."""
+        _writer.put(line)
+
+    debug = info = warning = warn = error = err = exception = critical = fatal = failure = log = msg
+
+
+class _Foreign(logging.Handler):
+    """Records of the standard `logging` module, as lines of ours."""
+
+    def __init__(self, chain: Chain) -> None:
+        super().__init__()
+        self._chain = chain
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it. Raises nothing."""
+        with suppress(structlog.DropEvent):
+            method = record.levelname.lower()
+            _writer.put(self._chain(None, method, {"event": record.name, "_record": record}))
+
+
+def _adopt_standard_logging(chain: Chain) -> None:
+    logging.getLogger().handlers[:] = [_Foreign(chain)]
+
+
+_writer = LogWriter(to_stream(sys.stderr))
+_rate = LogRate()

@@ -6,7 +6,7 @@ import structlog
 
 from fleet.backoff import STORE_PACE
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class OutageCounter:

@@ -1,11 +1,11 @@
 """What a web page may set of a session. Pure.
 
-A page runs in somebody's browser, and what it says is what that person likes. So it may set what
+A page runs in somebody's browser, and that person decides what it sends. So it may set what
 OpenAI's own clients set in a browser, and nothing that spends or reaches further: no tools that a
 server carries out, no MCP servers, no prompts by id, no tracing, no model, no backend. A server
-that wants one of those for a page makes the client secret with it; what the secret was made with
-may always be repeated. `model` and `tracing`, which those clients send unasked, are left out
-without a word; anything else that may not be set is refused.
+that wants one of those for a page makes the client secret with it, and a page may always repeat
+what its secret was made with. Those clients send `model` and `tracing` unasked, so these two are
+left out silently. Anything else that may not be set is refused.
 
 The words, of which a key's policy names some:
 

@@ -2,9 +2,9 @@
 
     sealed text   key id "." base64url of AES-SIV (RFC 5297) over the content
 
-A seal is bound to a purpose, the cluster and the name of its record, so that a record cannot be
-invented, read, or put in the place of another. It says nothing about time: what must not come back
-later carries its own time inside, and `fresh` judges that.
+A seal is bound to a purpose, to the cluster and to the name of its record. So nobody can invent a
+record, read it, or put it in the place of another. A seal says nothing about time. A record that
+must not come back later carries its own time, and `fresh` judges that.
 
 The keys are derived (HKDF, RFC 5869) from those that sign route tokens: all relays and transceivers
 have them, and a retired one outlives whatever was sealed with it. AES-SIV needs no nonce, so no

@@ -12,6 +12,7 @@ empty variable counts as unset, since that is how charts and compose files write
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Annotated, Literal, NoReturn, TypeVar
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from fleet import unknown_variables
 from fleet.address import Address
 from fleet.fields import (
     AddressList,
@@ -33,7 +35,7 @@ from fleet.fields import (
     RedisUrl,
     within,
 )
-from fleet.usage import complaints, help_text
+from fleet.usage import complaints, help_text, variable
 from wire.trunk import DEFAULT_MTU, LARGEST_MTU, SMALLEST_MTU
 
 __all__ = [
@@ -85,6 +87,11 @@ class ProcessSettings(BaseSettings):
         description="json (one object a line) or console (for reading)",
         json_schema_extra={"default": "console on a terminal, json otherwise"},
     )
+
+    @classmethod
+    def known(cls) -> frozenset[str]:
+        """The variables that may be set for this process."""
+        return frozenset(variable(cls, name) for name in cls.model_fields)
 
 
 class AdminSettings(ProcessSettings):
@@ -163,7 +170,8 @@ def load(
 ) -> Settings:
     """Settings from the environment; `argv` (the process's own by default) may only ask for help.
 
-    Raises SystemExit: 0 after `--help` on stdout, 2 after one line per bad variable on stderr.
+    Raises SystemExit: 0 after `--help` on stdout, 2 after one line per bad variable on stderr. One
+    that nobody reads is bad too.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"--help", "-h"} & set(arguments):
@@ -171,11 +179,14 @@ def load(
         raise SystemExit(0)
     if arguments:
         _refuse([f"{program}: takes no arguments, only environment variables; see --help"])
+    lines = unknown_variables.complaints(os.environ, settings_class.known())
     try:
-        return settings_class()
+        settings = settings_class()
     except ValidationError as error:
-        lines = complaints(settings_class, error)
-    _refuse(lines)
+        _refuse([*complaints(settings_class, error), *lines])
+    if lines:
+        _refuse(lines)
+    return settings
 
 
 def _refuse(lines: Sequence[str]) -> NoReturn:

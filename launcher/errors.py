@@ -1,20 +1,16 @@
 """What the launcher raises.
 
-LauncherError
-├── StartupError      a part could not be started; the text is the one line for the user
-└── NotRunningError   a part was asked for its process and has none
+StartupError      of the library (`trunkline.process.errors`): a part could not be started; its text
+                  is one line for the user, and begins with the part's name
+NotRunningError   a part was asked for its process and has none
 """
 
 from __future__ import annotations
 
+from trunkline.process.errors import StartupError
 
-class LauncherError(Exception):
-    """The root of the tree above."""
-
-
-class StartupError(LauncherError):
-    """A part could not be started; `str()` is one line that begins with the part's name."""
+__all__ = ["NotRunningError", "StartupError"]
 
 
-class NotRunningError(LauncherError):
+class NotRunningError(Exception):
     """The part has no live process: it was stopped, or died and waits for its restart."""

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fleet import unknown_variables
 from launcher.addresses import (
     LOOPBACK,
     UNSPECIFIED,
@@ -73,7 +74,13 @@ def fill(given: Mapping[str, str], ports: Ports, *, loopback_only: bool) -> dict
 
 
 def given_in(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of an environment that are settings of the stack."""
+    """Return the variables of an environment that are settings of the stack.
+
+    Raises StartupError for a name that is no part's; what a part does not know of its own, it says
+    itself.
+    """
+    if strange := unknown_variables.complaints(environ, ()):
+        raise StartupError("; ".join(strange))
     given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
     if "REDIS_URL" in environ:
         given.setdefault("TRUNKLINE_REDIS_URL", environ["REDIS_URL"])

@@ -1,5 +1,8 @@
 """`python -m loadtest NAME`: runs a benchmark or a scenario, and tells whether its bars hold."""
 
+import fleet.extras  # noqa: F401 - first: it says what to install when an import below fails
+
+# isort: split
 import asyncio
 import json
 import sys
@@ -19,6 +22,7 @@ from loadtest.report import print_result, progress_bar
 from loadtest.scenario_runs.command import fleet_command, run_command
 from loadtest.siege.command import siege_command
 from loadtest.simulate.command import simulate_command
+from loadtest.stall.command import stall_command
 from loadtest.storm.command import storm_command
 from loadtest.target import open_target
 from loadtest.voice_bench.command import add_voice_commands
@@ -112,6 +116,7 @@ add_voice_commands(app)
 app.command("fleet")(fleet_command)
 app.command("siege")(siege_command)
 app.command("storm")(storm_command)
+app.command("stall")(stall_command)
 app.command("plan")(plan_command)
 app.command("simulate")(simulate_command)
 app.add_typer(measured, name="measured")

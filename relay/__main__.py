@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fleet.extras  # noqa: F401 - first: it says what to install when an import below fails
+
+# isort: split
 import asyncio
 import socket
 import sys
@@ -38,7 +41,7 @@ from trunkline.v1.admin_pb2_grpc import (
 from wire.address import pack_address
 
 _READY_CHECK_INTERVAL_S = 0.05
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 async def run(settings: RelaySettings, stop: asyncio.Event) -> None:

@@ -14,13 +14,15 @@ Work = Callable[[], object]
 
 
 def growth(make: Callable[[int], Work], size: int) -> float:
-    """CPU time of the work that `make` prepares for `size`, over that for a quarter of it.
+    """CPU time of the work that `make` prepares for `size`, over that for a quarter of it."""
+    return ratio(make(size), make(size // 4))
 
-    Each is the least of several rounds in turn, so that neighbours on the machine do not count.
-    """
-    quarter, whole = make(size // 4), make(size)
-    times = max(1, round(SHORTEST_S / max(_cpu_s(quarter, 1), 1e-9)))
-    rounds = [(_cpu_s(quarter, times), _cpu_s(whole, times)) for _ in range(ROUNDS)]
+
+def ratio(work: Work, yardstick: Work) -> float:
+    """CPU time of some work, over that of another; each is the least of several rounds in turn, so
+    that neighbours on the machine do not count."""
+    times = max(1, round(SHORTEST_S / max(_cpu_s(yardstick, 1), 1e-9)))
+    rounds = [(_cpu_s(yardstick, times), _cpu_s(work, times)) for _ in range(ROUNDS)]
     return min(pair[1] for pair in rounds) / min(pair[0] for pair in rounds)
 
 

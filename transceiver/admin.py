@@ -21,7 +21,7 @@ from wire.keys import KeyRing
 
 SERVICE_NAME = "trunkline.v1.TransceiverAdmin"
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class AdminEngine(Protocol):

@@ -93,6 +93,8 @@ class Counted(StrEnum):
     RTP_LATE = "rtp_late"
     RTP_DUPLICATE = "rtp_duplicate"
     RTP_RECOVERED = "rtp_recovered"
+    RTP_UP_LEFT_OUT = "rtp_up_left_out"
+    RTP_DOWN_LEFT_OUT = "rtp_down_left_out"
     RTP_BEFORE_KEYS = "rtp_before_keys"
     RTCP_BEFORE_KEYS = "rtcp_before_keys"
     RTP_PAYLOAD_TYPE = "rtp_payload_type"
@@ -142,6 +144,9 @@ class Counted(StrEnum):
     SCTP_TOO_LARGE = "sctp_too_large"
     SCTP_SEND = "sctp_send"
     SCTP_PASSED_OVER = "sctp_passed_over"
+
+    # Between the processes of a fleet
+    HTTP_UNPROVEN = "http_unproven"
 
     # How calls ended
     CALL_ENDED_HANGUP = "call_ended_hangup"

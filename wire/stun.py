@@ -10,7 +10,7 @@ import hmac
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from wire.address import V4_MAPPED_PREFIX, is_v4
@@ -66,7 +66,7 @@ class Message:
     method: int
     message_class: MessageClass
     transaction_id: bytes
-    attributes: tuple[tuple[int, bytes], ...]
+    attributes: tuple[tuple[int, bytes], ...] = field(repr=False)  # a USERNAME is among them
     integrity_offset: int | None = None  # where MESSAGE-INTEGRITY starts, if it is there
 
     def find(self, attribute: int) -> bytes | None:

@@ -6,7 +6,7 @@
                          └─ SpeechBegan while we talk ─▶ Answers.stop
     data channel ─▶ RealtimeSession ─▶ events to the client, commands to us
 
-Nothing here blocks: what takes time is an errand, and the loop that hears goes on.
+Nothing here blocks: what takes time is a task of the call, and the loop that hears goes on.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from trunkline.backend.events import Audio, Playout, Text
 EVENTS_LABEL = "oai-events"
 MAX_UNSENT = 2000  # events; a client that takes none for that long has gone
 UNLIKELY = 0.25  # an answer to a turn that is less likely complete is not worth the work
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Cuts a model's words into pieces that can be spoken one by one.
 
-A voice needs a clause to sound like one, and the caller waits for the first. So the first pieces
-are short: they end at a comma or, when none comes, after as many words as WORDS says; but for the
-first, which cannot wait, at one that does not lean on the next (`the`, `of`). Each is longer than
-the one before, because the next is made while it is heard: with a model of 20 ms a token and a
-voice of a tenth of the sound's length, three words (1 s) cover the making of seven, and those of
-fourteen. Later ones end where a sentence does.
+A clause that is spoken as a whole sounds like one, but the caller waits for the first. So the first
+pieces are short. They end at a comma or, without one, after as many words as WORDS says. All but
+the first, which cannot wait, end at a word that can stand last (not at `the` or `of`). Each piece
+is longer than the one before, because the next is made while it is heard. With a model that takes
+20 ms for a token and a voice that takes a tenth of the sound's length, three words (1 s) last until
+seven are made, and those until fourteen are made. Later pieces end where a sentence ends.
 """
 
 from __future__ import annotations

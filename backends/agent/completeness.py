@@ -1,8 +1,8 @@
 """Judges by its words whether a turn is complete. Pure.
 
-A transcript that ends in `and` or `the` is not finished, however the voice fell; one that ends in a
-question mark mostly is. Words know nothing of melody and are often wrong in the middle, so they
-only move a verdict, except for endings after which nobody stops.
+A transcript that ends in `and` or `the` is not complete, whatever the melody was. One that ends in
+a question mark mostly is. Words tell nothing about the melody and are often wrong in the middle of
+a turn. So they only move a verdict, except for endings after which nobody stops.
 """
 
 from __future__ import annotations

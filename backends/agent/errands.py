@@ -13,7 +13,7 @@ from fleet.ending import end
 from trunkline.backend.call import Call, CallOver
 
 MAX_ERRANDS = 64
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class Errands:

@@ -1,8 +1,8 @@
 """The voice of one call: sound of any length goes in, frames go to the model link.
 
-The transceiver plays what it is sent at the rate it sounds, and says now and then how far it is
-(Playout). From that and the clock the mouth knows whether the caller still hears something, and
-when the last of it will have been heard.
+The transceiver plays what it gets at the rate at which it sounds, and reports now and then how far
+it is (Playout). From that and the clock the mouth knows whether the caller still hears something,
+and when the caller will have heard the last of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tools that the agent runs itself: the time, and HTTP endpoints of the operator.
 
-A tool always answers with text for the model, an error included: a caller is told that something
-did not work, and the conversation goes on. Tools the client declares are the client's to run.
+A tool always answers with text for the model, and so does an error: the caller hears that something
+did not work, and the conversation goes on. The client runs the tools that it declares itself.
 """
 
 from __future__ import annotations

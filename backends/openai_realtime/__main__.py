@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fleet.extras  # noqa: F401 - first: it says what to install when an import below fails
+
+# isort: split
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 

@@ -35,7 +35,7 @@ from trunkline.backend.events import Audio, Playout, Text
 EVENTS_LABEL = "oai-events"
 MAX_WAITING_BYTES = 300 * 1000 * BYTES_PER_MS  # five minutes of speech; nobody listens longer
 FAREWELL_S = 0.5  # for the last event to reach the caller
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 async def converse(call: Call, realtime: Realtime) -> None:

@@ -1,10 +1,10 @@
 """What differs between the Realtime API over WebRTC and over WebSocket. Pure.
 
-Over WebRTC sound is media and the server knows what was heard; over WebSocket sound is events and
-the client tells. So on the way up `output_audio_buffer.clear` is ours to obey and formats are ours
-to choose; on the way down sound becomes media, and a caller who begins to speak silences us.
-Our own events (`trunkline.…`) no such API knows: they are refused here, as it would refuse them.
-Everything else passes as it is.
+Over WebRTC sound is media, and the server knows what was heard. Over WebSocket sound is events, and
+the client reports what was heard. So on the way up we obey `output_audio_buffer.clear` ourselves
+and choose the formats. On the way down sound becomes media, and a caller who begins to speak
+silences it. No such API knows our own events (`trunkline.…`), so they are refused here, as it would
+refuse them. Everything else passes as it is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The conversation as clients see it: items in order, bounded.
 
-At a bound the oldest items leave, and the client is told as if it had deleted them: a call goes on
-however long it is, and what a client believes is there, is there.
+At a bound the oldest items leave, and the client gets the events of a deletion. So a call may be
+long, and the items that a client knows are the items that there are.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class ResponseOptions:
     A response that is not `in_conversation` leaves no trace in it.
     """
 
-    instructions: str
+    instructions: str = field(repr=False)
     modality: Literal["audio", "text"]
     voice: str
     speed: float

@@ -1,8 +1,8 @@
 """Threads that several calls share fairly.
 
-Of what waits, the most urgent kind goes first; among equals the call that was served longest ago.
-So a call that asks for much waits for itself, not the others for it. Work that nobody awaits any
-more is not begun.
+The most urgent kind of work goes first, and among equals the call that was served longest ago. So a
+call that asks for much waits for itself, and the others do not wait for it. Work that nobody awaits
+any more is not begun.
 
 Bounds: MAX_WAITING jobs, beyond which `run` raises PoolFull at once; MAX_REMEMBERED calls, beyond
 which the one served longest ago counts as never served, which ranks it no higher.

@@ -5,9 +5,9 @@ a slot with the prompt so far (`cache_prompt`), and `prime` lets it read the cal
 the caller has finished. One thread: llama.cpp's threads spin at barriers, and a second one on a
 busy core makes it ten times slower, not twice as fast.
 
-Every conversation begins with an example: told to speak English it did not always, shown it does.
-Of 40 answers in conversations of ten turns 18 to 21 were French without it (Q4_1, temperature 0),
-none with it.
+Every conversation begins with an example in English. When the model was only told to speak English,
+18 to 21 of 40 answers in conversations of ten turns were French (Q4_1, temperature 0). With the
+example none was.
 
 More calls than slots share them: the call that was idle longest loses its place, not its turn.
 """

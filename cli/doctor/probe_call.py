@@ -43,9 +43,9 @@ class NoCall(Exception):  # noqa: N818 - says what happened
 class ProbeCall:
     """A call that was taken; `relays` are those of its answer."""
 
-    ufrag: str
+    ufrag: str = field(repr=False)
     password: str = field(repr=False)
-    own_ufrag: str
+    own_ufrag: str = field(repr=False)
     relays: tuple[Address, ...]
 
 

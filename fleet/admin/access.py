@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import sha256
 from ipaddress import ip_address
@@ -60,7 +60,7 @@ class Caller:
     its certificate says (verified by TLS)."""
 
     host: str
-    token: str = ""
+    token: str = field(default="", repr=False)
     certificate: Operator | None = None
 
 

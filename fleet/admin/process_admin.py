@@ -27,7 +27,7 @@ SERVICE_NAME = admin_pb2.DESCRIPTOR.services_by_name["ProcessAdmin"].full_name
 LEVELS = ("debug", "info", "warning", "error")
 
 Nodes = Callable[[], Awaitable[Iterable[Node]]]
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class ProcessAdmin(admin_pb2_grpc.ProcessAdminServicer):

@@ -118,7 +118,7 @@ async def serve(
         add(server)
     health_servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
     _add_health(health_servicer, server)
-    health_server = await _serve_health(health_servicer, security.health)
+    health_server = await _serve_health(health_servicer, security)
     own = (health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection((*service_names, *own), server)
     port = _bind(server, address, credentials)
@@ -133,11 +133,12 @@ def _add_health(servicer: _Health, server: grpc.aio.Server) -> None:
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
 
 
-async def _serve_health(servicer: _Health, address: Address | None) -> grpc.aio.Server | None:
+async def _serve_health(servicer: _Health, security: AdminSecurity) -> grpc.aio.Server | None:
+    address = security.health
     if address is None:
         return None
     await check_free(address)
-    server = grpc.aio.server(options=_OPTIONS)
+    server = grpc.aio.server(options=_OPTIONS, interceptors=[AdminGuard(security.access)])
     _add_health(servicer, server)
     _bind(server, address, None)
     await server.start()

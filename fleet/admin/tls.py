@@ -24,7 +24,7 @@ CERTIFICATE = "TRUNKLINE_ADMIN_TLS_CERT"
 KEY = "TRUNKLINE_ADMIN_TLS_KEY"
 CLIENT_CA = "TRUNKLINE_ADMIN_CLIENT_CA"
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class BadCertificate(StartupError):  # noqa: N818 - as fleet.errors names them

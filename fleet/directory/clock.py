@@ -12,7 +12,7 @@ import structlog
 # by NTP is within milliseconds, so this much is never an accident.
 MOST_SKEW_S = 2.0
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class Clocked(Protocol):

@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import structlog
+
 from fleet.address import Address
 from wire.token import MAX_EPOCH, MAX_NODE
 
@@ -70,6 +72,8 @@ class Snapshot:
     nodes: tuple[Node, ...]
 
 
+log = structlog.get_logger(__name__)
+
 Listener = Callable[[Sequence[Node]], None]
 
 
@@ -114,8 +118,15 @@ class Directory:
         self._nodes.update((node.index, node) for node in wanted)
         if changed:
             for listener in tuple(self._listeners):
-                listener(changed)
+                self._tell(listener, changed)
         return changed
+
+    def _tell(self, listener: Listener, changed: tuple[Node, ...]) -> None:
+        """Let a listener fail alone: the directory, and the others, go on."""
+        try:
+            listener(changed)
+        except Exception:
+            log.exception("directory_listener_failed")
 
     def _from_snapshot(self, snapshot: Snapshot) -> list[Node]:
         held = {node.index for node in snapshot.nodes}

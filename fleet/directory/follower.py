@@ -6,10 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
+import structlog
+
 from fleet.directory.directory import Directory, Node, Snapshot
 from fleet.directory.store import Store
 from fleet.errors import StoreUnavailable
 from fleet.outages import OutageCounter
+
+log = structlog.get_logger(__name__)
 
 
 class DirectoryFollower:
@@ -51,6 +55,11 @@ class DirectoryFollower:
             try:
                 await self._follow()
             except StoreUnavailable as error:
+                self._outages.failed(error)
+            except Exception as error:
+                # A fault of ours: what the directory has is still right.
+                if not self._outages.failures:
+                    log.exception("directory_follower_failed")
                 self._outages.failed(error)
             await self._pause(self._outages.pause_s)
 

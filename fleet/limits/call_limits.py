@@ -3,10 +3,10 @@
     Ticket ─ admit ─▶ ledger … ended(ticket)          places are given back at once
                         └─ does not answer: counted here alone, until it does again
 
-The worker (`run`) does everything that nobody waits for, one thing after another, so that a place
-which was given back is never renewed by a command that overtook it: releases, charges, renewals,
-and news of limits that operators changed. What cannot be told to the ledger is not kept: places
-expire there by themselves, and tokens spent during an outage are counted in this process.
+The task `run` does what nobody waits for, one thing after another: releases, charges, renewals, and
+news of limits that operators changed. So no command overtakes another and renews a place that was
+given back. What cannot be sent to the ledger is not kept. Places expire there by themselves, and
+tokens that are spent during an outage are counted in this process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fleet.outages import OutageCounter
 
 CHARGE_INTERVAL_S = 0.5  # usage of all calls goes to the ledger in lots
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)

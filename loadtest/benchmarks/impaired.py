@@ -24,12 +24,13 @@ import numpy as np
 from launcher import Stack, StackSettings
 from loadtest import sound
 from loadtest.benchmark import Check, Limits, Progress, Result, Scenario
+from loadtest.callers.timed_socket import Key
 from loadtest.media_bench.beside import aiortc_beside
 from loadtest.media_bench.crowd import Crowd, Line
 from loadtest.media_bench.generator import ROUND_S, Traffic
 from loadtest.media_bench.guard import guarded
 from loadtest.media_bench.impairment import Impairment, Network
-from loadtest.media_bench.links import Key, Link, UdpLink
+from loadtest.media_bench.links import Link, UdpLink
 from loadtest.media_bench.quality import Measure, intelligibility, stoi_measure
 from loadtest.media_bench.recorder import Heard, Recorder, recorder
 from loadtest.media_bench.speech import speech_with_fec

@@ -11,8 +11,8 @@ import aiohttp
 from launcher import Stack
 from loadtest import sound
 from loadtest.benchmark import Check, Limits, Progress, Result, Scenario
+from loadtest.callers.dtls import Identity
 from loadtest.callers.light_caller import LightCaller
-from loadtest.callers.light_dtls import Identity
 from loadtest.callers.opus_packets import encode
 from loadtest.errors import CallFailedError
 from loadtest.percentiles import spread

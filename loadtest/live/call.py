@@ -5,25 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
 
-from loadtest.callers.light_dtls import Identity
+from loadtest.callers.caller import Caller
+from loadtest.callers.connecting import connect
+from loadtest.callers.dtls import Identity
+from loadtest.callers.port import Later, Port
 from loadtest.errors import CallFailedError
 from loadtest.live.line import Line
 from loadtest.live.network import one_way
 from loadtest.live.order import Mix
-from loadtest.live.port import Later, Port
 from loadtest.live.speaking import vocabulary
-from loadtest.media_bench.caller import Caller
 from loadtest.signaling import Answer, hang_up, post_offer
 from loadtest.target import Target
 from wire.classify import PacketKind, classify
 
-RETRANSMIT_S = 0.1
 SETUP_TIMEOUT_S = 10.0
 HANG_UP_TIMEOUT_S = 5.0
 CLOSE_NOTIFY_RECORD = 21  # RFC 6347 section 4.1: content type alert
@@ -86,22 +85,21 @@ async def place(
     posted_s = time.time()
     answer = await _post(session, target, caller, mix)
     try:
-        [first] = caller.answered(answer.sdp)
+        first = caller.answered(answer.sdp)
         out, back = one_way(mix.network, 2 * seed), one_way(mix.network, 2 * seed + 1)
         port = Port(caller.remote.host, caller.remote.port, later, out, back)
     except (CallFailedError, OSError) as error:
         await _leave(session, target, answer)
         raise CallFailedError(getattr(error, "reason", "no_socket")) from None
     try:
-        await _connect(caller, port, first)
-    except (CallFailedError, TimeoutError) as error:
+        voice = await connect(caller, port, first)
+    except CallFailedError:
         port.close()
         await _leave(session, target, answer)
-        raise CallFailedError(getattr(error, "reason", "timeout_connect")) from None
+        raise
     now_s = time.time()
-    assert caller.voice is not None  # noqa: S101 - what `_connect` waits for
     echoes = mix.backend != TALKER
-    line = Line(caller.voice, mix.speaks, vocabulary(), echoes, now_s)
+    line = Line(voice, mix.speaks, vocabulary(), echoes, now_s)
     return LiveCall(mix, target, caller, answer, port, line, slot, phase, now_s - posted_s)
 
 
@@ -127,37 +125,3 @@ async def _leave(session: aiohttp.ClientSession, target: Target, answer: Answer)
     with suppress(CallFailedError, TimeoutError):  # it is over either way
         async with asyncio.timeout(HANG_UP_TIMEOUT_S):
             await hang_up(session, target, answer)
-
-
-async def _connect(caller: Caller, port: Port, first: bytes) -> None:
-    """Check, handshake, keys. Raises CallFailedError and TimeoutError."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-    read = _reader(caller, port, done)
-    loop.add_reader(port.sock, read)
-    try:
-        async with asyncio.timeout(SETUP_TIMEOUT_S):
-            port.send(first, time.time())
-            while not done.done():
-                await asyncio.wait({done}, timeout=RETRANSMIT_S)
-                for packet in () if done.done() else caller.again():
-                    port.send(packet, time.time())
-        done.result()
-    finally:
-        loop.remove_reader(port.sock)
-
-
-def _reader(caller: Caller, port: Port, done: asyncio.Future[None]) -> Callable[[], None]:
-    def deliver(packet: bytes, _seen_s: float) -> None:
-        if done.done():
-            return
-        try:
-            for answer in caller.receive(packet):
-                port.send(answer, time.time())
-        except CallFailedError as error:
-            done.set_exception(error)
-            return
-        if caller.voice is not None:
-            done.set_result(None)
-
-    return lambda: port.receive(deliver, time.time())

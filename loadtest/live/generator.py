@@ -20,11 +20,11 @@ from collections.abc import Callable, Coroutine
 import aiohttp
 
 from fleet.ending import ending
+from loadtest.callers.port import Later
 from loadtest.live.call import LiveCall, leave
 from loadtest.live.line import GRACE_S
 from loadtest.live.newcomers import CHECK_ROUNDS, ROUND_SLOTS, Newcomers
 from loadtest.live.order import Mix, Order
-from loadtest.live.port import Later
 from loadtest.live.tallies import Tallies
 from loadtest.live.tally import Tally
 

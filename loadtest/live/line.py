@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from loadtest.callers.voice import Voice
 from loadtest.live.speaking import Kind, Vocabulary, is_talking, payload, starts_talking
 from loadtest.media_bench.lateness import Times, lateness_s
-from loadtest.media_bench.voice import Voice
 
 CHUNK_FRAMES = 50
 GRACE_S = 1.0

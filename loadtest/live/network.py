@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from loadtest.callers.port import Delays, straight
 from loadtest.live.order import Network
 from loadtest.media_bench import impairment
-
-Delays = Callable[[], tuple[float, ...]]
-"""Seconds until a packet arrives: nothing when it is lost, twice when it is doubled."""
-
-
-def straight() -> tuple[float, ...]:
-    """A packet arrives at once."""
-    return (0.0,)
 
 
 def one_way(network: Network, seed: int) -> Delays:

@@ -8,11 +8,11 @@ import time
 
 import aiohttp
 
-from loadtest.callers.light_dtls import Identity
+from loadtest.callers.dtls import Identity
+from loadtest.callers.port import Later
 from loadtest.errors import CallFailedError, CallRefusedError
 from loadtest.live.call import LiveCall, place
 from loadtest.live.order import Mix, Order
-from loadtest.live.port import Later
 from loadtest.live.tallies import Tallies
 from loadtest.target import Target
 

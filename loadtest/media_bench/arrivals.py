@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
+from loadtest.callers.dtls import Identity
 from loadtest.callers.light_caller import LightCaller
-from loadtest.callers.light_dtls import Identity
 from loadtest.errors import CallFailedError
 from loadtest.media_bench.speech import speech
 from loadtest.target import Target

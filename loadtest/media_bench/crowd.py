@@ -12,16 +12,17 @@ from typing import Generic
 import aiohttp
 import numpy as np
 
-from loadtest.callers.light_dtls import Identity
+from loadtest.callers.caller import Caller
+from loadtest.callers.dtls import Identity
+from loadtest.callers.timed_socket import Key, Record
+from loadtest.callers.voice import Voice
 from loadtest.errors import CallFailedError
-from loadtest.media_bench.caller import Caller
 from loadtest.media_bench.cpu import Busy
 from loadtest.media_bench.generator import ROUND_S, SLOTS, Schedule, Traffic, impaired, play
 from loadtest.media_bench.impairment import Network
 from loadtest.media_bench.lateness import Measured, Times
-from loadtest.media_bench.links import Frame, Key, Link, Record
+from loadtest.media_bench.links import Frame, Link
 from loadtest.media_bench.trial import Trial
-from loadtest.media_bench.voice import Voice
 from loadtest.signaling import Answer, hang_up, post_offer
 from loadtest.target import Target
 from wire.classify import PacketKind, classify

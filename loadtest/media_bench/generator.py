@@ -15,9 +15,10 @@ from typing import Generic
 
 import numpy as np
 
+from loadtest.callers.timed_socket import Key, Record
 from loadtest.media_bench.impairment import Network
 from loadtest.media_bench.lateness import Times
-from loadtest.media_bench.links import Frame, Key, Link, Record
+from loadtest.media_bench.links import Frame, Link
 
 ROUND_S = 0.020
 SLOTS = 20

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Generic
 
 from loadtest.benchmark import Progress
+from loadtest.callers.timed_socket import Key
 from loadtest.errors import CallFailedError
 from loadtest.media_bench.crowd import Crowd
-from loadtest.media_bench.links import Key
 from loadtest.media_bench.search import CapacitySearch
 from loadtest.media_bench.trial import Trial
 

@@ -1,36 +1,29 @@
 """How packets of many callers travel: in trunk datagrams, or each by a socket of its own.
 
 Both have `open` (a key for a new caller), `send` (pairs of key and packet, as one batch) and
-`drain`, which only keeps what has come with the kernel's receive time (SO_TIMESTAMPNS, so that a
-sink that is scheduled late does not make a packet late); `packets` takes that apart afterwards.
+`drain`, which only keeps what has come with the kernel's receive time; `packets` takes that apart
+afterwards.
 """
 
 from __future__ import annotations
 
 import secrets
 import socket
-import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from loadtest.media_bench.caller import Caller
+from loadtest.callers.caller import Caller
+from loadtest.callers.timed_socket import Key, Record, take, timed_socket
 from wire import trunk
 from wire.address import pack_address
 from wire.errors import WireError
 from wire.keys import KeyRing
 
-SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python has no name for it
-BUFFER_BYTES = 8 * 1024 * 1024
-DATAGRAM_BYTES = 2048
-ANCILLARY_BYTES = socket.CMSG_SPACE(16)
 FIRST_PORT = 10_000
 BINDING_REQUEST = b"\x00\x01"  # RFC 8489 section 5
 
-Key = TypeVar("Key")
 Frame = tuple[Key, bytes]
-Record = tuple[float, Key, bytes]
-_TIMESPEC = struct.Struct("=qq")
 
 
 class Link(Protocol[Key]):
@@ -183,32 +176,3 @@ class UdpLink:
         for _, _, packet in into[before:]:
             if packet[:2] == BINDING_REQUEST:
                 self.send([(sock, answer) for answer in self._callers[sock].receive(packet)])
-
-
-def timed_socket() -> socket.socket:
-    """Return a non-blocking IPv4 socket on loopback whose datagrams carry their receive time."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    return sock
-
-
-def take(sock: socket.socket, key: Key, into: list[Record[Key]]) -> None:
-    """Append every datagram that waits on a socket, with its receive time."""
-    while True:
-        try:
-            datagram, ancillary, _, _ = sock.recvmsg(DATAGRAM_BYTES, ANCILLARY_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:  # an ICMP error of an earlier send; the packet counts as lost
-            continue
-        into.append((_received_s(ancillary), key, datagram))
-
-
-def _received_s(ancillary: Sequence[tuple[int, int, bytes]]) -> float:
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-            seconds, nanoseconds = _TIMESPEC.unpack(data[:16])
-            return float(seconds) + float(nanoseconds) / 1e9
-    return time.time()

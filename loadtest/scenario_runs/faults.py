@@ -44,7 +44,7 @@ async def _do(stand: Stand, fault: Fault, part: str) -> str:
         case "stop":
             await stand.stop(part)
         case "kill_worker":
-            os.kill(await _worker_pid(stand, part), signal.SIGKILL)
+            os.kill(await worker_pid(stand, part), signal.SIGKILL)
         case "drain":
             return await _drain(stand, part, fault.deadline_s)
     return ""
@@ -59,7 +59,8 @@ async def _come_back(stand: Stand, fault: Fault, part: str) -> None:
     await stand.start(part)
 
 
-async def _worker_pid(stand: Stand, part: str) -> int:
+async def worker_pid(stand: Stand, part: str) -> int:
+    """A worker of a relay that moves packets. Raises grpc.aio.AioRpcError."""
     async with grpc.aio.insecure_channel(stand.admin(part)) as channel:
         stub = admin_pb2_grpc.RelayAdminStub(channel)  # type: ignore[no-untyped-call]
         stats = await stub.Stats(admin_pb2.StatsRequest(), timeout=ADMIN_TIMEOUT_S)

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
+from loadtest.callers.port import Later
 from loadtest.live.call import LiveCall, leave, place
 from loadtest.live.order import Mix
-from loadtest.live.port import Later
 from loadtest.siege.ground import Ground
 
 

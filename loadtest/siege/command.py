@@ -22,7 +22,7 @@ from rich.console import Console
 from fleet.ending import ending
 from launcher import StartupError
 from loadtest.benchmark import Result
-from loadtest.callers.light_dtls import Identity
+from loadtest.callers.dtls import Identity
 from loadtest.live.order import Mix, Order, Point
 from loadtest.live.tally import Tally
 from loadtest.report import print_result

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from launcher.addresses import split
-from loadtest.callers.light_dtls import Identity
+from loadtest.callers.dtls import Identity
 from loadtest.stand import Stand
 from loadtest.target import Target
 

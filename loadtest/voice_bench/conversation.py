@@ -11,9 +11,9 @@ from typing import Any
 
 import aiohttp
 
-from loadtest.callers.light_dtls import Identity
+from loadtest.callers.dtls import Identity
+from loadtest.callers.talking import Said, TalkingCaller, talking
 from loadtest.target import Target
-from loadtest.voice_bench.caller import Said, TalkingCaller, talking
 from loadtest.voice_bench.events import Events, events_of
 from loadtest.voice_bench.script import Utterance
 

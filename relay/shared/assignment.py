@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relay.shared.control import Message
 
@@ -20,7 +20,7 @@ class Assignment:
     cluster: int
     parking_packets: int
     questions_per_s: int
-    token_keys: str  # as wire.keys.KeyRing.parse reads them
-    trunk_keys: str
+    token_keys: str = field(repr=False)  # as wire.keys.KeyRing.parse reads them
+    trunk_keys: str = field(repr=False)
     # With it and not after it: the first packets may be of flows that only a sibling knows.
     siblings: Message

@@ -17,7 +17,7 @@ Times are milliseconds of a monotonic clock, kept modulo 2^32 and compared as di
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -53,7 +53,7 @@ class Put(Enum):
 class FlowRow:
     """One flow, for listing: 18-byte address, node index and epoch, ms since its last packet."""
 
-    address: bytes
+    address: bytes = field(repr=False)
     node: int
     epoch: int
     idle_ms: int

@@ -85,7 +85,7 @@ class WatchOrder:
 
     record: int
     watch: int
-    address: bytes
+    address: bytes = field(repr=False)
     until_ms: int
 
 

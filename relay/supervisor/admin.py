@@ -41,7 +41,7 @@ ORDER_CHECKS = 600  # three seconds; a worker that hangs is replaced after two
 _ORDER_CHECK_INTERVAL_S = 0.005
 SERVICE_NAME = admin_pb2.DESCRIPTOR.services_by_name["RelayAdmin"].full_name
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class RelayAdmin(admin_pb2_grpc.RelayAdminServicer):

@@ -43,7 +43,7 @@ STEADY_S = 1.0
 RESTART_PACE = Pace(first_s=0.1, longest_s=5.0, spread=False)  # of one slot; others go on
 _MAX_SIBLINGS = control.MAX_FDS - 4  # beside a worker's own descriptors in one message
 
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class Process:

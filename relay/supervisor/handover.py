@@ -44,7 +44,7 @@ START_TIMEOUT_S = 60.0  # from handing the sockets over to `serving`
 END_TIMEOUT_S = 15.0
 _LOOK_INTERVAL_S = 0.01
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class HandoverRefused(StartupError):  # noqa: N818  (as in fleet.errors)

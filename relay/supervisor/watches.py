@@ -16,7 +16,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relay.shared.flows import FlowRow
 from relay.shared.voice import MAX_WATCHED, VoiceHealth, WatchOrder
@@ -41,7 +41,7 @@ class TooManyWatches(WatchRefused):
 @dataclass(frozen=True)
 class _Place:
     post: Post
-    address: bytes
+    address: bytes = field(repr=False)
 
 
 class Watches:

@@ -7,7 +7,7 @@ checked from the packet and the key alone, without state and without a look-up (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wire import stun, token
 from wire.errors import WireError
@@ -20,9 +20,9 @@ class Check:
     """A STUN request whose token is ours: the route it names, and what proves it may."""
 
     route: Route
-    ufrag: str
-    message: stun.Message
-    packet: bytes
+    ufrag: str = field(repr=False)
+    message: stun.Message = field(repr=False)
+    packet: bytes = field(repr=False)
 
 
 class Admission:

@@ -28,13 +28,13 @@ def test_a_frame_goes_through_srtp_and_libopus(loader: type[ctypes.CDLL]) -> Non
 @pytest.mark.parametrize("way", codec_work.WAYS)
 def test_every_way_does_its_frames(way: str) -> None:
     """And ends with the threads and the switch interval it began with."""
-    assert codec_work.WAYS[way](0.05) > 0
+    assert codec_work.WAYS[way](0.5) > 0
 
 
 async def test_the_ways_are_compared_with_the_loop() -> None:
     """One ratio for each other way; the check says which carried most."""
     with progress_bar(1) as progress:
-        result = await pcm_threads.run(Bounds(1, 0.2), progress)
+        result = await pcm_threads.run(Bounds(1, 1), progress)
     assert {"thread_ratio", "thread_2_ratio", "processes_2_ratio"} <= set(result.figures)
     assert len(result.checks) == 1
 

@@ -103,9 +103,11 @@ async def test_roles_reach_the_command_line(redis_url: str) -> None:
         assert "TRUNKLINE_ADMIN_TOKEN" in nobody[2]
         seen = await trunkline(patient, "nodes", TRUNKLINE_ADMIN_TOKEN=viewer)
         assert (seen[0], seen[2]) == (0, "")
-        drained = await trunkline(patient, "drain", "0", TRUNKLINE_ADMIN_TOKEN=viewer)
+        listed = await trunkline(patient, "--json", "nodes", TRUNKLINE_ADMIN_TOKEN=viewer)
+        node = json.loads(listed[1])[0]["name"]
+        drained = await trunkline(patient, "drain", node, TRUNKLINE_ADMIN_TOKEN=viewer)
         assert "needs the role operator" in drained[2]
-        assert (await trunkline(patient, "drain", "0", TRUNKLINE_ADMIN_TOKEN=operator))[0] == 0
+        assert (await trunkline(patient, "drain", node, TRUNKLINE_ADMIN_TOKEN=operator))[0] == 0
         said = [line for line in patient.stack.log.lines if "operator_action" in line]
         assert any("alice" in line and "Drain" in line for line in said)
 

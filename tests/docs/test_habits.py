@@ -95,4 +95,4 @@ def test_all_parts_have_one_version() -> None:
 def test_the_changelog_has_a_place_for_the_next_change() -> None:
     """There is a heading for what is not released, with something under it."""
     changelog = (ROOT / "CHANGELOG.md").read_text()
-    assert re.search(r"^## \[Unreleased\]\n### \w+\n- ", changelog, re.MULTILINE)
+    assert re.search(r"^## \[Unreleased\]\n### \w+\n(#### .+\n)?- ", changelog, re.MULTILINE)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,20 +23,20 @@ import grpc.aio
 from aiohttp import ClientSession
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from loadtest.callers.light_caller import LightCaller, LightSocket
-from loadtest.callers.light_dtls import Identity
-from loadtest.callers.light_sdp import RemoteSide
+from loadtest.callers.caller import Caller
+from loadtest.callers.calling import connected
+from loadtest.callers.dtls import Identity
+from loadtest.signaling import hang_up, post_offer
 from loadtest.target import Target
 from relay import __main__ as relay_main
 from relay.settings import RelaySettings
 from relay.supervisor import crew
 from relay.worker.loop import Worker, await_assignment
-from tests.backends.kit import TIMEOUT_S, serving, soon
+from tests.backends.kit import serving, soon
 from tests.conftest import free_port
 from transceiver import __main__ as transceiver_main
 from transceiver.settings import TransceiverSettings
 from trunkline.backend import Audio, Call
-from wire.classify import PacketKind
 
 ROOT = Path(__file__).parents[2]
 PREFIX = f"{ROOT}/"
@@ -138,56 +138,38 @@ class OneCall:
                 self.heard.put_nowait(event)
 
 
-class SteppedCaller(LightCaller):
+class SteppedCaller:
     """A caller that dials, connects, and then sends and hears packet by packet."""
 
     def __init__(self, session: ClientSession, target: Target) -> None:
-        super().__init__(session, target, Identity.make(), [b"\xf8sound"] * 2, echoes=1)
-        self._answered, self._connected = asyncio.Event(), asyncio.Event()
-        self._may_connect, self._may_leave = asyncio.Event(), asyncio.Event()
-
-    async def _talk(self, socket: LightSocket, remote: RemoteSide, posted_at: float) -> None:
-        del posted_at
-        self._answered.set()
-        await self._may_connect.wait()
-        await self._check(socket, remote)
-        dtls = await self._handshake(socket, remote)
-        self._socket, (self._out, self._in) = socket, dtls.srtp_sessions()
-        self._next = iter(self._rtp_packets())
-        self._connected.set()
-        await self._may_leave.wait()
+        self._session, self._target = session, target
+        self._heard: asyncio.Queue[bytes] = asyncio.Queue()
+        self._caller = Caller(Identity.make())
+        self._line = AsyncExitStack()
 
     async def dial(self) -> None:
-        """Send the offer and return when the answer is there; raises what kept it away."""
-        self._calling = asyncio.create_task(self.place(TIMEOUT_S))
-        await self._until(self._answered)
+        """Send the offer and return when the answer is there. Raises CallFailedError."""
+        self._answer = await post_offer(self._session, self._target, self._caller.offer)
 
     async def connect(self) -> None:
-        """Return when sound can be sent; raises what kept it from that."""
-        self._may_connect.set()
-        await self._until(self._connected)
+        """Return when sound can be sent. Raises CallFailedError."""
+        line = connected(
+            self._caller, self._answer, lambda packet, _: self._heard.put_nowait(packet)
+        )
+        self._connection = await self._line.enter_async_context(line)
 
     async def hang_up(self) -> None:
         """End the call."""
-        self._may_leave.set()
-        await self._calling
+        await self._line.aclose()
+        await hang_up(self._session, self._target, self._answer)
 
     def say(self) -> None:
         """Send the next packet."""
-        self._socket.send(self._out.protect(next(self._next)))
+        self._connection.say(b"\xf8sound")
 
     async def hear(self) -> bytes:
-        """The next packet of sound."""
-        while (packet := await self._socket.receive(PacketKind.RTP)) is None:
-            pass
-        return self._in.unprotect(packet)
-
-    async def _until(self, event: asyncio.Event) -> None:
-        waiting = asyncio.create_task(event.wait())
-        await asyncio.wait([self._calling, waiting], return_when=asyncio.FIRST_COMPLETED)
-        if self._calling.done():
-            waiting.cancel()
-            await self._calling
+        """The next packet of sound, still protected."""
+        return await self._heard.get()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ UFRAG = "1A2B3C4D5E6F7G8H9J0K1M2N"
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    assert logs.flush()
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
@@ -24,7 +25,7 @@ def test_one_json_object_a_line() -> None:
     """Event name, level, time, process and bound ids; values by their redaction."""
     stream = io.StringIO()
     logs.configure("info", "json", process="relay", stream=stream)
-    log = structlog.get_logger().bind(call_id="c1")
+    log = structlog.get_logger("fleet.somewhere").bind(call_id="c1")
     log.info("call_started", client=ClientAddress("203.0.113.7"), ufrag=Ufrag(UFRAG))
     (line,) = lines(stream)
     assert line.pop("timestamp").endswith("Z")
@@ -32,6 +33,7 @@ def test_one_json_object_a_line() -> None:
         "event": "call_started",
         "level": "info",
         "process": "relay",
+        "logger": "fleet.somewhere",
         "call_id": "c1",
         "client": "203.0.113.0/24",
         "ufrag": "1A2B…",
@@ -51,6 +53,7 @@ def test_nothing_personal_in_either_format(log_format: str) -> None:
     except ValueError:
         log.exception("b")
     logging.getLogger("aioice").warning("check %s failed", ("203.0.113.7", 5000))
+    assert logs.flush()
     text = stream.getvalue()
     for personal in ("secret words", "hunter2", "k-1", "203.0.113.7", UFRAG):
         assert personal not in text
@@ -99,6 +102,44 @@ def test_stderr_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     """stdout stays free for what a command prints."""
     logs.configure()
     structlog.get_logger().info("hello")
+    assert logs.flush()
     captured = capsys.readouterr()
     assert captured.out == ""
     assert '"event": "hello"' in captured.err
+
+
+class Odd:
+    """A value whose own text raises."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_value_that_raises_fails_nobody_who_logs(log_format: str) -> None:
+    """Neither ours nor a library's; the log says that there was a line, and it is counted."""
+    stream = io.StringIO()
+    logs.configure("info", log_format, stream=stream)
+    before = logs.counts()["log_lines_broken"]
+    structlog.get_logger(__name__).info("odd", what=Odd())
+    logging.getLogger("lib").warning("odd %s", Odd())
+    logging.getLogger("lib").warning("%d and %d", 1)  # noqa: PLE1206 - as a library may err
+    assert logs.flush()
+    assert stream.getvalue().count("log_line_broken") == 3
+    assert logs.counts()["log_lines_broken"] == before + 3
+
+
+def test_a_flood_of_one_kind_is_cut_everywhere() -> None:
+    """In the log and for who watches it; libraries' lines too; others are not touched."""
+    stream = io.StringIO()
+    logs.configure("info", "json", stream=stream)
+    log = structlog.get_logger(__name__)
+    for _ in range(2000):
+        log.info("flood")
+        logging.getLogger("lib").warning("flood")
+    log.info("other")
+    events = [(line["event"], line["logger"]) for line in lines(stream)]
+    assert 500 <= events.count(("flood", __name__)) < 2000
+    assert 500 <= events.count(("library", "lib")) < 2000
+    assert ("other", __name__) in events
+    assert logs.counts()["log_lines_suppressed"] > 1000

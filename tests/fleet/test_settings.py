@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import Field, SecretStr
 
+from fleet import unknown_variables
 from fleet.api_key import ApiKey
 from fleet.settings import (
     Address,
@@ -228,3 +232,83 @@ def test_within_is_for_everybody(
     monkeypatch.setenv("TRUNKLINE_RELAY_WORKERS", "65")
     expected = "TRUNKLINE_RELAY_WORKERS: 65 is not a number of workers (1–64)\n"
     assert complaint(capsys, Workers) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("TRUNKLINE_RELAY_PORTT", "TRUNKLINE_RELAY_PORT"),
+        ("TRUNKLINE_RELEY_PORT", "TRUNKLINE_RELAY_PORT"),
+        ("TRUNKLINE_TOKEN_KEY", "TRUNKLINE_TOKEN_KEYS"),
+        ("TRUNKLINE_RELAY_", "TRUNKLINE_RELAY_PORT"),
+        ("TRUNKLINE_REDISURL", "TRUNKLINE_REDIS_URL"),
+    ],
+)
+def test_a_variable_that_nobody_reads_is_said_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, nearest: str
+) -> None:
+    """One line each, whatever else is wrong, and its value is not quoted."""
+    monkeypatch.setenv(name, "hunter2")
+    line = f"{name}: no variable of this version; is {nearest} meant?"
+    assert complaint(capsys, Relay).splitlines() == [line]
+    monkeypatch.setenv("TRUNKLINE_CLUSTER", "-1")
+    said = complaint(capsys, Relay)
+    assert len(said.splitlines()) == 2
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TRUNKLINE_TRANSCEIVER_HTTP", "127.0.0.1:1"),
+        ("TRUNKLINE_BACKEND_LISTEN", "127.0.0.1:1"),
+        ("TRUNKLINE_BACKEND_ANYTHING", "of a backend of one's own"),
+        ("TRUNKLINE_API_KEY", "of the command line"),
+        ("TRUNKLINE_PORT", "tcp://10.0.0.1:8080"),
+        ("TRUNKLINE_RELAY_SERVICE_HOST", "10.0.0.1"),
+        ("TRUNKLINE_RELAY_SERVICE_PORT_MEDIA", "3478"),
+        ("TRUNKLINE_RELAY_PORT_3478_UDP_ADDR", "10.0.0.1"),
+        ("TRUNKLINES", "not ours"),
+    ],
+)
+def test_variables_of_others_are_left_to_them(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Of other processes, of commands, and those that Kubernetes makes for Services."""
+    monkeypatch.setenv(name, value)
+    assert load(Relay, "python -m relay", []).relay_port == 3478
+
+
+def test_a_line_about_a_name_is_short(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever its length and characters."""
+    monkeypatch.setenv("TRUNKLINE_" + "\x1b[31m" + "X" * 5000, "1")
+    (line,) = complaint(capsys, Relay).splitlines()
+    assert len(line) < 200
+    assert line.isprintable()
+
+
+class Relay(FleetSettings):
+    """A process with a family of names."""
+
+    relay_port: Port = Field(3478, description="the public UDP port")
+    relay_host: NumericHost = Field("::", description="where to listen")
+
+
+SOURCES = Path(__file__).parents[2]
+
+
+def test_the_variables_of_commands_are_all_known() -> None:
+    """What the command line, its doctor, load tests and the launcher read is an error nowhere."""
+    found = {
+        name
+        for folder in ("cli", "launcher", "loadtest", "fleet", "tests/fuzz")
+        for file in (SOURCES / folder).rglob("*.py")
+        for name in re.findall(r"[\"'](TRUNKLINE_[A-Z0-9_]*[A-Z0-9])[\"']", file.read_text())
+    }
+    strange = [
+        name for name in found if unknown_variables.complaints({name: "x"}, {"TRUNKLINE_LOG_LEVEL"})
+    ]
+    assert len(found) > 20
+    assert strange == []

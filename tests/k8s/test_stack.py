@@ -12,8 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from launcher import Stack, StackSettings
 from loadtest import sound
+from loadtest.callers.dtls import Identity
 from loadtest.callers.light_caller import LightCaller
-from loadtest.callers.light_dtls import Identity
 from loadtest.callers.opus_packets import encode
 from loadtest.target import Target
 from tests.k8s.loopback_cluster import LoopbackCluster

@@ -198,3 +198,10 @@ def test_redis_is_private(tmp_path: Path) -> None:
     assert "bind 127.0.0.1\nport 1234\nrequirepass secret" in text
     assert 'save ""' in text
     assert binary().is_file()
+
+
+def test_a_name_that_is_no_parts_is_said() -> None:
+    """A part that never sees it could not."""
+    with pytest.raises(StartupError, match=r"^TRUNKLINE_RELEY_PORT: no variable of "):
+        given_in({"TRUNKLINE_RELEY_PORT": "1"})
+    assert given_in({"TRUNKLINE_RELAY_ODD": "1"}) == {"TRUNKLINE_RELAY_ODD": "1"}

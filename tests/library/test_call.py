@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.backends.kit import audio, soon, text
-from trunkline.backend import inbox
+from trunkline.backend import AudioFormat, inbox
 from trunkline.backend.call import MAX_DATA_BYTES, WAITING_BYTES, Call, CallOver
 from trunkline.backend.outbox import BATCH_BYTES, Outbox
 from trunkline.v1 import model_pb2
@@ -72,6 +72,29 @@ async def test_credit_is_shared_by_all_senders_of_a_call() -> None:
     call.hear(model_pb2.CallEvent(call=1, credit=model_pb2.Credit(frames=2)))
     await soon(asyncio.gather(*tasks))
     assert _said(outbox) == ["audio"] * 5
+
+
+async def test_pcm_of_any_length_is_cut_into_frames() -> None:
+    """20 ms each in the call's format, the last one filled up with silence."""
+    outbox = Outbox()
+    started = model_pb2.CallStarted(call_id="c", format=AudioFormat.PCM16_16000, send_credit=9)
+    call = Call(1, started, outbox, lambda _: None)
+    await call.send_pcm(b"\1" * 1500)
+    frames = [event.audio for batch in outbox.take() for event in batch.events]
+    assert [(len(frame.payload), frame.duration) for frame in frames] == [(640, 960)] * 3
+    assert b"".join(frame.payload for frame in frames) == b"\1" * 1500 + bytes(420)
+
+
+async def test_pcm_is_refused_where_the_format_is_opus() -> None:
+    """A handler that mixes them up hears it at once."""
+    call, _, _ = _call()
+    with pytest.raises(ValueError, match="Opus"):
+        await call.send_pcm(b"\0\0")
+
+
+def test_rates_of_the_formats() -> None:
+    """In Hz; Opus counts on the clock of its RTP."""
+    assert [audio.rate_hz for audio in AudioFormat] == [48_000, 8_000, 16_000, 24_000, 48_000]
 
 
 async def test_everybody_who_waits_learns_the_end() -> None:

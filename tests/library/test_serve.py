@@ -246,6 +246,25 @@ async def test_a_handlers_exception_is_logged_once(caplog: pytest.LogCaptureFixt
     ]
 
 
+async def test_a_call_that_ends_in_a_task_group_is_no_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Tasks of a handler that were sending learn that the call is over; nothing is logged."""
+
+    async def handler(call: Call) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(call.send_audio(b"x"))
+            tasks.create_task(call.clear())
+
+    async with serving(handler) as server, raw_transceiver(server.port) as transceiver:
+        await transceiver.greet()
+        await transceiver.start(credit=0)
+        assert await transceiver.hear_kinds(2) == [(1, "accepted"), (1, "clear")]
+        await transceiver.send(_ended(1))
+        await soon(server.idle())
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_a_handler_that_cancels_itself_ends_its_call() -> None:
     """A CancelledError out of the handler's own doing leaves no call without a handler."""
 

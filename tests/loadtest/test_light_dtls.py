@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from loadtest.callers.light_dtls import Identity, LightDtls
+from loadtest.callers.dtls import Identity, LightDtls
 
 PATIENCE_S = 20.0
 

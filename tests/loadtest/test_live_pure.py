@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pylibsrtp import Policy, Session
 
+from loadtest.callers.port import MAX_WAITING, Later
+from loadtest.callers.voice import Voice
 from loadtest.live.histogram import STEP, Histogram
 from loadtest.live.line import CHUNK_FRAMES, Line
 from loadtest.live.network import one_way
 from loadtest.live.order import Mix, Network, Order, Point, calls_at
-from loadtest.live.port import MAX_WAITING, Later
 from loadtest.live.speaking import Kind, is_talking, payload, starts_talking, vocabulary
 from loadtest.live.tally import Tally, total
-from loadtest.media_bench.voice import Voice
 from wire import rtp
 
 KEYS = bytes(range(30)), bytes(range(30, 60))

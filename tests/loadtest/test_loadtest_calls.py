@@ -15,8 +15,8 @@ from loadtest.__main__ import app
 from loadtest.benchmark import Limits, Result
 from loadtest.benchmarks import SCENARIOS
 from loadtest.callers.aiortc_caller import AiortcCaller, CallRecord, utterance
+from loadtest.callers.dtls import Identity
 from loadtest.callers.light_caller import LightCaller
-from loadtest.callers.light_dtls import Identity
 from loadtest.callers.opus_packets import encode
 from loadtest.errors import CallFailedError
 from loadtest.sound import SAMPLE_RATE_HZ, Samples

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from loadtest import sound
 from loadtest.benchmark import Check, Result
-from loadtest.callers.light_dtls import MTU_BYTES, in_datagrams
-from loadtest.callers.light_sdp import read_answer, write_offer
+from loadtest.callers.dtls import MTU_BYTES, in_datagrams
 from loadtest.callers.opus_packets import encode
+from loadtest.callers.sdp import read_answer, write_offer
 from loadtest.compare import MAX_GAP_MS, compare
 from loadtest.errors import CallFailedError
 from loadtest.percentiles import percentile, spread

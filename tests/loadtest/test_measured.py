@@ -14,6 +14,7 @@ from loadtest.measured.machine import ROOT
 from loadtest.measured.page import NONE_YET, TEXT_ONLY, figure_of, page, shown, with_table
 from loadtest.measured.record import MAX_KEPT, Measurement, Record, RecordError, keep, read
 from loadtest.measured.table import BY_NAME, SOURCES, Row
+from loadtest.plan.figures import read_figures
 
 ROWS = [row for source in SOURCES for row in source.rows]
 
@@ -140,3 +141,19 @@ def test_a_bad_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text('{"measurements": [{}]}')
     with pytest.raises(RecordError, match=r"one\.json"):
         read("one", tmp_path)
+
+
+PLANNED = {
+    "relay-up": "relay_up_packets_per_core_s",
+    "relay-down": "relay_down_packets_per_core_s",
+}
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_plans_do_not_promise_more_than_was_measured(name: str) -> None:
+    """`loadtest plan` counts with a rate that the newest measurement reaches, within a tenth."""
+    source = BY_NAME["relay-throughput"]
+    row = next(row for row in source.rows if row.name == name)
+    measured_pps = int(shown(row, source, kept()).partition(";")[0].replace(",", ""))
+    planned_pps = getattr(read_figures(), PLANNED[name]).value
+    assert planned_pps <= 1.1 * measured_pps

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 
+from loadtest.callers.voice import Voice
 from loadtest.media_bench.cpu import Busy
 from loadtest.media_bench.crowd import Crowd
 from loadtest.media_bench.generator import SLOTS, impaired
@@ -19,7 +20,6 @@ from loadtest.media_bench.limits import Capacity, Climb
 from loadtest.media_bench.quality import intelligibility
 from loadtest.media_bench.search import CapacitySearch
 from loadtest.media_bench.trial import Trial
-from loadtest.media_bench.voice import Voice
 from loadtest.report import progress_bar
 
 KEY = bytes(range(30))

@@ -10,10 +10,10 @@ import pytest
 
 from backends.openai_pipeline.hearing import as_wav
 from launcher.backend_choice import BACKENDS
+from loadtest.callers.talking import mid_packet_lead
 from loadtest.sound import SAMPLE_RATE_HZ, silence, tone
 from loadtest.target import Target
 from loadtest.voice_bench import measure
-from loadtest.voice_bench.caller import mid_packet_lead
 from loadtest.voice_bench.command import ModelChoice, agent
 from loadtest.voice_bench.conversation import TurnHeard
 from loadtest.voice_bench.model_servers import (

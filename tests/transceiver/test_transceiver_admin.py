@@ -13,8 +13,7 @@ from structlog.testing import capture_logs
 
 from fleet.address import Address
 from fleet.admin.server import serve
-from fleet.directory.memory_store import MemoryStore
-from fleet.errors import LeaseLost, StoreUnavailable
+from fleet.errors import StoreUnavailable
 from fleet.limits.call_limits import CallLimits, Ticket
 from fleet.limits.memory_ledger import MemoryLedger
 from fleet.limits.rules import LimitRules, Limits
@@ -22,10 +21,8 @@ from tests.transceiver.front_door import FakeEngine
 from tests.transceiver.links import as_link
 from tests.transceiver.offers import real_offer
 from transceiver.admin import SERVICE_NAME, TransceiverAdmin
-from transceiver.node import NodeKeeper
 from transceiver.signaling.offer_policy import read_offer
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
-from wire.token import Route
 
 OFFER = read_offer(real_offer()).offer
 
@@ -231,75 +228,3 @@ async def test_limits_without_the_store_are_unavailable(
     assert await status_of(listed) is grpc.StatusCode.UNAVAILABLE
     change = admin_pb2.ChangeLimitsRequest(subject="key/k", limits="calls=1")
     assert await status_of(operator.stub.ChangeLimits(change)) is grpc.StatusCode.UNAVAILABLE
-
-
-class Routed:
-    """What of the engine follows the lease."""
-
-    def __init__(self) -> None:
-        self.route = Route(5, 0, 0)
-        self.draining = False
-        self.max_calls = 10
-        self.deadlines: list[float] = []
-
-    def calls(self) -> list[object]:
-        """None."""
-        return []
-
-    def drain(self, deadline_s: float = 0) -> int:
-        """Note it."""
-        self.draining = True
-        self.deadlines.append(deadline_s)
-        return 0
-
-    def undrain(self) -> None:
-        """Take calls again."""
-        self.draining = False
-
-
-class Losing(MemoryStore):
-    """A store in which somebody else has the index as soon as `lost` is set."""
-
-    lost = False
-
-    async def renew(self, lease: object, **others: object) -> None:  # type: ignore[override]
-        """Renew, or say that it is lost."""
-        if self.lost:
-            self.lost = False
-            raise LeaseLost
-
-
-async def beats(store: Losing, engine: Routed) -> tuple[NodeKeeper, list[bool]]:
-    """A keeper and the engine's `draining` seen at each of three heartbeats after a loss."""
-    seen: list[bool] = []
-    keeper = NodeKeeper(store, "node-a", Address("127.0.0.1", 4000), engine, cluster=5)
-    await keeper.claim()
-    store.lost = True
-    for _ in range(3):
-        await keeper.set_draining(keeper.draining)  # one heartbeat
-        seen.append(engine.draining)
-    return keeper, seen
-
-
-async def test_a_lost_lease_stops_calls_until_the_next() -> None:
-    """Without a lease no call is taken; the next one brings a route of its own and calls again."""
-    store, engine = Losing(), Routed()
-    keeper, seen = await beats(store, engine)
-    assert seen == [True, False, False]
-    assert keeper.lease is not None
-    assert engine.route == Route(5, keeper.lease.index, keeper.lease.epoch)
-    assert keeper.ready
-    await keeper.close()
-
-
-async def test_a_drain_outlives_a_lost_lease() -> None:
-    """A process that drains takes no calls after a new lease either."""
-    engine = Routed()
-    keeper = NodeKeeper(Losing(), "node-a", Address("127.0.0.1", 4000), engine, cluster=5)
-    await keeper.claim()
-    await keeper.drain(60)
-    await keeper.claim()
-    assert engine.draining
-    assert engine.deadlines == [60]
-    assert not keeper.ready
-    await keeper.close()

@@ -1,7 +1,7 @@
 """One call: ICE, DTLS, audio, data channels and the model link together, without a socket.
 
-    caller ── STUN ──▶ IceLite ─── selected address
-           ── DTLS ──▶ DtlsAssociation ── keys ──▶ AudioStream
+    caller ── STUN ──▶ CallTransport
+           ── DTLS ──▶ CallTransport ── keys ──▶ AudioStream
                             └── SCTP ──▶ CallMessages ─────────────┐
            ── SRTP ──▶ AudioStream ── frames ──▶ CallVoice ────────┴─▶ CallHandle (model link)
            ◀── SRTP ── AudioStream ◀── paced ─── CallVoice, CallMessages ◀── on_audio, on_data …
@@ -16,7 +16,7 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import structlog
@@ -30,27 +30,25 @@ from transceiver.call.principal import NOBODY
 from transceiver.call.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import END_REASONS, FAREWELLS, State, Step, follow
+from transceiver.call.transport import CallTransport
 from transceiver.call.voice import CallVoice
 from transceiver.counters import Counted, dtls_failed
 from transceiver.faults import every_step
+from transceiver.link.call_handle import CallHandle
 from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
 from transceiver.rtp import opus
 from transceiver.rtp.audio import AudioStream
-from transceiver.takeover.resumed_dtls import ResumedDtls, dtls_part, dtls_state
 from transceiver.takeover.session_state import STOPPED_BEFORE, LinkState, Reserve, SessionState
-from transceiver.transport import certificate, dtls
+from transceiver.transport import dtls
 from transceiver.transport.certificate import LocalCertificate
-from transceiver.transport.dtls import DtlsAssociation, Role
+from transceiver.transport.dtls import Role
 from transceiver.transport.ice import (
     AddressForgotten,
     AddressLearned,
-    Credentials,
     GenerationEnded,
     IceEvent,
-    IceLite,
 )
-from transceiver.transport.path import UNBOUNDED_BYTES
 from transceiver.transport.srtp import SrtpKeys, SrtpSession
 from trunkline.v1 import model_pb2
 from wire import stun
@@ -89,6 +87,7 @@ class Session:
         certificate: LocalCertificate,
         host: Host,
         unix_s: float,
+        transport: CallTransport | None = None,
     ) -> None:
         now = host.now()
         self.call_id = call_id
@@ -100,11 +99,10 @@ class Session:
         self.state = State.NEW
         self.end_reason = ""
         self.failed = False  # something raised, and the log says so already
-        self.local_ufrag, self.local_password = host.mint()
+        self.handle: CallHandle | None = None  # None: nobody listens
         self._host = host
-        self._certificate = certificate
-        self._ice = IceLite(self._credentials(offer.ufrag, offer.password))
-        self._dtls: DtlsAssociation | ResumedDtls | None = None
+        self._transport = transport or CallTransport(offer, certificate, host)
+        self._ice = self._transport.ice
         self._audio = AudioStream(
             offer.audio.payload_type,
             self.cname,
@@ -114,7 +112,7 @@ class Session:
         )
         self._voice = CallVoice(call_id, offer.audio, self._audio, host.count)
         self._messages = CallMessages(
-            *(offer.data, Role(offer.dtls_role), self._send_sctp, self._on_message),
+            *(offer.data, Role(offer.dtls_role), self._transport.send_data, self._on_message),
             *(host.count, self._failed),
         )
         self._backend = self._session_json = ""
@@ -126,6 +124,16 @@ class Session:
     def ssrc(self) -> int:
         """Of the RTP stream we send."""
         return self._audio.sender.ssrc
+
+    @property
+    def local_ufrag(self) -> str:
+        """Our ICE username fragment, of the latest restart."""
+        return self._transport.local_ufrag
+
+    @property
+    def local_password(self) -> str:
+        """The password that goes with it."""
+        return self._transport.local_password
 
     @property
     def addresses(self) -> tuple[bytes, ...]:
@@ -145,7 +153,7 @@ class Session:
     @property
     def secured(self) -> bool:
         """Whether the DTLS handshake is over."""
-        return self._dtls is not None and self._dtls.connected
+        return self._transport.secured
 
     # Another process goes on: export here, resume there.
 
@@ -162,10 +170,14 @@ class Session:
 
         Raises ValueError when its DTLS or SRTP cannot be resumed here.
         """
-        association = ResumedDtls(dtls_state(state, reserve))
-        session = cls(state.call_id, state.offer, state.surface, certificate, host, unix_s)
-        session._dtls = association
-        session._adopt(state, host.now() - max(0.0, unix_s - state.unix_s))
+        exported_s = host.now() - max(0.0, unix_s - state.unix_s)
+        transport = CallTransport.resumed(state, certificate, host, exported_s, reserve)
+        session = cls(
+            *(state.call_id, state.offer, state.surface, certificate, host, unix_s), transport
+        )
+        session.started_unix_ms, session.placed_by = state.started_unix_ms, state.placed_by
+        session._messages.received = state.messages_received
+        session._messages.sent = state.messages_sent
         return session
 
     def carry_on(self, state: SessionState, unix_s: float, reserve: Reserve) -> None:
@@ -188,8 +200,7 @@ class Session:
         `relay_of` names the relay that hears an address. For a handover `leave` comes before
         anything else is sent, or the exported counters are not true any more.
         """
-        association = self._dtls
-        if self.state is not State.CONNECTED or association is None:
+        if self.state is not State.CONNECTED:
             raise RuntimeError("a call can be exported while it is connected")
         now = self._host.now()
         sctp, waiting = self._messages.export()
@@ -201,7 +212,7 @@ class Session:
             unix_s=unix_s,
             offer=self.offer,
             ice=self._ice.export(now, relay_of),
-            dtls=dtls_part(association.export_state()),
+            dtls=self._transport.export_dtls(),
             audio=self._audio.export(now),
             sctp=sctp,
             waiting=waiting,
@@ -216,23 +227,14 @@ class Session:
             return
         self.state = follow(self.state, Step.END)
         self.end_reason = "moved"
-        self._dtls = None  # no close_notify
         log.info("call_moved", call_id=self.call_id)
         every_step(
+            self._transport.leave,
             self._audio.stop,
             self._messages.leave,
             lambda: self._close_link("drained"),
             self._let_go,
         )
-
-    def _adopt(self, state: SessionState, exported_s: float) -> None:
-        current = state.ice.pending or state.ice.current
-        self.local_ufrag, self.local_password = current.local_ufrag, current.local_password
-        self.started_unix_ms = state.started_unix_ms
-        self.placed_by = state.placed_by
-        self._messages.received = state.messages_received
-        self._messages.sent = state.messages_sent
-        self._ice = IceLite.resumed(state.ice, exported_s)
 
     # The front: signaling and the operator.
 
@@ -241,7 +243,7 @@ class Session:
         audio_format = choose_format(link.accepts)
         if not audio_format:
             raise BackendAbsent("the backend accepts no audio format of ours")
-        self._voice.handle = link.open_call(
+        self.handle = link.open_call(
             *(self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format),
             page_may_set=self.placed_by.may_set,
         )
@@ -257,8 +259,8 @@ class Session:
         Raises BackendRefused or BackendAbsent, also when there is no answer in `timeout_s`. The
         call goes on until someone ends it.
         """
-        if self._voice.handle is not None:
-            await self._voice.handle.accepted(timeout_s)
+        if self.handle is not None:
+            await self.handle.accepted(timeout_s)
 
     def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str] | None:
         """New credentials for a caller with new ones (RFC 8445 §9): ours, ufrag and password.
@@ -270,8 +272,7 @@ class Session:
         return None
 
     def _restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str]:
-        self.local_ufrag, self.local_password = self._host.mint()
-        replaced = self._ice.restart(self._credentials(remote_ufrag, remote_password))
+        replaced = self._transport.restart(remote_ufrag, remote_password)
         if replaced is not None:
             self._host.ufrag_ended(replaced.local_ufrag)
         self._host.answers_to(self, self.local_ufrag)
@@ -317,12 +318,13 @@ class Session:
         elif kind is _RTP:
             frames = self._audio.receive_rtp(packet, now)
             if frames:
-                self._voice.hear(frames)
+                self._voice.hear(frames, self.handle)
             self._note_held(now)
         elif kind is _RTCP:
             self._read_rtcp(packet, now)
         elif kind is _DTLS:
-            self._read_dtls(packet, now)
+            self._on_dtls(self._transport.handle_dtls(packet, now), now)
+            self._rewake(now)
         else:
             self._host.count(Counted.SESSION_UNKNOWN_KIND)
 
@@ -334,17 +336,12 @@ class Session:
         if self.state is State.ENDED:
             self._host.count(Counted.SESSION_ENDED)
             return
-        response, events, reason = self._ice.handle(message, packet, address, now)
-        if reason:
-            self._host.count(reason)
+        events, checked = self._transport.handle_stun(message, packet, address, now)
         for event in events:
             self._on_ice(event)
-        if response is not None:
-            self._host.transmit(address, response)
-        if events or (response is not None and not reason):
-            self._checked(now)
-        if self._dtls is not None:
-            self._send_dtls(self._dtls)  # what waited for more to come from there
+        if checked:
+            self.state = follow(self.state, Step.CHECKED)
+            self._on_dtls(self._transport.checked(now), now)
 
     def forget_address(self, address: bytes) -> None:
         """Another session owns `address` now."""
@@ -357,10 +354,9 @@ class Session:
             return
         if self._overdue(now):
             return
-        if self._dtls is not None and not self._dtls.connected:
-            self._dtls.handle_timeout(now)
-            self._pump_dtls(now)
-        self._voice.hear(self._audio.window.expire(now))
+        if self.state is not State.CONNECTED:
+            self._on_dtls(self._transport.handle_timeout(now), now)
+        self._voice.hear(self._audio.window.expire(now), self.handle)
         self._play(now)
         self._rewake(now)
 
@@ -377,7 +373,7 @@ class Session:
         every_step(
             self._say_bye,
             self._messages.close,
-            self._close_dtls,
+            self._transport.close,
             lambda: self._close_link(reason),
             self._let_go,
         )
@@ -393,7 +389,7 @@ class Session:
         """Take an event of a side band as if the caller had sent it, or the application's server,
         whom no page's policy binds."""
         with self._host.guarded(self):
-            handle = self._voice.handle
+            handle = self.handle
             if handle is not None and self.state is not State.ENDED:
                 handle.send_text(EVENTS_LABEL, text, from_server=from_server)
 
@@ -417,7 +413,7 @@ class Session:
 
     def on_clear(self) -> None:
         """Forget queued frames, and say how far the caller heard."""
-        self._voice.clear()
+        self._voice.clear(self.handle)
 
     def on_hang_up(self, reason: str) -> None:
         """The backend ended the call; the caller reads why when nobody on the line wanted it."""
@@ -428,7 +424,7 @@ class Session:
 
     def on_backend_lost(self) -> None:
         """Tell the caller that there is nobody to talk to, then end the call."""
-        self._voice.handle = None
+        self.handle = None
         self._audio.sender.clear()
         self._say_goodbye("failed", "backend_lost")
 
@@ -454,54 +450,11 @@ class Session:
         elif isinstance(event, GenerationEnded):
             self._host.ufrag_ended(event.local_ufrag)
 
-    def _checked(self, now: float) -> None:
-        self.state = follow(self.state, Step.CHECKED)
-        if self._dtls is not None:
-            self._check_back()
-            return
-        self._dtls = DtlsAssociation(
-            Role(self.offer.dtls_role), self._certificate, _fingerprints(self.offer), now
-        )
-        self._pump_dtls(now)
-        self._rewake(now)
+    def _on_dtls(self, events: Iterator[dtls.Event], now: float) -> None:
+        for event in events:
+            self._on_dtls_event(event, now)
 
-    def _read_dtls(self, packet: bytes, now: float) -> None:
-        # An address that ICE knows means a check, and the first check made the association.
-        if self._dtls is None:
-            self._host.count(Counted.DTLS_BEFORE_CHECK)
-            return
-        self._dtls.handle_datagram(packet, now)
-        self._pump_dtls(now)
-        self._rewake(now)
-
-    def _pump_dtls(self, now: float) -> None:
-        association = self._dtls
-        if association is None:
-            return
-        while (event := association.poll_event()) is not None:
-            self._send_dtls(association)  # a flight leaves before what its end sets off
-            self._on_dtls(event, now)
-        self._send_dtls(association)
-
-    def _send_dtls(self, association: DtlsAssociation | ResumedDtls) -> None:
-        path = self._ice.path
-        most_bytes = UNBOUNDED_BYTES if path is None else path.room_bytes
-        while (packet := association.poll_transmit(most_bytes)) is not None:
-            if not association.connected:
-                self._ice.flight_sent()
-            self._transmit(packet)
-            most_bytes = UNBOUNDED_BYTES if path is None else path.room_bytes
-
-    def _check_back(self) -> None:
-        """Ask an address that has not answered whether somebody hears us there.
-
-        The handshake asks by itself.
-        """
-        check = self._ice.check() if self.secured else None
-        if check is not None:
-            self._transmit(check)
-
-    def _on_dtls(self, event: dtls.Event, now: float) -> None:
+    def _on_dtls_event(self, event: dtls.Event, now: float) -> None:
         if isinstance(event, dtls.ApplicationData):
             self._messages.handle(event.data)
         elif isinstance(event, dtls.Connected):
@@ -516,21 +469,17 @@ class Session:
         if self.state is State.ENDED:
             return
         self.state = follow(self.state, Step.SECURED)
-        self._ice.handshake_done()
-        self._check_back()
+        self._transport.handshake_done()
         self._audio.start(SrtpSession(keys), now)
+        self._host.connected(self)
         log.info("call_connected", call_id=self.call_id)
         self._messages.start()
         self._play(now)
 
     # Inside: messages.
 
-    def _send_sctp(self, packet: bytes) -> None:
-        if self._dtls is not None and self._dtls.send(packet):
-            self._send_dtls(self._dtls)
-
     def _on_message(self, label: str, content: str | bytes) -> None:
-        handle = self._voice.handle
+        handle = self.handle
         if handle is None or self.state is State.ENDED:
             return
         if isinstance(content, str):
@@ -542,13 +491,13 @@ class Session:
 
     def _read_rtcp(self, packet: bytes, now: float) -> None:
         learned, frames = self._audio.receive_rtcp(packet, now)
-        self._voice.hear(frames)
-        self._voice.reported(moved=learned.acknowledged)
+        self._voice.hear(frames, self.handle)
+        self._voice.reported(self.handle, moved=learned.acknowledged)
 
     def _play(self, now: float) -> None:
         for packet in self._audio.poll(now):
-            self._transmit(packet)
-        self._voice.played()
+            self._transport.send(packet)
+        self._voice.played(self.handle)
 
     # Inside: time and the end.
 
@@ -588,23 +537,11 @@ class Session:
             audio_s = self._audio.due_s(now)
             expiry_s = self._ice.expiry_s()
         else:
-            audio_s = self._dtls.poll_timeout() if self._dtls is not None else None
+            audio_s = self._transport.handshake_due_s()
             expiry_s = self._connect_by_s
         if audio_s is not None and audio_s < due_s:
             due_s = audio_s
         return due_s if expiry_s is None or due_s < expiry_s else expiry_s
-
-    def _transmit(self, packet: bytes) -> None:
-        path = self._ice.path
-        if path is None:
-            self._host.count(Counted.NO_SELECTED_ADDRESS)
-        elif path.answered or path.takes(len(packet)):
-            self._host.transmit(path.address, packet)
-        else:
-            self._host.count(Counted.OUT_UNANSWERED)
-
-    def _credentials(self, remote_ufrag: str, remote_password: str) -> Credentials:
-        return Credentials(self.local_ufrag, self.local_password, remote_ufrag, remote_password)
 
     def _failed(self, error: Exception) -> None:
         self._host.fail(self, error)
@@ -612,15 +549,10 @@ class Session:
     def _say_bye(self) -> None:
         goodbye = self._audio.goodbye(self._host.now())
         if goodbye is not None:
-            self._transmit(goodbye)
-
-    def _close_dtls(self) -> None:
-        if self._dtls is not None:
-            self._dtls.close()
-            self._send_dtls(self._dtls)
+            self._transport.send(goodbye)
 
     def _close_link(self, reason: str) -> None:
-        handle, self._voice.handle = self._voice.handle, None
+        handle, self.handle = self.handle, None
         if handle is not None:
             handle.close(reason)
 
@@ -631,14 +563,15 @@ class Session:
         audio = self._audio
         _collect(audio.dropped, self._host.count)
         _collect(self._messages.dropped(), self._host.count)
-        if self._dtls is not None:
-            _collect(self._dtls.dropped, self._host.count)
+        _collect(self._transport.dropped(), self._host.count)
         self._host.count(Counted.RTP_RECEIVED, audio.received)
         self._host.count(Counted.RTP_SENT, audio.sender.packets)
         self._host.count(Counted.RTP_LOST, audio.lost)
         self._host.count(Counted.RTP_LATE, audio.late)
         self._host.count(Counted.RTP_DUPLICATE, audio.duplicates)
         self._host.count(Counted.RTP_RECOVERED, audio.recovered)
+        self._host.count(Counted.RTP_UP_LEFT_OUT, audio.left_out)
+        self._host.count(Counted.RTP_DOWN_LEFT_OUT, audio.sender.left_out)
         if self._voice.malformed:
             self._host.count(Counted.OPUS_MALFORMED, self._voice.malformed)
 
@@ -647,10 +580,3 @@ def _collect(reasons: Counter[str], count: Callable[[str, int], None]) -> None:
     for reason, amount in reasons.items():
         count(reason, amount)
     reasons.clear()
-
-
-def _fingerprints(offer: Offer) -> list[certificate.Fingerprint]:
-    return [
-        certificate.Fingerprint(found.algorithm, found.value.upper())
-        for found in offer.fingerprints
-    ]

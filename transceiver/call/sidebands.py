@@ -1,7 +1,7 @@
 """Who else reads and writes the events of one call.
 
-An application server joins a call that its page placed: it hears every event the caller is sent and
-may say what the caller may say. Listening costs a call without listeners one comparison an event.
+An application server joins a call that its page placed. It gets every event that the caller gets,
+and may send what the caller may send. A call without listeners pays one comparison for an event.
 """
 
 from __future__ import annotations

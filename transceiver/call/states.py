@@ -6,10 +6,10 @@
                                                                       ▼
                                                                     ended
 
-- new: the answer is out, nobody has come. The backend may already speak; that waits.
+- new: the answer has left, and the caller has not come. What the backend sends already waits.
 - connecting: the caller's address is known, so DTLS runs over it.
-- connected: SRTP keys are there, sound and messages flow.
-- ended: the caller has been told (BYE, close_notify), the backend too; nothing is left.
+- connected: there are SRTP keys, and sound and messages flow.
+- ended: the caller was told (BYE, close_notify), and so was the backend. Nothing is left.
 
 A session that is not connected `CONNECT_TIMEOUT_S` after it was made ends; a connected one ends
 when consent expires. What the table does not name cannot happen: `follow` raises KeyError.

@@ -31,17 +31,17 @@ log = structlog.get_logger(__name__)
 class CallVoice:
     """Between the stream and the link. `count` takes reasons by fixed words.
 
-    `handle` None: nobody listens.
+    `handle` is the call on the link, the session's; None: nobody listens.
     """
 
     def __init__(
         self, call_id: str, offer: AudioOffer, stream: AudioStream, count: Callable[[str], None]
     ) -> None:
-        self.handle: CallHandle | None = None
         self.audio_format = 0
         self._call_id = call_id
         self._offer = offer
         self._stream = stream
+        self._sender = stream.sender
         self._count = count
         self._pcm: PcmVoice | None = None  # None: the backend speaks Opus
         self._credited = 0
@@ -60,7 +60,7 @@ class CallVoice:
             return
         self._pcm = PcmVoice(open_codec(), rate_hz, self._offer.wishes)
         self._stream.fill_holes()
-        self._stream.sender.encoded_by(self._pcm.encode, self._pcm.max_frame_bytes, is_quiet)
+        self._sender.encoded_by(self._pcm.encode, self._pcm.max_frame_bytes, is_quiet)
 
     def write_as(self, encoder: model_pb2.OpusEncoder) -> None:
         """Write the backend's PCM as it asks; of no meaning for one that speaks Opus."""
@@ -73,9 +73,8 @@ class CallVoice:
         if self._pcm is not None:
             self._pcm.write_as(wishes)
 
-    def hear(self, frames: Iterable[Frame]) -> None:
+    def hear(self, frames: Iterable[Frame], handle: CallHandle | None) -> None:
         """Hand frames of the caller to the backend."""
-        handle = self.handle
         if handle is None:
             return
         if self._pcm is not None:
@@ -93,55 +92,55 @@ class CallVoice:
         """Queue a frame of the backend; its own word on `duration` counts for Opus only."""
         if self._pcm is not None:
             duration = self._pcm.duration(payload)
-        sender = self._stream.sender
         if not self._offer.receives:
-            sender.refused += 1
+            self._sender.refused += 1
             self._count(Counted.AUDIO_NOT_WANTED)
-        elif not sender.push(payload, duration, now):
+        elif not self._sender.push(payload, duration, now):
             self._count(Counted.AUDIO_REFUSED)
 
-    def clear(self) -> None:
+    def clear(self, handle: CallHandle | None) -> None:
         """Forget queued frames, and say how far the caller heard."""
-        self._stream.sender.clear()
-        self.give_credit()
-        self.tell_playout()
+        self._sender.clear()
+        if handle is not None:
+            self._give_credit(handle)
+            self._tell_playout(handle)
 
-    def played(self) -> None:
+    def played(self, handle: CallHandle | None) -> None:
         """Frames left, perhaps: what the backend is to know of it."""
-        talkspurts = self._stream.sender.talkspurts
-        if talkspurts != self._told_talkspurts:
-            self._told_talkspurts = talkspurts
-            self.tell_network()
-            self.tell_playout()  # the backend learns when its answer began to leave
-        self.give_credit()
+        talkspurts, told = self._sender.talkspurts, self._told_talkspurts
+        self._told_talkspurts = talkspurts
+        if handle is None:
+            return
+        if talkspurts != told:
+            self._tell_network(handle)
+            self._tell_playout(handle)  # the backend learns when its answer began to leave
+        self._give_credit(handle)
 
-    def reported(self, *, moved: bool) -> None:
+    def reported(self, handle: CallHandle | None, *, moved: bool) -> None:
         """A report of the caller came; `moved`: the played-out position did."""
         if self._pcm is not None:
-            self._pcm.expect_loss(self._stream.sender.redundancy.loss_percent)
-        self.tell_network()
+            self._pcm.expect_loss(self._sender.redundancy.loss_percent)
+        if handle is None:
+            return
+        self._tell_network(handle)
         if moved:
-            self.tell_playout()
+            self._tell_playout(handle)
 
     def credit_anew(self) -> None:
         """A resumed call: its backend's credit begins anew, so what is queued is not given back."""
-        sender = self._stream.sender
-        self._credited = sender.used + len(sender)
+        self._credited = self._sender.used + len(self._sender)
 
-    def give_credit(self) -> None:
+    def _give_credit(self, handle: CallHandle) -> None:
         """Give credit back for frames that no longer wait, a lot at a time."""
-        owed = self._stream.sender.used - self._credited
-        if owed >= CREDIT_LOT and self.handle is not None:
+        owed = self._sender.used - self._credited
+        if owed >= CREDIT_LOT:
             self._credited += owed
-            self.handle.give_credit(owed)
+            handle.give_credit(owed)
 
-    def tell_playout(self) -> None:
-        """Say how far the caller's ear is."""
-        if self.handle is not None:
-            self.handle.send_playout(*self._stream.sender.playout())
+    def _tell_playout(self, handle: CallHandle) -> None:
+        handle.send_playout(*self._sender.playout())
 
-    def tell_network(self) -> None:
-        """Say what the caller's network and our buffer cost."""
-        if self.handle is not None:
-            stream = self._stream
-            self.handle.send_network(stream.round_trip_s, stream.received, stream.waited_s)
+    def _tell_network(self, handle: CallHandle) -> None:
+        """What the caller's network and our buffer cost."""
+        stream = self._stream
+        handle.send_network(stream.round_trip_s, stream.received, stream.waited_s)

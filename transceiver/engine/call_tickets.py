@@ -12,7 +12,7 @@ from fleet.limits.call_limits import CallLimits, Ticket
 from transceiver.link.backends import Backend, Choice
 from trunkline.v1 import model_pb2
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class TicketEngine(Protocol):

@@ -1,8 +1,8 @@
 """Learns how many calls this process can carry, from its lateness and its CPU. Pure.
 
-Nobody can know beforehand: it depends on the machine, its other tenants, the codec and the backend.
-So every half second is judged by two figures. Lateness is what callers hear of an overload,
-whatever its cause; the share of a core is what foretells it.
+Nobody can know this beforehand: it depends on the machine, its other tenants, the codec and the
+backend. So every half second is judged by two figures. Lateness is what callers hear of an
+overload, whatever its cause. The share of a core shows an overload before it comes.
 
     late or busy, twice in a row     the bound falls below the calls that are there
     otherwise                        it rises again, by a twentieth each time

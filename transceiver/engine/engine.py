@@ -112,6 +112,7 @@ class Engine:
         self._trunk = TrunkPort(trunk_keys, mtu, self.counters, self._packet_failed)
         self._certificate = certificate
         self.max_calls = max_calls
+        self._connected_listeners: list[Callable[[str], None]] = []
         self._ended_listeners: list[Callable[[str], None]] = []
         self._process = process
         self._loop = asyncio.get_running_loop()
@@ -125,7 +126,6 @@ class Engine:
         self._wheel: Wheel[Session] = Wheel()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = math.inf
-        self._drain_timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -136,23 +136,6 @@ class Engine:
         socket = self._trunk.open(trunk_address)
         self._loop.add_reader(socket.fileno(), self._on_readable)
         return socket.address
-
-    def drain(self, deadline_s: float = 0) -> int:
-        """Take no new calls; end what is left after `deadline_s` (0: never). Live calls now."""
-        self.draining = True
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
-            self._drain_timer = None
-        if deadline_s:
-            self._drain_timer = self._loop.call_later(deadline_s, self.dismiss_all, "drained")
-        return len(self._calls)
-
-    def undrain(self) -> None:
-        """Take new calls again; a deadline that has not passed ends no call any more."""
-        self.draining = False
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
-            self._drain_timer = None
 
     def rotate(self, token_keys: KeyRing | None, trunk_keys: KeyRing | None) -> None:
         """Other keys from the next packet on; None leaves a ring as it is.
@@ -175,8 +158,6 @@ class Engine:
     async def close(self, reason: str = "drained") -> None:
         """End all calls, send their goodbyes, let the port go."""
         self.draining = True
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
         for session in self.calls():
             self._end(session, reason)
         self._flush()
@@ -318,6 +299,15 @@ class Engine:
                 session.dismiss(reason)
         return session is not None
 
+    @property
+    def free_places(self) -> int:
+        """How many calls more this process takes now."""
+        return self.max_calls - len(self._calls)
+
+    def listen_connected(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the id of every call whose caller has connected."""
+        self._connected_listeners.append(listener)
+
     def listen_ended(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the id of every call that is no longer live."""
         self._ended_listeners.append(listener)
@@ -326,7 +316,7 @@ class Engine:
         """Whether a call can be taken now. Raises TooManyCalls or Draining."""
         if self.draining:
             raise Draining("the process takes no new calls")
-        if len(self._calls) >= self.max_calls:
+        if self.free_places <= 0:
             raise TooManyCalls(f"{self.max_calls} calls are live")
 
     def dismiss_all(self, reason: str) -> int:
@@ -388,6 +378,11 @@ class Engine:
         path = self._paths.get(address)
         if path is not None and path.session is session:
             del self._paths[address]
+
+    def connected(self, session: Session) -> None:
+        """The handshake is over: the caller is there."""
+        for tell in self._connected_listeners:
+            tell(session.call_id)
 
     def ended(self, session: Session) -> None:
         """The call is no longer live, and nothing of it is left but what waits for the flush."""

@@ -4,8 +4,8 @@
     session.model = NAME of a backend    that one; every other model is the backend's to judge
     neither                              one that is ready and has room, by weight
 
-The limits have a say after that (`transceiver.engine.call_tickets`): they give a call the first of
-its choices that has room in them.
+After that come the limits (`transceiver.engine.call_tickets`): a call gets the first of its choices
+that has room in its limits.
 
 Each backend has a link of its own, so one that is lost, slow or stuck keeps no other from its
 calls; a call whose backend is away is refused and not sent to another kind of model. A backend

@@ -3,9 +3,9 @@
     session ── CallHandle.send_audio ─▶ Outbox ── one write each ms ────▶ backend
     session ◀─ CallSink.on_audio ────── LinkStream ◀─ one read a batch ── backend
 
-What the sessions say during one tick of the event loop leaves as one message; while that message is
-being written, and until MESSAGE_INTERVAL_S is over, the next one fills (`outbox`, and for each call
-`call_handle`).
+All that the sessions send during one turn of the event loop leaves as one message. While that
+message is being written, and until MESSAGE_INTERVAL_S is over, the next one fills (`outbox`, and
+`call_handle` for each call).
 
 A backend that is about to go says so (`leaving` in model.proto). Then the link dials once more, and
 turns to whoever greets it: behind a Service another Pod. The calls that are there stay on their
@@ -48,7 +48,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class ModelLink:

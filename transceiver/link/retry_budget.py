@@ -1,7 +1,7 @@
 """How often calls that were not taken may be tried again, so that no retry multiplies load.
 
-Every first try earns a tenth of a retry. So however many calls fail, a backend sees at most 10 %
-more than it was offered; a storm in which everything fails is not made worse by us.
+Every first try earns a tenth of a retry. So however many calls fail, a backend gets at most 10 %
+more than was offered to it. Retries do not make a storm worse in which everything fails.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ EVENTS_A_TURN = 256
 
 Rpc = grpc.aio.StreamStreamCall[model_pb2.ToBackend, model_pb2.ToTransceiver]
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class LinkDown(Exception):  # noqa: N818

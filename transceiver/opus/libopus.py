@@ -1,8 +1,8 @@
 """Finds libopus and calls it. Only this file uses ctypes.
 
-PyAV's wheel carries a libopus beside itself, which FFmpeg links to, under a name with a hash in
-it. That is a private place that a later wheel may change; so a system library is tried next, and
-whoever finds none falls back to PyAV's own interface.
+PyAV's wheel carries a libopus, to which FFmpeg links, under a name with a hash in it. A later wheel
+may change that name. So the library of the system is tried next, and without one PyAV's own
+interface is used.
 
 The calls hold the GIL (`PyDLL`): they last 15 to 200 µs, and giving the lock away would let the
 loop wait for a whole switch interval to get it back.

@@ -1,12 +1,12 @@
 """A transceiver of several processes: the parent starts them and keeps them running.
 
-The parent binds the HTTP port and carries no call. Its processes inherit the bound sockets, so the
-port is there while one of them is restarted, and whoever has time accepts; trunk and admin ports
-each has its own, in sequence. Each holds a node index of its own, so a relay sees them as so
-many transceivers, and a crash ends the calls of one.
+The parent binds the HTTP port and carries no call. Its processes inherit the bound sockets. So the
+port stays there while one of them is restarted, and a process that has time accepts. Each process
+has a trunk port and an admin port of its own, in sequence. Each holds a node index of its own, so
+relays see several transceivers, and a crash ends the calls of one process.
 
-Between the parent and each is a socket pair: the process says on it that it is up, and sees by its
-end that the parent is gone, however that went.
+Between the parent and each process is a socket pair. The process says on it that it is up. The end
+of the pair shows that the parent is gone, however it ended.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STEADY_S = 10.0
 """A process that lived that long has not failed to start: the next one is started at once."""
 RESTART_PACE = Pace(first_s=0.2, longest_s=3.0)
 
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:

@@ -18,14 +18,14 @@ from transceiver.node import NodeKeeper
 
 GOODBYE_S = 2.0  # for messages to callers and their answers to leave; ten times what it takes
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 async def leave(node: NodeKeeper, engine: Engine, deadline_s: float, stop: asyncio.Event) -> None:
     """Return when no call is left; `stop` was set, and set again it ends the waiting."""
     stop.clear()
     log.info("drain_began", calls=len(engine.calls()), deadline_s=deadline_s)
-    engine.drain()
+    node.begin_leaving()
     # Told to the directory at the same time: a store that does not answer takes none of the time.
     await first_of(deadline_s, _drained(node, engine), stop.wait())
     left = engine.dismiss_all("drained")
@@ -35,5 +35,5 @@ async def leave(node: NodeKeeper, engine: Engine, deadline_s: float, stop: async
 
 
 async def _drained(node: NodeKeeper, engine: Engine) -> None:
-    await node.drain(None)
+    await node.beat()
     await engine.idle()

@@ -4,64 +4,113 @@
                           ── about another pod's ──────▶ that pod's HTTP port ─▶ (as above)
                           ── /metrics, /healthz ───────▶ all of its pod, answers joined
 
-Whatever comes by a Unix socket is answered by the process itself, and what another pod passed on
-goes no further than this one, so no request goes round. The owner of a call checks the key; nothing
-is trusted because of where it came from.
+Whoever is asked first checks the caller's key, which goes no further: what is passed on carries a
+proof of the fleet's instead (`transceiver.pod.proof`). Whatever comes by a Unix socket is answered
+by the process itself, and what another pod passed on goes no further than this one, so no request
+goes round.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from http import HTTPStatus
 
 import aiohttp
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from fleet.address import Address
+from fleet.metrics import CONTENT_TYPE
+from fleet.seal import Keys, Seal
+from transceiver.call.principal import NOBODY
+from transceiver.counters import Counted
 from transceiver.pod.joined_metrics import joined
 from transceiver.pod.owners import Owner, Owners
 from transceiver.pod.passed_socket import PassedSockets
-from transceiver.pod.peer import PASSED_ON, Answer, Peer, neighbour, pod
-from transceiver.pod.pod_place import Place
-from transceiver.signaling.body import read_body
+from transceiver.pod.peer import Answer, Peer, neighbour, pod
+from transceiver.pod.pod_place import ALONE, Place
+from transceiver.pod.proof import ANSWERED, PROOF, PURPOSE, NotProven, Passed, Proofs
+from transceiver.signaling.access import PRINCIPAL, unproven
+from transceiver.signaling.body import BODY, read_body
 from transceiver.signaling.intake import no_such_call
+from transceiver.signaling.media_type import MAX_CHARS
 from transceiver.signaling.offer_policy import MAX_OFFER_BYTES
 from transceiver.signaling.problem import Problem
-from transceiver.signaling.sideband import SIDEBAND_PATH, sideband_socket
+from transceiver.signaling.sideband import GREETING, SIDEBAND_PATH, sideband_socket
 
 BODY_TIMEOUT_S = 10.0
 MAX_PODS = 256  # connected at the same time; beyond it they are closed and made again
+
+PASSED = web.RequestKey("passed", Passed)  # how another process passed the request on
+Check = Callable[[web.Request], None]
+"""Says who asks, as PRINCIPAL of the request. Raises Problem for who may not."""
 
 
 class Neighbours:
     """What one process knows of the others. `holds` says which calls are here.
 
-    `middleware` goes innermost; `leave` ends the side bands that are passed on, `close` the
-    connections to the others.
+    `handle` is what every request goes through that needs a key; `joining` is a middleware for
+    pages that are of the whole pod, `proving` one that seals answers. `leave` ends the side bands
+    that are passed on, `close` the connections to the others.
     """
 
     def __init__(
-        self, place: Place, holds: Callable[[str], bool], owners: Owners | None = None
+        self,
+        place: Place,
+        holds: Callable[[str], bool],
+        proofs: Proofs,
+        owners: Owners | None = None,
     ) -> None:
+        self.counters: Counter[str] = Counter()
         self._place = place
         self._holds = holds
+        self._proofs = proofs
         self._owners = owners or Owners(place)
         self._peers: dict[Owner, Peer] = {}
         self._sockets = PassedSockets()
 
-    @web.middleware
-    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer for whoever the request is meant for."""
-        if _from_neighbour(request):
-            return await handler(request)
-        if self._place.count > 1 and request.path == "/metrics":
-            return await self._metrics(request, handler)
-        if self._place.count > 1 and request.path == "/healthz":
-            return await self._health(request, handler)
+    @classmethod
+    def none(cls, keys: Keys) -> Neighbours:
+        """Of a process that has none."""
+        return cls(ALONE, lambda _: True, Proofs(Seal(keys, PURPOSE, 0)))
+
+    async def handle(
+        self, request: web.Request, check: Check, handler: Handler
+    ) -> web.StreamResponse:
+        """Answer a request whose caller has a key, here or by whoever has the call."""
+        if PROOF in request.headers:
+            await self._admit(request)
+        else:
+            check(request)
         owner = await self._owner(request)
-        return await (handler(request) if owner is None else self._pass_on(owner, request))
+        if owner is not None:
+            return await self._pass_on(owner, request)
+        if PASSED in request:
+            self._carry_out(request)
+        return await handler(request)
+
+    @web.middleware
+    async def proving(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Seal what is answered to another process."""
+        response = await handler(request)
+        if PASSED in request and isinstance(response, web.Response) and not response.prepared:
+            body = response.body if isinstance(response.body, bytes) else b""
+            proof = self._proofs.write_answer(request[PASSED].id, response.status, body)
+            response.headers[ANSWERED] = proof
+        return response
+
+    @web.middleware
+    async def joining(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer for all of the pod what is asked of all."""
+        if self._place.count > 1 and not _from_neighbour(request):
+            if request.path == "/metrics":
+                return await self._metrics(request, handler)
+            if request.path == "/healthz":
+                return await self._health(request, handler)
+        return await handler(request)
 
     async def leave(self, _app: web.Application) -> None:
         """End the side bands that are passed on."""
@@ -73,36 +122,64 @@ class Neighbours:
         for peer in peers.values():
             await peer.close()
 
+    async def _admit(self, request: web.Request) -> None:
+        """Take the word of another process for who asks. Raises Problem wrong_key."""
+        proof = request.headers[PROOF]
+        request[BODY] = await read_body(request, MAX_OFFER_BYTES, BODY_TIMEOUT_S)
+        try:
+            passed = self._proofs.read(await _asked(request), proof)
+        except NotProven:
+            raise self._unproven() from None
+        request[PASSED], request[PRINCIPAL] = passed, passed.principal
+        switching = HTTPStatus.SWITCHING_PROTOCOLS
+        request[GREETING] = self._proofs.write_answer(passed.id, switching, b"")
+
+    def _carry_out(self, request: web.Request) -> None:
+        """It is for this process: once. Raises Problem wrong_key for a repetition."""
+        try:
+            self._proofs.carry_out(request[PASSED])
+        except NotProven:
+            del request[PASSED]  # nobody of the fleet waits for a sealed answer
+            raise self._unproven() from None
+
+    def _unproven(self) -> Problem:
+        self.counters[Counted.HTTP_UNPROVEN] += 1
+        return unproven()
+
     async def _owner(self, request: web.Request) -> Owner | None:
         """Who else is to answer; None: this process."""
         call_id = _call_id(request)
-        if not call_id or self._holds(call_id):
+        if not call_id or self._holds(call_id) or _from_neighbour(request):
             return None
-        return await self._owners.find(call_id, within_pod=PASSED_ON in request.headers)
+        return await self._owners.find(call_id, within_pod=PASSED in request)
 
     async def _pass_on(self, owner: Owner, request: web.Request) -> web.StreamResponse:
         peer = await self._peer(owner)
+        passed = request.get(PASSED)
+        asked = passed or replace(await _asked(request), principal=request[PRINCIPAL])
         try:
-            if request.path == SIDEBAND_PATH and sideband_socket().can_prepare(request):
-                return await self._join(peer, request)
-            body = await read_body(request, MAX_OFFER_BYTES, BODY_TIMEOUT_S)
-            answer = await peer.ask(request.method, request.path_qs, request.headers, body)
+            if asked.method == hdrs.METH_GET and sideband_socket().can_prepare(request):
+                return await self._join(peer, asked, request)
+            answer = await peer.ask(asked)
         except aiohttp.ClientConnectionError:  # its calls ended with it
             raise no_such_call() from None
-        except TimeoutError:
+        except (TimeoutError, NotProven):
             raise Problem("owner_silent", "Try again in a moment.") from None
         return answer.response()
 
-    async def _join(self, peer: Peer, request: web.Request) -> web.StreamResponse:
+    async def _join(self, peer: Peer, asked: Passed, request: web.Request) -> web.StreamResponse:
+        principal = request[PRINCIPAL]
+        self._sockets.check_room(principal)
         try:
-            far = await peer.connect(request.path_qs, request.headers)
+            far = await peer.connect(asked)
         except aiohttp.WSServerHandshakeError:
-            return (await self._refusal(peer, request)).response()
-        return await self._sockets.pass_on(request, sideband_socket(), far)
+            return (await self._refusal(peer, asked)).response()
+        return await self._sockets.pass_on(request, principal, sideband_socket(), far)
 
-    async def _refusal(self, peer: Peer, request: web.Request) -> Answer:
+    async def _refusal(self, peer: Peer, asked: Passed) -> Answer:
         """Why a side band was refused: a handshake's error has no body, a plain request's has."""
-        answer = await peer.ask(request.method, request.path_qs, request.headers)
+        again = Passed(asked.method, asked.path, asked.principal)
+        answer = await peer.ask(again)
         if answer.status == web.HTTPUpgradeRequired.status_code:  # nothing else is wrong with it
             raise Problem("too_many_sidebands", "Close one of them first.")
         return answer
@@ -113,7 +190,7 @@ class Neighbours:
         texts = {index: answer.body.decode() for index, answer in answers.items()}
         if isinstance(own, web.Response) and isinstance(own.body, bytes):
             texts[self._place.index] = own.body.decode()
-        return web.Response(body=joined(texts), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=joined(texts), headers={"Content-Type": CONTENT_TYPE})
 
     async def _health(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Ready when all that answer are ready. One that does not answer is being restarted."""
@@ -130,7 +207,7 @@ class Neighbours:
         others = [n for n in range(self._place.count) if n != self._place.index]
         peers = [await self._peer(index) for index in others]
         found = await asyncio.gather(
-            *(peer.ask(hdrs.METH_GET, path) for peer in peers), return_exceptions=True
+            *(peer.ask_openly(path) for peer in peers), return_exceptions=True
         )
         answers: dict[int, Answer] = {}
         for index, answer in zip(others, found, strict=True):
@@ -149,11 +226,29 @@ class Neighbours:
         return peer
 
     def _made(self, owner: Owner) -> Peer:
-        return (
-            pod(owner)
-            if isinstance(owner, Address)
-            else neighbour(str(self._place.socket_of(owner)))
-        )
+        if isinstance(owner, Address):
+            return pod(owner, self._proofs)
+        return neighbour(str(self._place.socket_of(owner)), self._proofs)
+
+
+async def _asked(request: web.Request) -> Passed:
+    """What a request asks, as it is passed on: nothing else of it goes further."""
+    headers = request.headers
+    return Passed(
+        request.method,
+        _target(request),
+        NOBODY,
+        headers.get(hdrs.CONTENT_TYPE, "")[:MAX_CHARS],
+        headers.get(hdrs.IF_MATCH, "")[:MAX_CHARS],
+        await read_body(request, MAX_OFFER_BYTES, BODY_TIMEOUT_S),
+    )
+
+
+def _target(request: web.Request) -> str:
+    """Path, and of the query the call alone; an id that is passed on has nothing to be quoted."""
+    if request.path == SIDEBAND_PATH:
+        return f"{SIDEBAND_PATH}?call_id={_call_id(request)}"
+    return request.path
 
 
 def _call_id(request: web.Request) -> str:

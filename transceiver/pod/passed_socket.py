@@ -2,8 +2,8 @@
 
     application server ◀─ near ─▶ this process ◀─ far ─▶ the call's process
 
-Nothing is kept here: a message is read when the one before it was taken. So a slow listener is the
-owner's to judge, as if it were connected there.
+Nothing is kept here: a message is read after the one before it was taken. So the owner of the call
+judges a slow listener, as if it were connected there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import asyncio
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, web
 
 from fleet.ending import end
+from transceiver.call.principal import Principal
 from transceiver.signaling.problem import Problem
+from transceiver.signaling.shares import Shares
+from transceiver.signaling.sideband import GREETING
 
 MAX_PASSED = 512  # of this process; each takes two connections
 
@@ -25,26 +28,43 @@ class PassedSockets:
 
     def __init__(self) -> None:
         self._near: set[web.WebSocketResponse] = set()
+        self._shares = Shares()
 
     async def pass_on(
-        self, request: web.Request, near: web.WebSocketResponse, far: ClientWebSocketResponse
+        self,
+        request: web.Request,
+        principal: Principal,
+        near: web.WebSocketResponse,
+        far: ClientWebSocketResponse,
     ) -> web.WebSocketResponse:
-        """Pass on both ways until either end closes. Raises Problem too_many_sidebands."""
+        """Pass on both ways until either end closes."""
+        self._near.add(near)
+        self._shares.take(principal)
         try:
-            if len(self._near) >= MAX_PASSED:
-                raise Problem("too_many_sidebands", "Close one of them first.")
-            self._near.add(near)
             await near.prepare(request)
+            await _greet(request, near)
             await _converse(near, far)
         finally:
             self._near.discard(near)
+            self._shares.give_back(principal)
             await far.close()
         return near
+
+    def check_room(self, principal: Principal) -> None:
+        """Whether one more may be passed on for it. Raises Problem too_many_sidebands."""
+        if not self._shares.may_take(principal, MAX_PASSED - len(self._near)):
+            raise Problem("too_many_sidebands", "Close one of them first.")
 
     async def close_all(self) -> None:
         """End them; whoever listens reads that this process leaves."""
         open_ones = [near for near in self._near if near.prepared]
         await asyncio.gather(*(near.close(code=WSCloseCode.GOING_AWAY) for near in open_ones))
+
+
+async def _greet(request: web.Request, near: web.WebSocketResponse) -> None:
+    """Whoever passed the side band on to here waits for a proof before it says anything."""
+    if GREETING in request:
+        await near.send_str(request[GREETING])
 
 
 async def _converse(near: web.WebSocketResponse, far: ClientWebSocketResponse) -> None:

@@ -58,6 +58,7 @@ class AudioStream:
         self._srtp: SrtpSession | None = None
         # Of streams that another SSRC has replaced.
         self._lost_before = self._late_before = self._duplicates_before = 0
+        self._left_out_before = 0
         self._waited_before_s = 0.0
         self._transit: int | None = None
         self._shift = 0  # from the caller's timestamps to those the backend hears
@@ -81,6 +82,11 @@ class AudioStream:
     def duplicates(self) -> int:
         """Packets that came twice."""
         return self._duplicates_before + self.window.duplicates
+
+    @property
+    def left_out(self) -> int:
+        """Packets of the caller that a decoder was spared, to be on time again after a stall."""
+        return self._left_out_before + self.window.left_out
 
     @property
     def waited_s(self) -> float:
@@ -248,6 +254,7 @@ class AudioStream:
         frames = self.window.flush()
         self._lost_before = self.lost
         self._late_before, self._duplicates_before = self.late, self.duplicates
+        self._left_out_before = self.left_out
         self._waited_before_s = self.waited_s
         if self.heard is not None:
             self._transit = self.heard.transit

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from transceiver.rtp import opus
 
-LEAST_S = 0.06  # less is within the jitter of a call, or is hurried by the rhythm
+LEAST_S = 0.12  # to begin with: less is jitter, or is hurried by the rhythm in two seconds
 WORTH_S = 0.35  # a quarter faster, this takes 1.4 s
 KEPT_QUIET = 2  # packets of a pause: words must not run together
 ONE_QUIET_IN = 4
@@ -28,14 +28,17 @@ class CatchUp:
 
     def __init__(self) -> None:
         self.owed_s = 0.0
+        self._words = True  # whether words may go for it
         self._quiet = 0  # packets in a row
         self._voiced = 0  # packets since one was left out
 
-    def owe(self, late_s: float) -> None:
-        """Sound is late by so much, measured now."""
-        if late_s < LEAST_S:
-            late_s = 0.0
-        self.owed_s = late_s
+    def owe(self, late_s: float, least_s: float = LEAST_S, *, words: bool = True) -> None:
+        """Sound is late by so much, measured now; less than `least_s` is not worth a start.
+
+        Without `words` only quiet goes.
+        """
+        self._words = words
+        self.owed_s = late_s if self.owed_s or late_s >= least_s else 0.0
 
     def leaves_out(self, packet: bytes, duration_s: float) -> bool:
         """Whether this packet, the next in order, is to be left out; it is then paid for."""
@@ -52,7 +55,7 @@ class CatchUp:
             self._quiet += 1
             return is_spare_quiet(self._quiet)
         self._quiet = 0
-        self._voiced += 1
+        self._voiced += self._words
         if self._voiced < ONE_VOICED_IN:
             return False
         self._voiced = 0

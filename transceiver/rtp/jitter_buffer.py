@@ -1,6 +1,6 @@
 """The jitter buffer: packets go in as they come, and sound without holes comes out.
 
-Theory of operation. Whoever listens here is a program, not a loudspeaker: nothing runs dry when a
+Theory of operation. The listener is a program and not a loudspeaker: nothing runs dry when a
 frame comes late, so a packet that is next in order leaves at once, and a clean path costs nothing.
 What takes judgement is a packet that is not there. It has a time at which it should have come (its
 timestamp, by the quickest transit seen) and is waited for until `DelayTarget` after that:
@@ -16,10 +16,10 @@ of that there is only noise, and beyond what the clock allows a gap in the times
 
 No packets is not a loss. After a DTX packet the pause is filled with comfort noise on the clock,
 20 ms by 20 ms, so that a listener who waits for a silence hears one. A source that stops without a
-word may only be held up: its pause begins STALL_S later, and what was held up is then not thrown
-away but follows the noise, the timestamps pushed back. The next pause takes that up again, and
-until it comes packets are left out (`catch_up`), so that a listener who plays what it hears is on
-time again within seconds; of what is pushed back by more than HEARD_WORTH_S the oldest is lost.
+word may only be held up: its pause begins STALL_S later. What was held up for less is heard whole;
+of what comes after noise was made in its place, only the last HEARD_WORTH_S are not too late. They
+follow the noise, the timestamps pushed back, until the next pause takes that up, or packets that
+are left out (`catch_up`). So a listener who plays what it hears in real time is not left behind.
 
 Numbers are extended internally and never wrap: sequence numbers from 16 bits, timestamps from 32.
 """
@@ -40,9 +40,10 @@ FRAME_S = FRAME / CLOCK_HZ
 MAX_AHEAD = 50  # packets: one second; a hole that wide is not waited for
 MAX_CONCEALED = 5  # frames in a row: after 100 ms libopus has faded to silence anyway
 MAX_FILLED = 25  # frames in the place of one hole
-# libopus sends at least every 400 ms in DTX, so who is silent for longer has stopped or is stuck.
-STALL_S = 0.4
-HEARD_WORTH_S = 1.0  # words count for more with a listener than a second does
+# libopus sends at least every 400 ms in DTX, and relays pass over what is older than a second: who
+# is silent for so long has stopped, or what comes of it yet is lost.
+STALL_S = 1.0
+HEARD_WORTH_S = 0.06
 PAUSE_S = 3.0  # how long the noise goes on when nothing comes: every end of turn is over by then
 
 
@@ -225,7 +226,7 @@ class JitterBuffer:
         duration_s = held.duration / CLOCK_HZ
         if len(held.payload) <= DTX_BYTES or duration_s > pushed_back_s:
             return False
-        self._late.owe(pushed_back_s)
+        self._late.owe(pushed_back_s, least_s=0.0)
         return pushed_back_s > HEARD_WORTH_S or self._late.leaves_out(held.payload, duration_s)
 
     def _label(self, timestamp: int) -> int:

@@ -68,6 +68,7 @@ class ReorderWindow:
         self.duplicates = 0
         self.late = 0
         self.lost = 0
+        self.left_out = 0  # nothing ever: a listener that takes packets catches up by itself
         self.waited_s = 0.0  # what packets have waited here, all together
 
     def __len__(self) -> int:

@@ -99,6 +99,11 @@ def bearer(headers: Mapping[str, str]) -> str:
     return key
 
 
+def unproven() -> Problem:
+    """The problem of a request whose proof is none (`transceiver.pod.proof`)."""
+    return Problem("wrong_key", "Send an API key.", dict(_INVALID))
+
+
 def _subprotocol_key(headers: Mapping[str, str]) -> str:
     offered = headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")
     keys = (name.strip() for name in offered)

@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from fleet.metrics import CONTENT_TYPE, page
 from fleet.page_policy import NO_RULES, PageRules
-from transceiver.pod.neighbours import Neighbours
+from transceiver.metrics import TransceiverCollector
+from transceiver.pod.neighbours import Check, Neighbours
 from transceiver.signaling.access import BOUND_SESSION, PRINCIPAL, ApiKeys, SecretKeys
 from transceiver.signaling.client_secrets import ClientSecrets
 from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.cors import ANY_ORIGIN, cors
 from transceiver.signaling.intake import Intake
-from transceiver.signaling.metrics import EngineCollector, metrics_handler
 from transceiver.signaling.realtime_calls import RealtimeCalls
-from transceiver.signaling.refusal_pace import RefusalPace, paced_refusals
+from transceiver.signaling.refusal_pace import paced_refusals, refusal_pace
 from transceiver.signaling.refusals import answer_problems
 from transceiver.signaling.sideband import Sideband
 from transceiver.signaling.whip import Whip
@@ -61,12 +62,14 @@ def make_app(
     `ring` gives the keys that client secrets are sealed with, as they are now; `pages` says what
     their holders may set of a session.
     """
-    middlewares = [cors(cors_origins), paced_refusals(RefusalPace()), answer_problems]
-    if neighbours:
-        middlewares.append(neighbours.middleware)
-    app = web.Application(middlewares=middlewares)
-    if neighbours:
-        app.on_shutdown.append(neighbours.leave)
+    neighbours = neighbours or Neighbours.none(ring)
+    app = web.Application(
+        middlewares=[
+            *(cors(cors_origins), paced_refusals(refusal_pace())),
+            *(neighbours.proving, answer_problems, neighbours.joining),
+        ]
+    )
+    app.on_shutdown.append(neighbours.leave)
     sideband = Sideband(intake)
     app.on_shutdown.append(sideband.close_all)
     for_keys = [
@@ -74,31 +77,30 @@ def make_app(
         *ClientSecrets(ring, body_timeout_s).routes(),
     ]
     for_secrets = [*RealtimeCalls(intake, body_timeout_s).routes(), *sideband.routes()]
-    app.add_routes(_protected(for_keys, _key_check(keys)))
-    app.add_routes(_protected(for_secrets, _secret_check(keys, SecretKeys(ring, keys, pages))))
+    app.add_routes(_protected(for_keys, _key_check(keys), neighbours))
+    check_secret = _secret_check(keys, SecretKeys(ring, keys, pages))
+    app.add_routes(_protected(for_secrets, check_secret, neighbours))
     app.add_routes(_open_routes(status))
     if console:
         app.add_routes(console.routes())
     return app
 
 
-Check = Callable[[web.Request], None]
-"""Raises Problem for a request that may not come in."""
-
-
-def _protected(routes: Iterable[web.RouteDef], check: Check) -> list[web.RouteDef]:
+def _protected(
+    routes: Iterable[web.RouteDef], check: Check, neighbours: Neighbours
+) -> list[web.RouteDef]:
     """The routes with a check before each but OPTIONS, which browsers send without a key."""
     return [
-        route if route.method == hdrs.METH_OPTIONS else _checked(route, check) for route in routes
+        route if route.method == hdrs.METH_OPTIONS else _checked(route, check, neighbours)
+        for route in routes
     ]
 
 
-def _checked(route: web.RouteDef, check: Check) -> web.RouteDef:
+def _checked(route: web.RouteDef, check: Check, neighbours: Neighbours) -> web.RouteDef:
     handler: Handler = route.handler
 
     async def checked(request: web.Request) -> web.StreamResponse:
-        check(request)
-        return await handler(request)
+        return await neighbours.handle(request, check, handler)
 
     return web.route(route.method, route.path, checked)
 
@@ -124,10 +126,11 @@ def _secret_check(keys: ApiKeys, secrets: SecretKeys) -> Check:
 
 
 def _open_routes(status: Status) -> list[web.RouteDef]:
-    scrape = metrics_handler(EngineCollector(status.counters, status.gauges))
+    collector = TransceiverCollector(status.counters, status.gauges)
 
-    async def metrics(request: web.Request) -> web.Response:
-        return scrape(request)
+    async def metrics(_request: web.Request) -> web.Response:
+        headers = {"Content-Type": CONTENT_TYPE}
+        return web.Response(body=page(collector), headers=headers)
 
     async def healthz(_request: web.Request) -> web.Response:
         ready = status.ready()

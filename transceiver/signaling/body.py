@@ -9,6 +9,8 @@ from aiohttp import web
 from transceiver.signaling.media_type import media_type
 from transceiver.signaling.problem import Problem
 
+BODY = web.RequestKey("body", bytes)  # of a request whose body was read already
+
 
 async def read_body(request: web.Request, max_bytes: int, timeout_s: float) -> bytes:
     """The whole body.
@@ -17,6 +19,8 @@ async def read_body(request: web.Request, max_bytes: int, timeout_s: float) -> b
     has not arrived after `timeout_s`; wrong_content_type when it is compressed; bad_request when
     its chunks are broken.
     """
+    if BODY in request:
+        return request[BODY]
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Problem("wrong_content_type", "Send the body without Content-Encoding.")
     if (request.content_length or 0) > max_bytes:

@@ -4,8 +4,8 @@
                                         "session": {…}}
                                        → 200 {"value": "ek_…", "expires_at": …, "session": {…}}
 
-A secret places calls until it expires, however many, and its session is theirs unless they bring
-members of their own. Only an API key makes one.
+A secret places any number of calls until it expires. Its session is theirs, except for members that
+a call brings itself. Only an API key makes a secret.
 """
 
 from __future__ import annotations

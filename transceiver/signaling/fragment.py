@@ -1,7 +1,8 @@
 """SDP fragments of `application/trickle-ice-sdpfrag` (RFC 8840 §9), as WHIP's PATCH uses them.
 
-An ICE-lite agent has no use for the caller's candidates (RFC 8445 §2.5): it answers the checks that
-come. So what counts in a fragment are the credentials: the known ones trickle, new ones restart.
+An ICE-lite agent does not use the caller's candidates (RFC 8445 §2.5): it answers the checks that
+come. So only the credentials in a fragment matter. Known credentials mean trickle ICE, and new ones
+mean a restart.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from transceiver.signaling.problem import PROBLEM_TYPE, Problem, problem_object
 
 OPENAI_PREFIX = "/v1/"
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 # What aiohttp itself refuses: no such route, no such method, and what its request object checks.
 _BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}

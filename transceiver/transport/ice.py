@@ -20,8 +20,8 @@ An address that has not answered gets little (`transport.path`). Mostly the DTLS
 that somebody hears us there. Where it does not (a rebound NAT, an address that changed meanwhile)
 each check of the caller is answered by one of ours as well, which a full agent must answer.
 
-What does not authenticate is never answered, not even with the 400 or 401 of RFC 8489 §9.1.3: a
-stranger must not be able to make us write to an address of his choice.
+A check that does not authenticate is never answered, not even with the 400 or 401 of RFC 8489
+§9.1.3: a stranger must not be able to make us write to an address that the stranger chooses.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _UNDERSTOOD = frozenset(
 class Credentials:
     """One generation of ICE: both ufrags, and the password that signs what comes to us."""
 
-    local_ufrag: str
+    local_ufrag: str = field(repr=False)
     local_password: str = field(repr=False)
     remote_ufrag: str = field(repr=False)
     remote_password: str = field(default="", repr=False)  # signs our checks; "" sends none
@@ -72,28 +72,28 @@ class Credentials:
 class AddressLearned:
     """A check from `address` authenticated: what else comes from there is this session's."""
 
-    address: bytes
+    address: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class AddressForgotten:
     """`address` gave way to a newer one; `MAX_ADDRESSES` are kept."""
 
-    address: bytes
+    address: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Selected:
     """From now on packets go to `address`."""
 
-    address: bytes
+    address: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class GenerationEnded:
     """The credentials under `local_ufrag` are no longer good: a newer pair has been used."""
 
-    local_ufrag: str
+    local_ufrag: str = field(repr=False)
 
 
 IceEvent = AddressLearned | AddressForgotten | Selected | GenerationEnded

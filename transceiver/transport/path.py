@@ -1,8 +1,8 @@
 """One address of the caller: what ICE knows of it, and what may be sent there.
 
-Whoever has a call's credentials can send checks, and later sound, with a source address that is
-not their own. So what authenticates proves the call and never the address. An address has answered
-when something comes from it that nobody can know who does not read what was sent there:
+Somebody with the credentials of a call can send checks, and later sound, with the source address of
+somebody else. So authentication proves the call and never the address. An address has answered when
+something comes from it that only a reader of what was sent there can know:
 
     a response to a check of ours            its transaction id is 96 random bits
     the end of the DTLS handshake            if all our flights went to this one address

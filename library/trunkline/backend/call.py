@@ -6,7 +6,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 
-from trunkline.backend.events import Audio, AudioFormat, Binary, Event, Network, Playout, Text
+from trunkline.backend.events import (
+    FRAME_TICKS,
+    Audio,
+    AudioFormat,
+    Binary,
+    Event,
+    Network,
+    Playout,
+    Text,
+)
 from trunkline.backend.inbox import Inbox
 from trunkline.backend.outbox import EVENT_BYTES, Outbox
 from trunkline.v1 import model_pb2
@@ -81,7 +90,7 @@ class Call:
         """What happens on the call, in order, until it ends; for one reader at a time."""
         return _Events(self)
 
-    async def send_audio(self, payload: bytes, duration: int = 960) -> None:
+    async def send_audio(self, payload: bytes, duration: int = FRAME_TICKS) -> None:
         """Queue one frame for the caller, `duration` in 48 kHz ticks; waits for credit.
 
         Credit comes back as frames are played, so a handler may send as fast as it can and runs
@@ -94,6 +103,16 @@ class Call:
         audio = self._outbox.add(self.number, len(payload)).audio
         audio.payload = payload
         audio.duration = duration
+
+    async def send_pcm(self, pcm: bytes) -> None:
+        """Queue PCM of any length in the call's format, as frames of 20 ms; waits for credit.
+
+        The last frame is filled up with silence. Raises CallOver, and ValueError where the
+        format is Opus.
+        """
+        size_bytes = self.audio_format.frame_bytes
+        for start in range(0, len(pcm), size_bytes):
+            await self.send_audio(pcm[start : start + size_bytes].ljust(size_bytes, b"\0"))
 
     async def send_text(self, label: str, text: str) -> None:
         """Send text on the caller's data channel `label`; waits while the stream is congested.

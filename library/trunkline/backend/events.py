@@ -7,6 +7,8 @@ from enum import IntEnum
 
 from trunkline.v1 import model_pb2
 
+FRAME_TICKS = 960  # 20 ms on the clock of 48 kHz
+
 
 class AudioFormat(IntEnum):
     """How `Audio.payload` is written, both ways; numbered as in model.proto."""
@@ -16,6 +18,18 @@ class AudioFormat(IntEnum):
     PCM16_16000 = model_pb2.AUDIO_FORMAT_PCM16_16000
     PCM16_24000 = model_pb2.AUDIO_FORMAT_PCM16_24000
     PCM16_48000 = model_pb2.AUDIO_FORMAT_PCM16_48000
+
+    @property
+    def rate_hz(self) -> int:
+        """Samples a second; 48,000 for Opus, whose clock that is (RFC 7587 §4.1)."""
+        return 48_000 if self is AudioFormat.OPUS else int(self.name.removeprefix("PCM16_"))
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes in 20 ms of PCM. Raises ValueError for Opus, whose packets have any size."""
+        if self is AudioFormat.OPUS:
+            raise ValueError("a packet of Opus has no fixed size")
+        return self.rate_hz // 50 * 2
 
 
 @dataclass(slots=True)

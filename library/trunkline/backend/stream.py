@@ -133,10 +133,9 @@ class Stream:
         try:
             await self._backend.handler(call)
             reason = "hangup"
-        except CallOver:
-            pass  # the call ended under the handler's hands
-        except Exception:
-            log.exception("handler_failed", extra={"call_id": call.id})
+        except Exception as error:
+            if not _only_over(error):
+                log.exception("handler_failed", extra={"call_id": call.id})
         finally:
             self._handlers.pop(call, None)
             call.hang_up(reason)
@@ -168,6 +167,13 @@ class Stream:
                 await self._outbox.wait()
                 for batch in self._outbox.take():
                     await self._context.write(batch)
+
+
+def _only_over(error: Exception) -> bool:
+    """Whether the call ended under the handler's hands, or under those of its task group."""
+    if isinstance(error, ExceptionGroup):
+        return all(map(_only_over, error.exceptions))
+    return isinstance(error, CallOver)
 
 
 async def _read(context: Context) -> model_pb2.ToBackend | None:

@@ -32,7 +32,8 @@ def run(main: Main) -> int:
         reasons = [_reason(leaf) for leaf in _leaves(error)]
         if not all(reasons):
             raise
-        sys.stderr.write(f"cannot start: {reasons[0]}\n")
+        with suppress(OSError):  # nobody to tell: a full disk, a reader that is gone
+            sys.stderr.write(f"cannot start: {reasons[0]}\n")
         return 1
     finally:
         # The interpreter puts Python's own handlers back to the default while it shuts down, where

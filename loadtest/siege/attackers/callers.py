@@ -15,9 +15,9 @@ import aiohttp
 from google_crc32c import value as crc32c
 from pylibsrtp import Error as SrtpError
 
+from loadtest.callers.caller import Caller
 from loadtest.errors import CallFailedError, CallRefusedError
 from loadtest.live.call import LiveCall
-from loadtest.media_bench.caller import Caller
 from loadtest.siege.call import hear, hostile_call
 from loadtest.siege.ground import Ground, drained, udp
 from loadtest.signaling import Answer, hang_up, post_offer

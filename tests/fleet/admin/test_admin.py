@@ -6,14 +6,18 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from structlog.testing import capture_logs
 
 from fleet.address import Address
-from fleet.admin.server import LIVE, AdminServer, serve
+from fleet.admin.access import AdminToken
+from fleet.admin.guard import counts
+from fleet.admin.server import LIVE, AdminSecurity, AdminServer, serve
 from fleet.errors import AddressInUse, AddressUnusable
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
@@ -29,6 +33,13 @@ class RelayAdmin(admin_pb2_grpc.RelayAdminServicer):
         context: grpc.aio.ServicerContext[admin_pb2.StatsRequest, admin_pb2.StatsResponse],
     ) -> admin_pb2.StatsResponse:
         return admin_pb2.StatsResponse(nodes=7)
+
+    async def Drain(self, request: object, context: object) -> object:  # noqa: N802
+        raise RuntimeError("a bug near 203.0.113.7")
+
+    async def Watch(self, request: object, context: object) -> AsyncIterator[object]:  # noqa: N802
+        yield admin_pb2.WatchResponse()
+        raise RuntimeError("a bug near 203.0.113.7")
 
 
 @pytest.fixture
@@ -171,3 +182,97 @@ async def test_ipv6() -> None:
     async with grpc.aio.insecure_channel(f"[::1]:{admin.port}") as channel:
         assert await check(channel) == Status.NOT_SERVING
     await admin.close(grace_s=0)
+
+
+TOKEN = "0123456789abcdef"
+ADMIN = "/trunkline.v1.RelayAdmin/"
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[Any]:
+    """A port that asks for a token."""
+    add = partial(admin_pb2_grpc.add_RelayAdminServicer_to_server, RelayAdmin())
+    security = AdminSecurity(tokens=(AdminToken.parse(f"operator:ann:{TOKEN}"),))
+    admin = await serve(ANY_PORT, [add], [NAME], security)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{admin.port}") as channel:
+        yield channel
+    await admin.close(grace_s=0)
+
+
+async def status_of(call: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        async for _ in call if hasattr(call, "__aiter__") else _once(call):
+            pass
+    return failed.value.code(), failed.value.details() or ""
+
+
+async def _once(call: Any) -> AsyncIterator[Any]:
+    yield await call
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x0b" * 5000])
+@pytest.mark.parametrize("token", ["", TOKEN])
+@pytest.mark.parametrize("method", ["Stats", "Watch", "Drain"])
+async def test_what_cannot_be_read_is_one_counted_line(
+    guarded: Any,  # its type wants serializers, which would make what is sent here impossible
+    caplog: pytest.LogCaptureFixture,
+    data: bytes,
+    token: str,
+    method: str,
+) -> None:
+    """Without a token nobody reads it; with one it is INVALID_ARGUMENT. gRPC says nothing."""
+    kind = guarded.unary_stream if method == "Watch" else guarded.unary_unary
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    before = dict(counts)
+    with capture_logs() as logged:
+        code, detail = await status_of(kind(ADMIN + method)(data, metadata=metadata))
+    if token:
+        assert (code, detail) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"the request is no RelayAdmin/{method} message",
+        )
+        counter, event = "admin_calls_unreadable", "admin_unreadable"
+    else:
+        assert code is grpc.StatusCode.UNAUTHENTICATED
+        counter, event = "admin_calls_denied", "admin_denied"
+    assert {
+        name: counts[name] - before[name] for name in counts if counts[name] != before[name]
+    } == {counter: 1}
+    assert [line["event"] for line in logged] == [event]
+    assert not caplog.records
+
+
+async def test_health_and_reflection_are_guarded_too(
+    guarded: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are open to all, and read what anybody sends."""
+    check = guarded.unary_unary("/grpc.health.v1.Health/Check")
+    watch = guarded.unary_stream("/grpc.health.v1.Health/Watch")
+    listing = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+    metadata = (("authorization", f"Bearer {TOKEN}"),)
+    reflect = guarded.stream_stream(listing)
+    with capture_logs() as logged:
+        assert (await status_of(check(b"\xff")))[0] is grpc.StatusCode.INVALID_ARGUMENT
+        assert (await status_of(watch(b"\xff")))[0] is grpc.StatusCode.INVALID_ARGUMENT
+        bad = reflect(iter([b"\xff"]), metadata=metadata)
+        assert (await status_of(bad))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    assert [line["event"] for line in logged] == ["admin_unreadable"] * 3
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("method", ["Drain", "Watch"])
+async def test_a_fault_in_a_method_ends_that_call(
+    channel: grpc.aio.Channel, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    """INTERNAL with what it was, counted, and logged once; the next call is answered."""
+    stub: Any = admin_pb2_grpc.RelayAdminStub(channel)  # type: ignore[no-untyped-call]
+    requests = {"Drain": admin_pb2.RelayDrainRequest(), "Watch": admin_pb2.WatchRequest()}
+    before = counts["admin_calls_failed"]
+    with capture_logs() as logged:
+        code, detail = await status_of(getattr(stub, method)(requests[method]))
+    assert code is grpc.StatusCode.INTERNAL
+    assert detail == f"RelayAdmin/{method} failed (RuntimeError); the log has more"
+    assert counts["admin_calls_failed"] == before + 1
+    assert [line["event"] for line in logged].count("admin_failed") == 1
+    assert not caplog.records
+    assert (await stub.Stats(admin_pb2.StatsRequest())).nodes == 7

@@ -10,6 +10,7 @@ import ast
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -79,7 +80,7 @@ class Scene:
         self.carrier = Carrier()
         carrier = cast(Any, self.carrier)
         self.handle = CallHandle(carrier, 7, self.victim.call_id, cast(CallSink, self.victim))
-        self.victim._voice.handle = self.handle
+        self.victim.handle = self.handle
         return self
 
     def boom(self, *_: object, **__: object) -> Any:
@@ -132,12 +133,13 @@ async def stun(scene: Scene) -> None:
 
 
 async def dtls(scene: Scene) -> None:
-    scene.broken(scene.victim._dtls, "handle_datagram")
+    scene.broken(scene.victim._transport._dtls, "handle_datagram")
     scene.caller.channels.send(EVENTS_LABEL, "x")  # type: ignore[union-attr]
 
 
 async def handshake(scene: Scene) -> None:
-    scene.victim._dtls._phase = type(scene.victim._dtls._phase).HANDSHAKE  # type: ignore[union-attr]
+    association = cast(Any, scene.victim._transport._dtls)
+    association._phase = type(association._phase).HANDSHAKE
     await dtls(scene)
 
 
@@ -153,7 +155,7 @@ async def message(scene: Scene) -> None:
 
 
 async def message_to_the_backend(scene: Scene) -> None:
-    scene.victim._voice.handle = cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok))
+    scene.victim.handle = cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok))
     scene.caller.channels.send(EVENTS_LABEL, "x")  # type: ignore[union-attr]
 
 
@@ -175,7 +177,7 @@ async def opus_header(scene: Scene) -> None:
 
 
 async def sound_to_the_backend(scene: Scene) -> None:
-    scene.victim._voice.handle = cast(CallHandle, SimpleNamespace(send_audio=scene.boom, close=ok))
+    scene.victim.handle = cast(CallHandle, SimpleNamespace(send_audio=scene.boom, close=ok))
     scene.caller.say()
 
 
@@ -199,8 +201,9 @@ async def next_deadline(scene: Scene) -> None:
 
 
 async def dtls_timer(scene: Scene) -> None:
-    association = scene.victim._dtls
-    association._phase = type(association._phase).HANDSHAKE  # type: ignore[union-attr]
+    association = cast(Any, scene.victim._transport._dtls)
+    association._phase = type(association._phase).HANDSHAKE
+    scene.victim.state = State.CONNECTING
     scene.broken(association, "handle_timeout")
 
 
@@ -336,8 +339,8 @@ async def restart(scene: Scene) -> None:
 
 
 async def sideband_speaks(scene: Scene) -> None:
-    scene.victim._voice.handle = cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok))
-    scene.victim.hear_sideband("{}", from_server=True)
+    scene.victim.handle = cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok))
+    scene.victim.hear_sideband("{}", from_server=False)
 
 
 async def sideband_hears(scene: Scene) -> None:
@@ -438,7 +441,7 @@ def test_a_fault_ends_its_call_and_no_other(run: Run, place: str, error: type[Ex
         assert scene.engine.counters[Counted.CALL_FAULTS] >= 1
         assert scene.engine.counters["call_ended_failed"] == 1
         assert scene.engine._timer is not None
-        assert scene.carrier.forgotten or scene.victim._voice.handle is None
+        assert scene.carrier.forgotten or scene.victim.handle is None
         kept = residue(scene.street)
         assert (kept["calls"], kept["ufrags"], kept["paths"]) == (1, 1, 1 + (place == TAKEN_OVER))
         await leave(scene)
@@ -460,7 +463,10 @@ async def leave(scene: Scene) -> None:
     assert not complaints and len(scene.neighbour.said) > 50
 
 
-ENDINGS = ("_say_bye", "_close_dtls", "_close_link", "_collect_counters")
+ENDINGS = (
+    *("_say_bye", "_messages.channels._association.stop", "_transport.close", "_close_link"),
+    *("_collect_counters", "_messages.release"),
+)
 
 
 @pytest.mark.parametrize("step", ENDINGS)
@@ -472,10 +478,12 @@ def test_an_end_that_fails_half_way_is_an_end(run: Run, step: str) -> None:
         heard: list[str] = []
         listener = SimpleNamespace(hear=ok, call_ended=lambda: heard.append("ended"))
         scene.victim.sidebands.join(cast(Any, listener))
-        scene.broken(scene.victim, step)
+        owner, _, name = step.rpartition(".")
+        scene.broken(attrgetter(owner)(scene.victim) if owner else scene.victim, name)
         with capture_logs() as logs:
             assert scene.engine.end(scene.victim.call_id, "hangup")
-        assert scene.victim.end_reason == "hangup" and heard == ["ended"]
+        assert scene.victim.end_reason == "hangup"
+        assert heard == ([] if name == "release" else ["ended"])
         assert [e["event"] for e in logs if e["log_level"] == "error"] == ["call_failed"]
         kept = residue(scene.street)
         assert (kept["calls"], kept["ufrags"], kept["paths"]) == (1, 1, 1)
@@ -590,7 +598,6 @@ MEDIA = ("call", "transport", "data", "rtp", "opus", "engine", "link")
 SCHEDULES = {"call_soon", "call_later", "call_at", "add_reader", "ensure_future", "create_task"}
 # What the media path gives to the event loop, each guarded or of the engine alone.
 SCHEDULED = {
-    "self.dismiss_all",  # guards each call
     "self._on_readable",
     "self._flush",
     "self._shake_hands",

@@ -17,13 +17,23 @@ class Leaver:
 
     def __init__(self, calls: int) -> None:
         self.route = Route(5, 0, 0)
-        self.draining = False
+        self._draining = False
         self.dismissed = 0
         self.max_calls = 10
         self.told = asyncio.Event()
         self._calls = calls
         self._idle = asyncio.Event()
         self.end(0)
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    @draining.setter
+    def draining(self, draining: bool) -> None:
+        self._draining = draining
+        if draining:
+            self.told.set()
 
     def calls(self) -> list[int]:
         return list(range(self._calls))
@@ -33,14 +43,6 @@ class Leaver:
         self._calls -= count
         if not self._calls:
             self._idle.set()
-
-    def drain(self, deadline_s: float = 0) -> int:
-        self.draining = True
-        self.told.set()
-        return self._calls
-
-    def undrain(self) -> None:
-        self.draining = False
 
     def dismiss_all(self, reason: str) -> int:
         assert reason == "drained"
@@ -67,7 +69,7 @@ async def leaving(
     stop = asyncio.Event()
     stop.set()
     task = asyncio.create_task(leave(keeper, engine, deadline_s, stop))  # type: ignore[arg-type]
-    await engine.told.wait()
+    await engine.told.wait()  # before anything was asked of the store
     return keeper, stop, task
 
 
@@ -81,7 +83,7 @@ async def test_it_waits_for_the_last_call() -> None:
     engine.end(1)
     await task
     assert engine.dismissed == 0
-    assert keeper.draining
+    assert keeper.tenancy.leaving
 
 
 async def test_at_the_deadline_calls_are_told_and_ended() -> None:

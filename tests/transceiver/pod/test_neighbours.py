@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
+from aiohttp import (
+    ClientSession,
+    ClientWebSocketResponse,
+    WSMsgType,
+    WSServerHandshakeError,
+    web,
+)
+from multidict import CIMultiDictProxy
 
 from fleet.address import Address
+from fleet.api_key import key_id
 from fleet.directory.directory import Node
 from fleet.errors import StoreUnavailable
+from fleet.seal import Seal
 from tests.transceiver.front_door import (
     AUTHORIZED,
+    RING,
     FakeEngine,
     FrontDoor,
     front_door,
@@ -22,11 +33,12 @@ from tests.transceiver.front_door import (
 )
 from tests.transceiver.offers import real_offer
 from transceiver.call.call_id import new_call_id
+from transceiver.call.principal import Principal
 from transceiver.pod import passed_socket
 from transceiver.pod.neighbours import Neighbours
 from transceiver.pod.owners import FRESH_S, Owners
-from transceiver.pod.peer import PASSED_ON
 from transceiver.pod.pod_place import ALONE, Place
+from transceiver.pod.proof import ANSWERED, PROOF, PURPOSE, Passed, Proofs
 
 TRUNK = Address("127.0.0.1", 9202)
 HERE, THERE = Address("10.0.0.1", 8080), Address("10.0.0.2", 8080)
@@ -42,6 +54,7 @@ class Pods:
     def __init__(self) -> None:
         self.directory: list[Node] = []
         self.doors: list[FrontDoor] = []
+        self.proofs = Proofs(Seal(lambda: RING, PURPOSE, 0))
 
     async def nodes(self) -> Iterable[Node]:
         return self.directory
@@ -49,7 +62,8 @@ class Pods:
     def neighbours(self, engine: FakeEngine) -> Neighbours:
         """What a pod knows of others; each believes to be somewhere that nobody else is."""
         holds: Callable[[str], bool] = lambda call_id: engine.find(call_id) is not None  # noqa: E731
-        return Neighbours(ALONE, holds, Owners(ALONE, Address("10.9.9.9", 1), self.nodes))
+        owners = Owners(ALONE, Address("10.9.9.9", 1), self.nodes)
+        return Neighbours(ALONE, holds, self.proofs, owners)
 
     async def place(self, index: int) -> str:
         """A call of one pod; its id."""
@@ -170,8 +184,100 @@ async def test_no_request_goes_round(pods: Pods) -> None:
     pods.directory[:] = [node(0, second.http), node(1, first.http)]
     refused = await pods.doors[1].ask("DELETE", f"/whip/{call_id}")
     assert (await problem(refused))["code"] == "no_such_call"
-    marked = {PASSED_ON: "1", **AUTHORIZED}
-    assert (await pods.doors[0].ask("DELETE", f"/whip/{call_id}", headers=marked)).status == 200
+    assert pods.doors[0].engine.find(call_id) is not None
+
+
+class Impostor:
+    """Who listens where the directory says that a pod is, and is not of the fleet."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, CIMultiDictProxy[str], bytes]] = []
+        self.said: list[str] = []
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Address]:
+        app = web.Application()
+        app.router.add_route("*", "/{anything:.*}", self._hear)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            yield Address("127.0.0.1", runner.addresses[0][1])
+        finally:
+            await runner.cleanup()
+
+    async def _hear(self, request: web.Request) -> web.StreamResponse:
+        self.heard.append((request.path_qs, request.headers, await request.read()))
+        if "Upgrade" not in request.headers:
+            return web.Response(status=200, headers={ANSWERED: "1.AAAA"})
+        socket = web.WebSocketResponse(protocols=("realtime",))
+        await socket.prepare(request)
+        await socket.send_str("1.AAAA")
+        async for message in socket:
+            self.said.append(str(message.data))
+        return socket
+
+
+async def test_a_place_that_is_not_of_the_fleet_gets_no_key_and_no_word(pods: Pods) -> None:
+    """It is asked without the caller's key, and neither its answer nor its side band is believed.
+    Nothing of the caller's request goes on but what the owner needs."""
+    call_id = await pods.place(0)
+    impostor = Impostor()
+    async with impostor.listening() as address:
+        pods.directory[0] = node(0, address)
+        path = f"/v1/realtime/calls/{call_id}/hangup?key=secret"
+        headers = {"X-Secret": "mine", "Cookie": "a=secret", "Origin": "https://page.example"}
+        refused = await pods.doors[1].ask("POST", path, data=b"", headers=headers)
+        assert (await problem(refused))["code"] == "owner_silent"
+        protocols = ("realtime", "openai-insecure-api-key.key-one")
+        with pytest.raises(WSServerHandshakeError) as unheard:
+            await pods.doors[1].connect(f"/v1/realtime?call_id={call_id}", protocols=protocols)
+        assert unheard.value.status == 503
+    assert len(impostor.heard) == 2
+    for path, given, body in impostor.heard:
+        text = f"{path} {dict(given)} {body!r}".lower()
+        assert not any(word in text for word in ("key-one", "secret", "page.example", "bearer"))
+    assert not impostor.said
+
+
+async def test_a_passed_on_request_is_carried_out_once(pods: Pods) -> None:
+    """Who heard it on the way can send it again, to any process, and nothing happens."""
+    call_id = await pods.place(0)
+    path = f"/v1/realtime/calls/{call_id}/hangup"
+    as_sent = "application/octet-stream"  # by this client, unasked
+    asked = Passed("POST", path, Principal("k_other", "k_other"), as_sent)
+    bare = {"Authorization": None}
+    mine = replace(asked, principal=Principal(key_id("key-one"), key_id("key-one")), id="a" * 22)
+    for door in pods.doors:
+        forged = {PROOF: pods.proofs.write(replace(asked, path="/whip/x")), **bare}
+        assert (await door.ask("POST", path, headers=forged)).status == 401
+    other = await pods.doors[0].ask("POST", path, headers={PROOF: pods.proofs.write(asked), **bare})
+    assert other.status == 404
+    proof = {PROOF: pods.proofs.write(mine), **bare}
+    answer = await pods.doors[0].ask("POST", path, headers=proof)
+    assert answer.status == 200
+    pods.proofs.check_answer(mine.id, 200, b"", answer.headers[ANSWERED])
+    again = await pods.doors[0].ask("POST", path, headers=proof)
+    assert again.status == 401
+    assert ANSWERED not in again.headers
+    assert pods.doors[0].engine.ended == [(call_id, "hangup")]
+
+
+async def test_a_strangers_call_is_no_call_by_way_of_another_pod(pods: Pods) -> None:
+    """The answer is word for word that of an id of the same pod that never was."""
+    call_id = await pods.place(0)
+    never = new_call_id(0, 0)
+    stranger = {"Authorization": "Bearer key-two"}
+    for path in ("/whip/{}", "/v1/realtime/calls/{}/hangup", "/v1/realtime?call_id={}"):
+        method = "DELETE" if "whip" in path else "GET" if "?" in path else "POST"
+        answers = [
+            await pods.doors[1].ask(method, path.format(one), headers=stranger)
+            for one in (call_id, never)
+        ]
+        assert [answer.status for answer in answers] == [404, 404]
+        assert await problem(answers[0]) == await problem(answers[1])
+    assert pods.doors[0].engine.find(call_id) is not None
 
 
 async def test_owners_by_node_and_letter() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.transceiver.network import FRAME_S, TICKS, TRANSIT_S, Heard, Network, listen, payload_of
 from transceiver.rtp.delay_target import BIN_S, MAX_TARGET_S, DelayTarget
 from transceiver.rtp.jitter_buffer import (
+    HEARD_WORTH_S,
     MAX_AHEAD,
     MAX_CONCEALED,
     MAX_FILLED,
@@ -132,17 +133,17 @@ def test_what_packets_waited_adds_up(loss: float, jitter_s: float) -> None:
 def test_a_wide_hole_is_filled_within_bounds() -> None:
     """A long loss: noise while nothing comes; then concealment, noise and FEC, never too many."""
     buffer = JitterBuffer()
-    heard = listen([(0.0, 0), (0.8, 40)], buffer)
-    filled = [one for one in heard[1:] if one.frame.origin is not Origin.PACKET and one.index < 40]
-    stall = [one for one in filled if one.at_s < 0.8]
+    heard = listen([(0.0, 0), (1.6, 80)], buffer)
+    filled = [one for one in heard[1:] if one.frame.origin is not Origin.PACKET and one.index < 80]
+    stall = [one for one in filled if one.at_s < 1.6]
     assert {one.frame.origin for one in stall} == {Origin.COMFORT}
     assert stall[0].at_s >= STALL_S
-    after = [one.frame.origin for one in filled if one.at_s == 0.8]
+    after = [one.frame.origin for one in filled if one.at_s == 1.6]
     assert len(after) <= MAX_FILLED
     assert after.count(Origin.CONCEALED) <= MAX_CONCEALED
     assert after[-1] is Origin.FEC
-    assert filled[-1].index == 39
-    assert buffer.lost == 39
+    assert filled[-1].index == 79
+    assert buffer.lost == 79
 
 
 def test_a_pause_of_dtx_is_silence_and_no_loss() -> None:
@@ -163,20 +164,49 @@ def test_a_pause_of_dtx_is_silence_and_no_loss() -> None:
     assert (buffer.lost, buffer.late) == (0, 0)
 
 
-def test_what_a_stall_held_up_follows_the_noise() -> None:
-    """All but every fifth packet is heard, without a hole, until the noise is taken up again."""
+@pytest.mark.parametrize("length_s", [0.3, 0.6, 0.9])
+def test_what_a_stall_held_up_is_heard_whole(length_s: float) -> None:
+    """Up to a second no noise is made, so every word of the burst has its place."""
+    arrivals = [
+        (max(at_s, 2 + length_s) if 2 <= at_s < 2 + length_s else at_s, n)
+        for at_s, n in Network().carry(300)
+    ]
+    heard = without_the_end(listen(arrivals, JitterBuffer()))
+    check_order(heard)
+    assert len(real(heard)) == len(heard) == 300
+
+
+def test_what_comes_after_noise_was_made_for_it_is_too_late() -> None:
+    """All but the last three packets of the noise's time; those are made up for one by one."""
     buffer = JitterBuffer()
     listen(Network().carry(10), buffer, until_s=TRANSIT_S + 0.2 + STALL_S + 0.3)
-    now = TRANSIT_S + 0.9
-    frames = [f for n in range(10, 20) for f in buffer.push(n, n * TICKS, payload_of(n), now)]
-    heard = [n for n in range(10, 20) if n not in (14, 19)]
-    assert [frame.payload for frame in frames] == [payload_of(n) for n in heard]
-    behind = frames[0].timestamp // TICKS - 10
-    assert behind > 0
-    assert [f.timestamp for f in frames] == [(10 + behind + n) * TICKS for n in range(8)]
-    after = buffer.push(20, (20 + behind) * TICKS, payload_of(20), now + 0.5)
-    assert after[-1] == Frame(payload_of(20), (20 + behind) * TICKS, 0, Origin.PACKET, TICKS)
-    assert buffer.left_out == 2
+    noise, now = buffer.filled, TRANSIT_S + STALL_S + 0.5
+    heard = [f for n in range(10, 70) for f in buffer.push(n, n * TICKS, payload_of(n), now)]
+    assert [frame.origin for frame in heard] == [Origin.PACKET] * len(heard)
+    assert heard[0].payload == payload_of(10 + noise - 3)
+    assert buffer.left_out == noise == 60 - len(heard)
+    assert [f.timestamp for f in heard] == [(10 + noise + n) * TICKS for n in range(len(heard))]
+    after = buffer.push(70, 70 * TICKS, payload_of(70), now)
+    assert after == [Frame(payload_of(70), 70 * TICKS, 0, Origin.PACKET, TICKS)]
+
+
+@pytest.mark.parametrize("length_s", [0.5, 1.5, 3.0, 4.0])
+@pytest.mark.parametrize("kept_s", [0.0, 1.0, 9.0])
+def test_a_listener_never_gets_more_sound_than_there_was_time(
+    length_s: float, kept_s: float
+) -> None:
+    """Whatever a stall loses or delays: noise and late words together are no longer than it was."""
+    ends_s = 2 + length_s
+    arrivals = [
+        (max(at_s, ends_s) if at_s >= 2 else at_s, n)
+        for at_s, n in Network().carry(500)
+        if not 2 <= at_s < ends_s - kept_s
+    ]
+    heard = listen(arrivals, JitterBuffer(), until_s=9.0)
+    for count, one in enumerate(heard):
+        assert count * FRAME_S <= one.at_s - heard[0].at_s + HEARD_WORTH_S + BIN_S + FRAME_S
+    last = without_the_end(heard)[-1]
+    assert last.index * FRAME_S == pytest.approx(last.at_s - TRANSIT_S, abs=BIN_S)
 
 
 def test_noise_ends_when_nothing_comes() -> None:

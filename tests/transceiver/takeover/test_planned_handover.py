@@ -238,7 +238,7 @@ async def test_who_cannot_adopt(move: Move, make_engine: Callable[..., Engine]) 
     bad = replace(state, dtls=replace(state.dtls, cipher="NULL"))
     with pytest.raises(ValueError, match="AES-GCM"):
         draining.adopt(bad, link)
-    draining.drain()
+    draining.draining = True
     with pytest.raises(Draining):
         draining.adopt(state, link)
     for engine in (lonely, full, draining):

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -22,21 +22,15 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.callers.light_dtls import Identity
+from loadtest.callers.calling import Connection, calling
+from loadtest.callers.dtls import Identity
 from loadtest.callers.opus_packets import encode
-from loadtest.errors import CallFailedError
-from loadtest.media_bench.caller import Caller
-from loadtest.media_bench.links import take, timed_socket
-from loadtest.media_bench.voice import Voice
-from loadtest.signaling import Answer, hang_up, post_offer
+from loadtest.signaling import Answer
 from loadtest.sound import FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples, silence
 from loadtest.target import Target
-from wire.classify import PacketKind, classify
 
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 AUDIBLE = 500  # −36 dBFS: beyond what a codec makes of silence
-CONNECT_S = 10.0
-RETRY_S = 0.1
 TALKSPURT_GAP_S = 0.15
 CHECK_EVERY = 200  # packets between two checks that keep consent (RFC 7675)
 
@@ -66,13 +60,10 @@ class Heard:
 class TalkingCaller:
     """One call; made by `talking`."""
 
-    def __init__(self, caller: Caller, answer: Answer) -> None:
-        self.answer = answer
+    def __init__(self) -> None:
         self.heard: list[Heard] = []
         self.late_s = 0.0  # the latest a packet left after its time
-        self._caller = caller
-        self._voice: Voice | None = None
-        self._sock = timed_socket()
+        self._connection: Connection | None = None
         self._decoder = av.AudioCodecContext.create("libopus", "r")
         self._silence = encode(silence(1.0))[10:]
         self._queue: deque[bytes] = deque()
@@ -80,35 +71,30 @@ class TalkingCaller:
         self._began_s = 0.0
         self._news = asyncio.Event()
 
-    @asynccontextmanager
-    async def connected(self) -> AsyncIterator[None]:
-        """Connect, then send silence for the length of the block. Raises CallFailedError."""
-        loop = asyncio.get_running_loop()
-        remote = self._caller.remote
-        self._sock.connect((remote.host, remote.port))
-        loop.add_reader(self._sock.fileno(), self._on_readable)
-        try:
-            self._voice = await self._handshake()
-            sending = asyncio.create_task(self._send_for_ever(self._voice))
-            try:
-                yield
-            finally:
-                sending.cancel()
-                await asyncio.wait({sending})
-        finally:
-            loop.remove_reader(self._sock.fileno())
-            self._sock.close()
+    @property
+    def answer(self) -> Answer:
+        """What the call was answered with. Raises ValueError before `on`."""
+        if self._connection is None:
+            raise ValueError("no answer yet")
+        return self._connection.answer
 
-    async def _handshake(self) -> Voice:
-        ends_s = time.time() + CONNECT_S
-        while (voice := self._caller.voice) is None:
-            if time.time() > ends_s:
-                raise CallFailedError("timeout_connect")
-            for packet in self._caller.again():
-                self._sock.send(packet)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wait(), RETRY_S)
-        return voice
+    @asynccontextmanager
+    async def on(self, connection: Connection) -> AsyncIterator[None]:
+        """Send silence for the length of the block, but for what is said."""
+        self._connection = connection
+        sending = asyncio.create_task(self._send_for_ever(connection))
+        try:
+            yield
+        finally:
+            sending.cancel()
+            await asyncio.wait({sending})
+
+    def hear(self, packet: bytes, came_s: float) -> None:
+        """Take a packet of the other side."""
+        payload = self._connection.voice.open(packet) if self._connection is not None else None
+        if payload is not None:
+            self.heard.append(Heard(came_s, self._audible(came_s, payload)))
+            self._news.set()
 
     async def say(self, sound: Samples) -> Said:
         """Speak from the next packet on; return when the last one has left."""
@@ -172,36 +158,19 @@ class TalkingCaller:
         self._news.clear()
         await self._news.wait()
 
-    async def _send_for_ever(self, voice: Voice) -> None:
+    async def _send_for_ever(self, connection: Connection) -> None:
         self._began_s = time.time()
         while True:
             due_s = self._began_s + self._sent * FRAME_S
             await asyncio.sleep(due_s - time.time())
             self.late_s = max(self.late_s, time.time() - due_s)
-            body = self._queue.popleft() if self._queue else self._quiet_packet()
-            self._sock.send(voice.say([body])[0])
+            connection.say(self._queue.popleft() if self._queue else self._quiet_packet())
             self._sent += 1
             if not self._sent % CHECK_EVERY:
-                self._sock.send(self._caller.check)
+                connection.check()
 
     def _quiet_packet(self) -> bytes:
         return self._silence[self._sent % len(self._silence)]
-
-    def _on_readable(self) -> None:
-        records: list[tuple[float, None, bytes]] = []
-        take(self._sock, None, records)
-        for came_s, _, packet in records:
-            self._receive(came_s, packet)
-        self._news.set()
-
-    def _receive(self, came_s: float, packet: bytes) -> None:
-        if classify(packet) is not PacketKind.RTP:
-            for answer in self._caller.receive(packet):
-                self._sock.send(answer)
-            return
-        payload = self._voice.open(packet) if self._voice is not None else None
-        if payload is not None:
-            self.heard.append(Heard(came_s, self._audible(came_s, payload)))
 
     def _audible(self, came_s: float, payload: bytes) -> tuple[float, float] | None:
         for frame in self._decoder.decode(av.Packet(payload)):
@@ -219,15 +188,12 @@ async def talking(
     http: aiohttp.ClientSession, target: Target, identity: Identity, session_json: str = ""
 ) -> AsyncIterator[TalkingCaller]:
     """A connected call, silent at first; hung up at the end. Raises CallFailedError."""
-    caller = Caller(identity)
-    answer = await post_offer(http, target, caller.offer, session_json)
-    caller.answered(answer.sdp)
-    talker = TalkingCaller(caller, answer)
-    try:
-        async with talker.connected():
-            yield talker
-    finally:
-        await hang_up(http, target, answer)
+    talker = TalkingCaller()
+    async with (
+        calling(http, target, identity, talker.hear, session_json) as connection,
+        talker.on(connection),
+    ):
+        yield talker
 
 
 def mid_packet_lead(samples: int) -> int:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import secrets
 
-from loadtest.callers.light_dtls import Identity, LightDtls
-from loadtest.callers.light_sdp import RemoteSide, read_answer, write_offer
+from loadtest.callers.dtls import Identity, LightDtls
+from loadtest.callers.sdp import RemoteSide, read_answer, write_offer
+from loadtest.callers.voice import Voice
 from loadtest.errors import CallFailedError
-from loadtest.media_bench.voice import Voice
 from wire import stun
 from wire.address import pack_address
 from wire.classify import PacketKind, classify

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pylibsrtp import Error as SrtpError
 from pylibsrtp import Session
 
-from loadtest.callers.light_sdp import OPUS_PAYLOAD_TYPE
+from loadtest.callers.sdp import OPUS_PAYLOAD_TYPE
 from loadtest.sound import FRAME_SAMPLES
 from wire import rtp
 

@@ -12,11 +12,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 
-from loadtest.live.network import Delays, straight
-from loadtest.media_bench.links import Record, take, timed_socket
+from loadtest.callers.timed_socket import Record, take, timed_socket
+
+Delays = Callable[[], tuple[float, ...]]
+"""Seconds until a packet arrives: nothing when it is lost, twice when it is doubled."""
 
 MAX_WAITING = 200_000
 """Packets under way in all networks of the process; beyond it they are lost."""
+
+
+def straight() -> tuple[float, ...]:
+    """A packet arrives at once."""
+    return (0.0,)
 
 
 @dataclass

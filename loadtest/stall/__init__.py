@@ -1,0 +1,1 @@
+"""`loadtest stall`: how late live sound is after processes were stopped, and whether it clicks."""
