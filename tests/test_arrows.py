@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS = frozenset(
     {
         *("wire", "datagram", "fleet", "relay", "transceiver", "backends"),
-        *("launcher", "loadtest", "cli", "console", "trunkline", "k8s", "tests"),
+        *("launcher", "loadtest", "cli", "console", "trunkline", "k8s", "supply", "tests"),
     }
 )
 LIBRARY = ROOT / "library"  # where `trunkline` is; the others are at the root
@@ -34,6 +34,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "cli": frozenset({"wire", "fleet", "trunkline"}),
     "console": frozenset(),
     "k8s": frozenset(),
+    "supply": frozenset(),
 }
 # Each room of a package may import itself and these; "" are the modules at the package's root.
 ROOMS: dict[str, dict[str, str]] = {
