@@ -22,6 +22,7 @@ RECITAL_EVERY_S = 7.0
 class Backends:
     """One for each format, on ports of their own; a call says what it wants.
 
+    Nobody speaks before `begin`, so that sound is not late from the start because calls are set up.
     `recited` counts the frames that were sent ahead, by call id.
     """
 
@@ -29,6 +30,7 @@ class Backends:
         self.addresses: dict[str, str] = {}
         self.recited: Counter[str] = Counter()
         self.reciting = True
+        self.begin = asyncio.Event()
 
     @property
     def setting(self) -> str:
@@ -37,6 +39,7 @@ class Backends:
 
     async def handle(self, call: Call) -> None:
         """One call."""
+        await self.begin.wait()
         match json.loads(call.session_json)["instructions"]:
             case "talk":
                 await _talk(call)

@@ -30,6 +30,7 @@ from loadtest.stall.stops import AFTER_S, QUIET_S, Stop, all_stops, carry_out
 from loadtest.stall.verdict import judge
 from loadtest.stand import Shape, Stand
 
+SETTLE_S = 1.0  # from the last call's set-up to the first word
 LAST_ANSWER_S = speech.LOOP_S + 3.0
 
 
@@ -66,8 +67,10 @@ async def run(calls: int, stops: Sequence[Stop]) -> Result:
             http = await lines.enter_async_context(aiohttp.ClientSession())
             identity = Identity.make()
             for listener in listeners:
-                line = listening(http, stand.targets[0], identity, listener)
+                line = listening(http, stand.targets[0], identity, listener, backends.begin)
                 await lines.enter_async_context(line)
+            await asyncio.sleep(SETTLE_S)
+            backends.begin.set()
             stopped = []
             for stop in stops:
                 await asyncio.sleep(QUIET_S)

@@ -44,10 +44,11 @@ class Listener:
         if payload is not None:
             self.heard.append((came_s, number, payload))
 
-    async def speak(self, connection: Connection) -> None:
+    async def speak(self, connection: Connection, begin: asyncio.Event) -> None:
         """Speak until cancelled; what could not be said in time follows at once."""
         self._connection = connection
         self.call_id = connection.answer.call_url.rpartition("/")[2]
+        await begin.wait()
         number = speech.frame_at(time.time())
         while True:
             await asyncio.sleep(speech.due_s(number) - time.time())
@@ -59,12 +60,16 @@ class Listener:
 
 @asynccontextmanager
 async def listening(
-    http: aiohttp.ClientSession, target: Target, identity: Identity, listener: Listener
+    http: aiohttp.ClientSession,
+    target: Target,
+    identity: Identity,
+    listener: Listener,
+    begin: asyncio.Event,
 ) -> AsyncIterator[None]:
-    """On the line for the length of the block. Raises CallFailedError."""
+    """On the line for the length of the block, speaking from `begin` on. Raises CallFailedError."""
     session_json = asks(listener.backend, listener.manner)
     async with calling(http, target, identity, listener.hear, session_json) as connection:
-        speaking = asyncio.create_task(listener.speak(connection))
+        speaking = asyncio.create_task(listener.speak(connection, begin))
         try:
             yield
         finally:

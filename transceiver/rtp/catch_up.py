@@ -28,11 +28,16 @@ class CatchUp:
 
     def __init__(self) -> None:
         self.owed_s = 0.0
+        self._words = True  # whether words may go for it
         self._quiet = 0  # packets in a row
         self._voiced = 0  # packets since one was left out
 
-    def owe(self, late_s: float, least_s: float = LEAST_S) -> None:
-        """Sound is late by so much, measured now; less than `least_s` is not worth a start."""
+    def owe(self, late_s: float, least_s: float = LEAST_S, *, words: bool = True) -> None:
+        """Sound is late by so much, measured now; less than `least_s` is not worth a start.
+
+        Without `words` only quiet goes.
+        """
+        self._words = words
         self.owed_s = late_s if self.owed_s or late_s >= least_s else 0.0
 
     def leaves_out(self, packet: bytes, duration_s: float) -> bool:
@@ -50,7 +55,7 @@ class CatchUp:
             self._quiet += 1
             return is_spare_quiet(self._quiet)
         self._quiet = 0
-        self._voiced += 1
+        self._voiced += self._words
         if self._voiced < ONE_VOICED_IN:
             return False
         self._voiced = 0

@@ -16,6 +16,10 @@ falls below the line by `LEAD_S` was sent ahead, and nothing of that talkspurt i
 is sent at one go and followed by nothing proves nothing, and is left alone.
 
 The line follows the least transit slowly, so that no clock drifts off it.
+
+A source whose very first frames were held up looks like one that sends ahead: it falls, and goes on
+in real time. No answer goes on for `PERHAPS_AFTER_S` without a pause, so it is perhaps live then;
+but it is not certain before its queue has run empty, and until then no word of it may be lost.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ STEADY_RISE_S = 0.06
 CONFIRMED = 2  # steady windows in a row: real time again
 LIVE_AFTER_S = 1.5  # of steady sound
 NEAR_LINE_S = 0.04  # below the line: a first frame that was late
+PERHAPS_AFTER_S = 20.0  # of steady sound, whatever came before it
 LEAD_S = 0.2  # below the line: more is sent by a source that speaks faster than real time
 FORGOTTEN_AFTER_S = 5.0  # a pause so long is no stall: as much as may be queued
 FOLLOW_DOWN = 0.01  # of the time: more than any clock drifts
@@ -35,15 +40,37 @@ FOLLOW_UP = 0.01  # of the way, a window
 
 
 class LiveSource:
-    """Notes frames as they come. Pure; times are seconds, and only their differences matter."""
+    """Notes frames as they come, and looks at them window by window. Pure; times are seconds.
+
+    Of transits and times only the differences matter.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_kept_s",
+        "_least_before_s",
+        "_least_s",
+        "_line_s",
+        "_media_s",
+        "_steady",
+        "_steady_s",
+        "_turn_at_s",
+        "certain",
+        "early_s",
+        "least_wait_s",
+    )
 
     def __init__(self) -> None:
         self.early_s = 0.0  # how far the last window was below the line, never negative
-        self.least_wait_s = 0.0  # in that window
+        self.least_wait_s = math.inf  # of the frames of this window
+        self.certain = True  # that what is late of it is late
         self._media_s = 0.0  # of all frames
+        self._least_s = math.inf
         self._turn_at_s = 0.0
-        self._least_s = self._least_wait_s = math.inf
-        self.forget()
+        self._line_s = self._least_before_s = math.inf
+        self._kept_s = self._steady_s = 0.0
+        self._steady = 0  # windows in a row
+        self._ahead = False
 
     @property
     def live(self) -> bool:
@@ -51,12 +78,41 @@ class LiveSource:
         return self._kept_s >= LIVE_AFTER_S
 
     def note(self, now: float, duration_s: float, wait_s: float) -> bool:
-        """A frame has come that would wait so long; whether it ends a window in real time."""
+        """A frame has come that would wait so long; whether it ends a window: `turn` then."""
         transit_s = now - self._media_s
-        self._media_s += duration_s
-        self._least_s = min(self._least_s, transit_s)
-        self._least_wait_s = min(self._least_wait_s, wait_s)
-        return self._media_s >= self._turn_at_s and self._turn()
+        if transit_s < self._least_s:  # noqa: PLR1730 - for each frame, and min() costs thrice this
+            self._least_s = transit_s
+        if wait_s < self.least_wait_s:  # noqa: PLR1730
+            self.least_wait_s = wait_s
+        self._media_s = media_s = self._media_s + duration_s
+        return media_s >= self._turn_at_s
+
+    def turn(self) -> bool:
+        """Begin another window; whether the one that ends was in real time, and of a live source.
+
+        `early_s` is of the window that ends; `least_wait_s` must have been read before.
+        """
+        least_s = self._least_s
+        moved_s = least_s - self._least_before_s
+        steady = -STEADY_FALL_S <= moved_s <= STEADY_RISE_S
+        self._steady = self._steady + 1 if steady else 0
+        self._least_before_s = least_s
+        self._open_window(WINDOW_S)
+        if self._line_s == math.inf or (moved_s > STEADY_RISE_S and not self.live):
+            self._line_s, self._kept_s = least_s, 0.0  # it has to show itself anew
+        self.early_s = max(0.0, self._line_s - least_s)
+        if self.early_s > LEAD_S:
+            self._ahead, self._kept_s = True, 0.0
+        self._steady_s = self._steady_s + WINDOW_S if steady else 0.0
+        if self._ahead and self._steady_s >= PERHAPS_AFTER_S:
+            self._perhaps(least_s)
+        if steady and not self._ahead:
+            self._keep(least_s)
+        return self._steady >= CONFIRMED and self.live
+
+    def empty(self) -> None:
+        """What was queued of it has left: what waits from now on was held up."""
+        self.certain = True
 
     def pause(self, pause_s: float) -> None:
         """Nothing came for so long and all that had come has left: a stall if it is live."""
@@ -68,32 +124,17 @@ class LiveSource:
         self._line_s = self._least_before_s = math.inf
         self._kept_s = 0.0
         self._ahead = False
-        self._steady = 0
+        self.certain = True
+        self._steady, self._steady_s = 0, 0.0
         self._open_window(0.0)
 
     def _open_window(self, length_s: float) -> None:
-        self._least_s = self._least_wait_s = math.inf
+        self._least_s = self.least_wait_s = math.inf
         self._turn_at_s = self._media_s + length_s
 
-    def _turn(self) -> bool:
-        least_s, self.least_wait_s = self._least_s, self._least_wait_s
-        moved_s = least_s - self._least_before_s
-        steady = -STEADY_FALL_S <= moved_s <= STEADY_RISE_S
-        self._steady = self._steady + 1 if steady else 0
-        if moved_s > STEADY_RISE_S and not self.live:  # it has to show itself anew
-            self._line_s, self._kept_s = least_s, 0.0
-        self._least_before_s = least_s
-        self._open_window(WINDOW_S)
-        if self._line_s == math.inf:
-            self._line_s = least_s
-        self.early_s = max(0.0, self._line_s - least_s)
-        if self.early_s > LEAD_S:
-            self._ahead, self._kept_s = True, 0.0
-        if self._ahead:
-            return False
-        if steady:
-            self._keep(least_s)
-        return self.live and self._steady >= CONFIRMED
+    def _perhaps(self, least_s: float) -> None:
+        self._ahead = self.certain = False
+        self._line_s, self._kept_s, self.early_s = least_s, LIVE_AFTER_S, 0.0
 
     def _keep(self, least_s: float) -> None:
         if least_s > self._line_s - NEAR_LINE_S:

@@ -245,20 +245,30 @@ class PacedSender:
         wait_s = len(self._queue) * duration_s
         if self._due_s is not None:
             wait_s += self._due_s - now
-            self._standing.note(wait_s)
             if not self._queue:
                 self._lead_s = duration_s / 2
                 if wait_s <= -TALKSPURT_GAP_S:
                     self._source.pause(-wait_s)
         if self._source.note(now, duration_s, wait_s):
-            self._catch_up()
+            self._look_back()
 
     # Lateness of a live source.
 
-    def _catch_up(self) -> None:
-        self._late.owe(self._source.least_wait_s - self._source.early_s)
+    def _look_back(self) -> None:
+        """A window of frames has come."""
+        source = self._source
+        least_wait_s = source.least_wait_s
+        if self._due_s is not None:
+            self._standing.note(least_wait_s)
+        if least_wait_s < 0:
+            source.empty()
+        if source.turn():
+            self._catch_up(least_wait_s - source.early_s, certain=source.certain)
+
+    def _catch_up(self, late_s: float, *, certain: bool) -> None:
+        self._late.owe(late_s, words=certain)
         excess_s = self._late.owed_s - WORTH_S
-        if excess_s > 0:
+        if certain and excess_s > 0:
             excess_s = self._cut_oldest(self._cut_quiet(excess_s))
             self._late.owe(WORTH_S + excess_s)
 

@@ -123,6 +123,29 @@ def test_numbers_and_times_go_on_as_if_nothing_were_missing() -> None:
     assert sender.playout().sent == 750
 
 
+def slow_start(seconds: float, late_s: float) -> list[tuple[float, int]]:
+    """A live source whose first frames come all at once, so much after the first was spoken."""
+    return [(max(late_s, index * FRAME_S), index) for index in range(int(seconds / FRAME_S))]
+
+
+@pytest.mark.parametrize("late_s", [0.3, 0.6, 1.5])
+def test_a_live_source_that_started_late_is_on_time_in_the_end(late_s: float) -> None:
+    """It looks like one that sends ahead, so pauses make it good, and no word is lost."""
+    played = play(slow_start(90, late_s), packets())
+    left_out = set(range(4500)) - set(played.indexes)
+    assert max(played.delays_s(80)) <= BAR_S
+    assert left_out
+    assert all(opus.is_quiet(packets()[index % len(packets())]) for index in left_out)
+
+
+def test_a_source_that_started_late_is_live_after_that() -> None:
+    """Once its queue has run empty, a stall is caught up with like any other's."""
+    stall = Stall(80.01, 1.0)
+    held = [(stall.end_s if 80.01 <= at_s < 81.01 else at_s, n) for at_s, n in slow_start(90, 0.6)]
+    played = play(held, packets())
+    assert max(played.delays_s(stall.end_s + 2)) <= BAR_S
+
+
 # What a backend sends ahead.
 
 
