@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.address import Address
+from launcher import redis_server
 from launcher.addresses import Binding, free_ports, is_free, outward_host, require_free
 from launcher.backend_choice import BACKENDS
 from launcher.errors import StartupError
@@ -195,3 +196,27 @@ def test_a_name_that_is_no_parts_is_said() -> None:
     with pytest.raises(StartupError, match=r"^TRUNKLINE_RELEY_PORT: no variable of "):
         given_in({"TRUNKLINE_RELEY_PORT": "1"})
     assert given_in({"TRUNKLINE_RELAY_ODD": "1"}) == {"TRUNKLINE_RELAY_ODD": "1"}
+
+
+@pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
+def test_without_the_wheel_an_installed_server_is_taken(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis or Valkey, whichever the PATH has."""
+    monkeypatch.setattr(redis_server, "_WHEEL", "no_such_package")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / name).write_text("#!/bin/sh\n")
+    (tmp_path / name).chmod(0o755)
+    assert binary() == tmp_path / name
+
+
+def test_without_any_server_it_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line with the three ways."""
+    monkeypatch.setattr(redis_server, "_WHEEL", "no_such_package")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        StartupError, match=r"^redis: set REDIS_URL, .* no_such_package, .* redis-server$"
+    ):
+        binary()
