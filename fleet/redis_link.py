@@ -6,6 +6,7 @@ Errors become StoreUnavailable with host, port and reason, and never repeat what
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,11 @@ RETRIES = 2
 RETRY_BASE_S = 0.05
 RETRY_CAP_S = 0.5
 MAX_CONNECTIONS = 8
+
+counts: Counter[str] = Counter(
+    directory_unreadable=0, flows_unreadable=0, limits_unreadable=0, leases_contested=0
+)
+"""What stood in Redis and was none of this fleet's, and leases somebody took without a record."""
 
 _REFUSALS = (
     *("NOAUTH", "WRONGPASS", "NOPERM", "invalid username-password", "invalid password"),

@@ -145,6 +145,9 @@ class Counted(StrEnum):
     SCTP_SEND = "sctp_send"
     SCTP_PASSED_OVER = "sctp_passed_over"
 
+    # Between the processes of a fleet
+    HTTP_UNPROVEN = "http_unproven"
+
     # How calls ended
     CALL_ENDED_HANGUP = "call_ended_hangup"
     CALL_ENDED_CLIENT_CLOSED = "call_ended_client_closed"

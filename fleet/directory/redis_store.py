@@ -21,6 +21,7 @@ from typing import Any
 from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from fleet import redis_link
 from fleet.address import Address
 from fleet.directory import scripts as redis_scripts
 from fleet.directory.directory import Load, Node, Snapshot, check_claim
@@ -104,6 +105,7 @@ class RedisStore:
             if self._is_rival(answer, node) or not self._held_lately(lease):
                 raise LeaseLost(f"node {lease.index} has a new owner")
             self.contested += 1
+            redis_link.counts["leases_contested"] += 1
             await self._put(lease, node, force=True)
         self._renewed = lease.token, node.at_ms
 
@@ -179,7 +181,8 @@ class RedisStore:
     def _node_at(self, index: object, record: object) -> Node | None:
         node = self._read(record)
         if node is None or not node.live or str(node.index) != index:
-            self.unreadable += node is not None
+            if node is not None:
+                self._count_unreadable()
             return None
         return node
 
@@ -187,8 +190,12 @@ class RedisStore:
         try:
             return open_node(self._seal, record, self._now_ms())
         except UnreadableRecord:
-            self.unreadable += 1
+            self._count_unreadable()
             return None
+
+    def _count_unreadable(self) -> None:
+        self.unreadable += 1
+        redis_link.counts["directory_unreadable"] += 1
 
     def _now_ms(self) -> int:
         return int(self._unix_s() * 1000)

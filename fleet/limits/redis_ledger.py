@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+from fleet import redis_link
 from fleet.limits import scripts as ledger_scripts
 from fleet.limits.ledger import MAX_LISTED, PLACE_LEASE_S, WINDOW_S, Usage
 from fleet.limits.rules import MAX_RULES, Demand, Limits, Reason, Refusal, check_subject
@@ -142,7 +143,7 @@ class RedisLedger:
             if int(at_ms) < self._set_at_ms.get(subject, 0):
                 raise BrokenSeal("limits that were replaced since")
         except ValueError:
-            self.unreadable += 1
+            self._count_unreadable()
             return None
         self._set_at_ms[subject] = int(at_ms)
         return limits
@@ -151,9 +152,13 @@ class RedisLedger:
         try:
             check_subject(text)
         except ValueError:
-            self.unreadable += 1
+            self._count_unreadable()
             return False
         return True
+
+    def _count_unreadable(self) -> None:
+        self.unreadable += 1
+        redis_link.counts["limits_unreadable"] += 1
 
 
 def _lots(places: Mapping[str, Collection[str]]) -> Iterator[tuple[str, list[str]]]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from fleet import redis_link
 from fleet.redis_link import RedisLink
 from fleet.seal import MAX_AGE_MS, BrokenSeal, Keys, Seal, fresh
 from relay.shared.nodes import FlowOwner
@@ -103,13 +104,13 @@ class RedisFlowStore:
     def _owner(self, address: bytes, value: object) -> FlowOwner | None:
         try:
             node, epoch, ttl_s, at_ms = _ENTRY.unpack(self._seal.open(address, value))
+            if not fresh(at_ms, self._now_ms(), ttl_s * 1000 + MAX_AGE_MS):
+                raise BrokenSeal("an entry of another time")
         except (BrokenSeal, struct.error):
             self.unreadable += 1
+            redis_link.counts["flows_unreadable"] += 1
             return None
-        if fresh(at_ms, self._now_ms(), ttl_s * 1000 + MAX_AGE_MS):
-            return FlowOwner(node, epoch)
-        self.unreadable += 1
-        return None
+        return FlowOwner(node, epoch)
 
     def _now_ms(self) -> int:
         return int(self._unix_s() * 1000)

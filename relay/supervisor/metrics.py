@@ -12,13 +12,13 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 
-from fleet import logs
 from fleet.address import Address
-from fleet.admin import guard
 from fleet.directory.directory import Directory
 from fleet.errors import AddressInUse
+from fleet.metrics import registry_of
+from fleet.process_counts import process_counts
 from relay.shared.counters import GAUGES, Counter, named
 from relay.supervisor.crew import Crew
 
@@ -53,7 +53,7 @@ class RelayCollector(Collector):
             yield CounterMetricFamily(f"trunkline_relay_{name}", _words(name), value)
 
     def _facts(self) -> dict[str, int]:
-        return {**self._crew.store_counts.named(), **logs.counts(), **guard.counts}
+        return {**self._crew.store_counts.named(), **process_counts()}
 
     def _latency(self) -> Metric:
         latency = HistogramMetricFamily(
@@ -96,8 +96,7 @@ def _words(name: str) -> str:
 
 def serve(address: Address, crew: Crew, directory: Directory) -> WSGIServer:
     """Serve /metrics from a thread; `shutdown()` ends it. Raises AddressInUse."""
-    registry = CollectorRegistry()
-    registry.register(RelayCollector(crew, directory))
+    registry = registry_of(RelayCollector(crew, directory))
     try:
         server, _ = prometheus_client.start_http_server(
             address.port, address.host, registry=registry

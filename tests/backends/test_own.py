@@ -113,6 +113,14 @@ def test_a_backend_made_of_another_type() -> None:
         Backend(lambda call: call, accepts=())
 
 
+def test_a_file_that_serves_by_itself(file: Path) -> None:
+    """Its end is the end of the process, and no failure."""
+    file.write_text("import sys\nsys.exit(0)")
+    with pytest.raises(SystemExit) as ended:
+        loaded(f"{file}:echo")
+    assert ended.value.code == 0
+
+
 def test_the_command(tmp_path: Path) -> None:
     """Exit status 1 and one line for what cannot be loaded; --help lists the variables."""
     line, failed = _run(f"{tmp_path}/no.py:echo")

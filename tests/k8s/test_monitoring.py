@@ -15,7 +15,7 @@ from fleet.limits.rules import Reason
 from k8s.dashboards import DASHBOARDS, FOLDER, written
 from relay.shared.counters import Counter
 from tests.k8s.manifests import ROOT, Manifests
-from transceiver.call.states import END_REASONS
+from transceiver.counters import Counted
 from transceiver.link.counters import LinkCounters
 
 # What Grafana fills in before Prometheus sees the query.
@@ -75,14 +75,8 @@ def label_values() -> dict[str, set[str]]:
     """The values that labels can have, from the code that sets them."""
     drops = {c.name.lower() for c in Counter if c.name.startswith("DROP_")}
     reasons = {name.removeprefix("drop_") for name in drops}
-    events = {f"call_ended_{reason}" for reason in END_REASONS}
+    events = {*Counted, *asdict(LinkCounters())}
     events |= {f"limit_refused_{reason.value}" for reason in Reason}
-    events |= set(asdict(LinkCounters()))
-    for name in ("engine", "trunk_port"):
-        source = (ROOT / f"transceiver/{name}.py").read_text()
-        events |= set(re.findall(r'counters\["(\w+)"\]', source))
-    # A trunk datagram is refused for the reasons of `wire`, on both sides alike.
-    events |= reasons
     return {
         "reason": reasons,
         "event": events,

@@ -29,9 +29,9 @@ from tests.k8s.manifests import (
     selects,
 )
 from transceiver.engine.capacity import LATE_S
+from transceiver.metrics import GAUGES
 from transceiver.pod.leaving import GOODBYE_S
 from transceiver.settings import TransceiverSettings
-from transceiver.signaling.metrics import GAUGES
 from trunkline.backend import leaving
 from trunkline.backend.server import SERVICE
 from trunkline.backend.stream import CANCEL_PATIENCE_S

@@ -109,7 +109,9 @@ class FakeEngine:
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
         self.full: Exception | None = None
+        self.places = 10_000
         self._ended_listeners: list[Callable[[str], None]] = []
+        self._connected_listeners: list[Callable[[str], None]] = []
         self.refusal: Exception | None = None
         self.refusals: list[Exception] = []  # of the next calls, last first
         self.session_jsons: list[str] = []
@@ -122,6 +124,20 @@ class FakeEngine:
         """Room, unless `full` says otherwise."""
         if isinstance(self.full, EngineRefusal):
             raise self.full
+
+    @property
+    def free_places(self) -> int:
+        """Of `places`, those without a call."""
+        return self.places - len(self._live)
+
+    def listen_connected(self, listener: Callable[[str], None]) -> None:
+        """Tell `listener` of calls that `connect` connects."""
+        self._connected_listeners.append(listener)
+
+    def connect(self, call_id: str) -> None:
+        """The caller is there."""
+        for tell in self._connected_listeners:
+            tell(call_id)
 
     def listen_ended(self, listener: Callable[[str], None]) -> None:
         """Tell `listener` of ended calls."""

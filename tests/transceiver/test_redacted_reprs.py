@@ -21,7 +21,7 @@ PRIVATE = {
     *("data", "text", "binary", "content", "payload", "queue", "answer", "secret", "key"),
 }
 # Of these types, a value says nothing by itself, or hides it as well.
-HARMLESS = {"SrtpPart", "SrtpKeys", "DataOffer | None"}
+HARMLESS = {"SrtpPart", "SrtpKeys", "DataOffer | None", "Address"}
 ROOMS = ("call", "transport", "data", "rtp", "opus", "link", "engine", "takeover")
 
 

@@ -24,7 +24,7 @@ from tests.conftest import RedisServer, free_port
 from tests.fleet.certificates import Authority
 from tests.rings import token_ring
 from tests.transceiver.offers import real_offer
-from transceiver.__main__ import run
+from transceiver.service import run
 from transceiver.settings import TransceiverSettings
 from trunkline.backend import Call
 

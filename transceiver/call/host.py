@@ -37,6 +37,9 @@ class Host(Protocol):
     def address_forgotten(self, session: Session, address: bytes) -> None:
         """No longer."""
 
+    def connected(self, session: Session) -> None:
+        """Its caller is there: the handshake is over."""
+
     def ended(self, session: Session) -> None:
         """The call is over: it will send nothing more and wants no waking."""
 

@@ -471,6 +471,7 @@ class Session:
         self.state = follow(self.state, Step.SECURED)
         self._transport.handshake_done()
         self._audio.start(SrtpSession(keys), now)
+        self._host.connected(self)
         log.info("call_connected", call_id=self.call_id)
         self._messages.start()
         self._play(now)

@@ -112,6 +112,7 @@ class Engine:
         self._trunk = TrunkPort(trunk_keys, mtu, self.counters, self._packet_failed)
         self._certificate = certificate
         self.max_calls = max_calls
+        self._connected_listeners: list[Callable[[str], None]] = []
         self._ended_listeners: list[Callable[[str], None]] = []
         self._process = process
         self._loop = asyncio.get_running_loop()
@@ -298,6 +299,15 @@ class Engine:
                 session.dismiss(reason)
         return session is not None
 
+    @property
+    def free_places(self) -> int:
+        """How many calls more this process takes now."""
+        return self.max_calls - len(self._calls)
+
+    def listen_connected(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the id of every call whose caller has connected."""
+        self._connected_listeners.append(listener)
+
     def listen_ended(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the id of every call that is no longer live."""
         self._ended_listeners.append(listener)
@@ -306,7 +316,7 @@ class Engine:
         """Whether a call can be taken now. Raises TooManyCalls or Draining."""
         if self.draining:
             raise Draining("the process takes no new calls")
-        if len(self._calls) >= self.max_calls:
+        if self.free_places <= 0:
             raise TooManyCalls(f"{self.max_calls} calls are live")
 
     def dismiss_all(self, reason: str) -> int:
@@ -368,6 +378,11 @@ class Engine:
         path = self._paths.get(address)
         if path is not None and path.session is session:
             del self._paths[address]
+
+    def connected(self, session: Session) -> None:
+        """The handshake is over: the caller is there."""
+        for tell in self._connected_listeners:
+            tell(session.call_id)
 
     def ended(self, session: Session) -> None:
         """The call is no longer live, and nothing of it is left but what waits for the flush."""

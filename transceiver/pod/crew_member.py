@@ -15,8 +15,8 @@ from pathlib import Path
 from fleet import logs
 from fleet.ending import ending
 from fleet.settings import load
-from transceiver.__main__ import run
 from transceiver.pod.pod_place import Place
+from transceiver.service import run
 from transceiver.settings import TransceiverSettings
 from trunkline.process import shell
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+
+from fleet import metrics
 
 LABEL = "process"
 
@@ -23,9 +24,7 @@ def joined(pages: Mapping[int, str]) -> bytes:
             for sample in family.samples:
                 labels = {**sample.labels, LABEL: str(process)}
                 whole.samples.append(sample._replace(labels=labels))
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(families))
-    return generate_latest(registry)
+    return metrics.page(_Families(families))
 
 
 class _Families(Collector):

@@ -21,11 +21,12 @@ from http import HTTPStatus
 import aiohttp
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from fleet.address import Address
+from fleet.metrics import CONTENT_TYPE
 from fleet.seal import Keys, Seal
 from transceiver.call.principal import NOBODY
+from transceiver.counters import Counted
 from transceiver.pod.joined_metrics import joined
 from transceiver.pod.owners import Owner, Owners
 from transceiver.pod.passed_socket import PassedSockets
@@ -142,7 +143,7 @@ class Neighbours:
             raise self._unproven() from None
 
     def _unproven(self) -> Problem:
-        self.counters["http_unproven"] += 1
+        self.counters[Counted.HTTP_UNPROVEN] += 1
         return unproven()
 
     async def _owner(self, request: web.Request) -> Owner | None:
@@ -189,7 +190,7 @@ class Neighbours:
         texts = {index: answer.body.decode() for index, answer in answers.items()}
         if isinstance(own, web.Response) and isinstance(own.body, bytes):
             texts[self._place.index] = own.body.decode()
-        return web.Response(body=joined(texts), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=joined(texts), headers={"Content-Type": CONTENT_TYPE})
 
     async def _health(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Ready when all that answer are ready. One that does not answer is being restarted."""

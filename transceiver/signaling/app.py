@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from fleet.metrics import CONTENT_TYPE, page
 from fleet.page_policy import NO_RULES, PageRules
+from transceiver.metrics import TransceiverCollector
 from transceiver.pod.neighbours import Check, Neighbours
 from transceiver.signaling.access import BOUND_SESSION, PRINCIPAL, ApiKeys, SecretKeys
 from transceiver.signaling.client_secrets import ClientSecrets
 from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.cors import ANY_ORIGIN, cors
 from transceiver.signaling.intake import Intake
-from transceiver.signaling.metrics import EngineCollector, metrics_handler
 from transceiver.signaling.realtime_calls import RealtimeCalls
-from transceiver.signaling.refusal_pace import RefusalPace, paced_refusals
+from transceiver.signaling.refusal_pace import paced_refusals, refusal_pace
 from transceiver.signaling.refusals import answer_problems
 from transceiver.signaling.sideband import Sideband
 from transceiver.signaling.whip import Whip
@@ -64,7 +65,7 @@ def make_app(
     neighbours = neighbours or Neighbours.none(ring)
     app = web.Application(
         middlewares=[
-            *(cors(cors_origins), paced_refusals(RefusalPace())),
+            *(cors(cors_origins), paced_refusals(refusal_pace())),
             *(neighbours.proving, answer_problems, neighbours.joining),
         ]
     )
@@ -125,10 +126,11 @@ def _secret_check(keys: ApiKeys, secrets: SecretKeys) -> Check:
 
 
 def _open_routes(status: Status) -> list[web.RouteDef]:
-    scrape = metrics_handler(EngineCollector(status.counters, status.gauges))
+    collector = TransceiverCollector(status.counters, status.gauges)
 
-    async def metrics(request: web.Request) -> web.Response:
-        return scrape(request)
+    async def metrics(_request: web.Request) -> web.Response:
+        headers = {"Content-Type": CONTENT_TYPE}
+        return web.Response(body=page(collector), headers=headers)
 
     async def healthz(_request: web.Request) -> web.Response:
         ready = status.ready()

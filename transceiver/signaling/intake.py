@@ -1,6 +1,6 @@
 """Turns an offer into a call: what both HTTP surfaces have in common.
 
-    room here? ─▶ offer ─▶ backends ─▶ limits choose one ─▶ it says yes ─▶ answer
+    room here? ─▶ a share? ─▶ offer ─▶ backends ─▶ limits choose one ─▶ it says yes ─▶ answer
                               ▲                              └─ no, or nothing: once more,
                               └──────────────────────────────── while there are retries to spend
 
@@ -12,7 +12,7 @@ offer, making a call and writing an answer each have a turn of the event loop to
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -32,6 +32,7 @@ from transceiver.signaling.answer import LocalIdentity, write_answer
 from transceiver.signaling.loop_turns import LoopTurns
 from transceiver.signaling.offer_policy import CheckedOffer, OfferRefused, read_offer
 from transceiver.signaling.problem import Problem
+from transceiver.signaling.unconnected import Unconnected
 
 ACCEPT_TIMEOUT_S = 5.0  # for the backend to say yes or no to one call
 # Full: others were faster, between the choice and the call.
@@ -85,6 +86,16 @@ class CallSession(Protocol):
 
 class CallEngine(Protocol):
     """What signaling needs of the engine."""
+
+    @property
+    def free_places(self) -> int:
+        """How many calls more it takes now."""
+
+    def listen_connected(self, listener: Callable[[str], None]) -> None:
+        """Hear of every call whose caller has connected."""
+
+    def listen_ended(self, listener: Callable[[str], None]) -> None:
+        """Hear of every call that is no longer live."""
 
     def check_room(self) -> None:
         """Whether a call can be taken now. Raises TooManyCalls or Draining."""
@@ -144,6 +155,7 @@ class Intake:
         self.relays = tuple(relays)
         self._backends = backends
         self._tickets = tickets
+        self.unconnected = Unconnected(engine)
         self._retries = RetryBudget()
         self._turns = LoopTurns()
         self._fingerprint = fingerprint
@@ -154,6 +166,14 @@ class Intake:
     ) -> PlacedCall:
         """Open a call for an offer. Raises Problem; a call that was not taken is ended."""
         self._check_room()
+        with self.unconnected.opening(placed_by) as opened:
+            placed = await self._place(sdp, surface, placed_by, session_json)
+            opened(placed.session.call_id)
+        return placed
+
+    async def _place(
+        self, sdp: str, surface: str, placed_by: Principal, session_json: str
+    ) -> PlacedCall:
         await self._turns.mine()
         try:
             checked = read_offer(sdp)

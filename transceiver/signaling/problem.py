@@ -56,6 +56,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "upgrade_required": (426, "The request must become a WebSocket"),
     "no_if_match": (428, "If-Match is required"),
     # limits of a key or a model
+    "limit_unconnected": (429, "As many calls wait for their callers as this key may have"),
     "limit_calls": (429, "As many calls are live as this key or model may have"),
     "limit_rate": (429, "Calls come faster than this key or model may place them"),
     "limit_tokens": (429, "The budget of this key or model is used up"),

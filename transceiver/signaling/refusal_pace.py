@@ -17,32 +17,21 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from transceiver.signaling.pace import Pace
+
 RATE_PER_S = 60.0
 BURST = 20
 LONGEST_S = 5.0
 _REFUSALS = (429, 503)  # those that clients answer by asking again
 
 
-class RefusalPace:
-    """Deals out turns. Pure: times come from the caller's clock, in seconds."""
-
-    def __init__(
-        self, rate_per_s: float = RATE_PER_S, burst: int = BURST, longest_s: float = LONGEST_S
-    ) -> None:
-        self._interval_s = 1 / rate_per_s
-        self._credit_s = burst / rate_per_s
-        self._longest_s = longest_s
-        self._turn_s = float("-inf")
-
-    def wait_s(self, now: float) -> float:
-        """How long the next refusal waits; 0 within the burst, `longest_s` at most."""
-        self._turn_s = max(self._turn_s, now - self._credit_s) + self._interval_s
-        self._turn_s = min(self._turn_s, now + self._longest_s)
-        return min(max(0.0, self._turn_s - now), self._longest_s)  # the sum was rounded
+def refusal_pace() -> Pace:
+    """The pace of a process."""
+    return Pace(RATE_PER_S, BURST, LONGEST_S)
 
 
 def paced_refusals(
-    pace: RefusalPace, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    pace: Pace, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> Middleware:
     """A middleware that holds refused calls back; nothing else waits."""
 

@@ -12,13 +12,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
+import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from fleet.ending import end
+from transceiver.call.principal import Principal
 from transceiver.signaling.access import PRINCIPAL
 from transceiver.signaling.intake import CallSession, Intake
+from transceiver.signaling.pace import Pace
 from transceiver.signaling.problem import Problem
+from transceiver.signaling.shares import Shares
 
 SIDEBAND_PATH = "/v1/realtime"
 GREETING = web.RequestKey("greeting", str)
@@ -28,8 +34,16 @@ MAX_MESSAGE_BYTES = 256 * 1024  # as on a data channel
 MAX_WAITING = 512  # events not yet written
 MAX_WAITING_CHARS = 1024 * 1024
 MAX_SIDEBANDS = 512  # of this process; connections are bounded, and callers need them too
+# What the side bands of one key, or of one page, may say: more waits, unread.
+MESSAGES_PER_S = 100.0
+MESSAGE_BURST = 200.0
+CHARS_PER_MESSAGE = 4096  # a longer one counts as several
+LONGEST_WAIT_S = 10.0
 HEARTBEAT_S = 20.0
 CLOSE_TIMEOUT_S = 2.0
+
+log = structlog.get_logger()
+_sleep = asyncio.sleep
 
 
 class _Mailbox:
@@ -71,12 +85,34 @@ class _Mailbox:
         return text
 
 
+@dataclass(frozen=True)
+class _Mouth:
+    """What a side band says, at its pace, to one call."""
+
+    session: CallSession
+    pace: Pace
+    from_server: bool
+
+    async def say(self, text: str) -> None:
+        """Let the call hear it, when it is time."""
+        await self.wait(1 + len(text) / CHARS_PER_MESSAGE)
+        self.session.hear_sideband(text, from_server=self.from_server)
+
+    async def wait(self, turns: float = 1.0) -> None:
+        """Return when it is time for so many messages."""
+        wait_s = self.pace.wait_s(asyncio.get_running_loop().time(), turns)
+        if wait_s:
+            await _sleep(wait_s)
+
+
 class Sideband:
     """The handler of side bands. `close_all` is for the end of the process."""
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._open: set[_Mailbox] = set()
+        self._shares = Shares()
+        self._paces: WeakValueDictionary[Principal, Pace] = WeakValueDictionary()
 
     def routes(self) -> list[web.RouteDef]:
         """Where the handler lives."""
@@ -89,17 +125,21 @@ class Sideband:
         if not socket.can_prepare(request):
             headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
             raise Problem("upgrade_required", "Connect with a WebSocket client.", headers)
-        mailbox = _Mailbox()
-        if len(self._open) >= MAX_SIDEBANDS or not session.sidebands.join(mailbox):
+        mailbox, principal = _Mailbox(), request[PRINCIPAL]
+        has_share = self._shares.may_take(principal, MAX_SIDEBANDS - len(self._open))
+        if not has_share or not session.sidebands.join(mailbox):
             raise Problem("too_many_sidebands", "Close one of them first.")
         self._open.add(mailbox)
+        self._shares.take(principal)
         try:
             await socket.prepare(request)
             if GREETING in request:
                 await socket.send_str(request[GREETING])
-            await _converse(socket, session, mailbox, from_server=_is_server(request))
+            mouth = _Mouth(session, self._pace(principal), from_server=not principal.secret_id)
+            await _converse(socket, mouth, mailbox)
         finally:
             self._open.discard(mailbox)
+            self._shares.give_back(principal)
             session.sidebands.leave(mailbox)
         return socket
 
@@ -107,6 +147,11 @@ class Sideband:
         """Tell every side band that this process leaves."""
         for mailbox in self._open:
             mailbox.close(WSCloseCode.GOING_AWAY)
+
+    def _pace(self, principal: Principal) -> Pace:
+        """One for all side bands of a key or a page."""
+        made = Pace(MESSAGES_PER_S, MESSAGE_BURST, LONGEST_WAIT_S)
+        return self._paces.setdefault(principal, made)
 
     def _session(self, request: web.Request) -> CallSession:
         call_id = request.query.get("call_id")
@@ -116,10 +161,6 @@ class Sideband:
         return self._intake.find(call_id, request[PRINCIPAL])
 
 
-def _is_server(request: web.Request) -> bool:
-    return not request[PRINCIPAL].secret_id
-
-
 def sideband_socket() -> web.WebSocketResponse:
     """The server's end of a side band, before it is prepared."""
     return web.WebSocketResponse(
@@ -127,14 +168,13 @@ def sideband_socket() -> web.WebSocketResponse:
         heartbeat=HEARTBEAT_S,
         protocols=(SUBPROTOCOL,),
         compress=False,
+        autoping=False,  # pings have their pace too
         max_msg_size=MAX_MESSAGE_BYTES,
     )
 
 
-async def _converse(
-    socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox, *, from_server: bool
-) -> None:
-    reading = asyncio.ensure_future(_read(socket, session, mailbox, from_server=from_server))
+async def _converse(socket: web.WebSocketResponse, mouth: _Mouth, mailbox: _Mailbox) -> None:
+    reading = asyncio.ensure_future(_read(socket, mouth, mailbox))
     writing = asyncio.ensure_future(_write(socket, mailbox))
     try:
         await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
@@ -144,20 +184,25 @@ async def _converse(
         # Nobody may read while it closes, or aiohttp hangs up before the peer's close has come
         # (RFC 6455 §7.1.1), and the peer takes a good end for a broken one.
         await end([reading, writing])
-    await _close(socket, mailbox.close_code or WSCloseCode.OK)
     for task in (reading, writing):
-        _raise_unless_gone(task)
+        error = _error_of(task)
+        if error is not None:  # the end of this side band, and of nothing else
+            log.error("sideband_failed", call_id=mouth.session.call_id, exc_info=error)
+            mailbox.close_code = WSCloseCode.INTERNAL_ERROR
+    await _close(socket, mailbox.close_code or WSCloseCode.OK)
 
 
-async def _read(
-    socket: web.WebSocketResponse, session: CallSession, mailbox: _Mailbox, *, from_server: bool
-) -> None:
+async def _read(socket: web.WebSocketResponse, mouth: _Mouth, mailbox: _Mailbox) -> None:
     try:
         async for message in socket:
-            if message.type is not WSMsgType.TEXT:
+            if message.type is WSMsgType.PING:
+                await mouth.wait()
+                await socket.pong(message.data)
+            elif message.type is WSMsgType.TEXT:
+                await mouth.say(message.data)
+            elif message.type is not WSMsgType.PONG:
                 mailbox.close(WSCloseCode.UNSUPPORTED_DATA)
                 return
-            session.hear_sideband(message.data, from_server=from_server)
     finally:
         mailbox.close(WSCloseCode.OK)  # unless there was another reason
 
@@ -174,8 +219,7 @@ async def _close(socket: web.WebSocketResponse, code: int) -> None:
             await socket.close(code=code)
 
 
-def _raise_unless_gone(task: asyncio.Future[None]) -> None:
+def _error_of(task: asyncio.Future[None]) -> BaseException | None:
     """What went wrong in it; a peer that is gone is no error."""
     error = None if task.cancelled() else task.exception()
-    if error is not None and not isinstance(error, ConnectionError):
-        raise error
+    return None if isinstance(error, ConnectionError) else error

@@ -7,7 +7,8 @@
             if isinstance(event, Audio):
                 await call.send_audio(event.payload, event.duration)
 
-    serve(echo)
+    if __name__ == "__main__":
+        serve(echo)
 
 All handlers share one event loop, so a handler must not block it: work that computes belongs into
 `asyncio.to_thread` or another process. An exception ends its own call (`failed`) and is logged

@@ -92,6 +92,9 @@ class World:
     def address_forgotten(self, session: Session, address: bytes) -> None:
         self.paths.discard(address)
 
+    def connected(self, session: Session) -> None:
+        """Nobody counts here."""
+
     def ended(self, session: Session) -> None:
         self.calls.append("ended")
         self.wheel.cancel(session)

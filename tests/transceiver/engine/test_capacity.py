@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transceiver.__main__ import _watch_load
 from transceiver.engine.capacity import BUSY, LATE_S, Capacity, LoadSample
 from transceiver.engine.engine import Engine
 from transceiver.engine.load_probe import LoadProbe
+from transceiver.media import watch_load
 from transceiver.settings import TransceiverSettings
 
 SAMPLES = st.builds(
@@ -119,7 +119,7 @@ async def test_a_process_learns_only_if_it_is_to(learns: bool, bound: int) -> No
     settings = TransceiverSettings.model_construct(
         transceiver_max_calls=500, transceiver_learn_capacity=learns
     )
-    probe = _watch_load(engine, settings)
+    probe = watch_load(engine, settings)
     probe.stop()
     for _ in range(2):
         probe._on_sample(LoadSample(300, 1.0, 0.1))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from fleet import metrics
+from transceiver.metrics import TransceiverCollector
 from transceiver.pod.joined_metrics import joined
-from transceiver.signaling.metrics import EngineCollector, metrics_handler
 
 
 def page(calls: int, **counters: int) -> str:
-    handler = metrics_handler(EngineCollector(lambda: counters, lambda: {"calls": calls}))
-    body = handler(None).body  # type: ignore[arg-type]  # it does not look at the request
-    assert isinstance(body, bytes)
-    return body.decode()
+    return metrics.page(TransceiverCollector(lambda: counters, lambda: {"calls": calls})).decode()
 
 
 def test_every_sample_says_whose_it_is() -> None:

@@ -5,19 +5,20 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transceiver.signaling.refusal_pace import RefusalPace, paced_refusals
+from transceiver.signaling.pace import Pace
+from transceiver.signaling.refusal_pace import paced_refusals
 
 
 def test_a_burst_leaves_at_once() -> None:
     """A few refusals are no storm; the one behind them waits for its turn."""
-    pace = RefusalPace(rate_per_s=10, burst=3, longest_s=5)
+    pace = Pace(rate_per_s=10, burst=3, longest_s=5)
     waits = [pace.wait_s(100.0) for _ in range(5)]
     assert [round(wait, 6) for wait in waits] == [0, 0, 0, 0.1, 0.2]
 
 
 def test_time_gives_the_burst_back() -> None:
     """After a quiet while as many may leave at once again, and no more."""
-    pace = RefusalPace(rate_per_s=10, burst=2, longest_s=5)
+    pace = Pace(rate_per_s=10, burst=2, longest_s=5)
     for _ in range(10):
         pace.wait_s(0.0)
     assert [round(pace.wait_s(60.0), 6) for _ in range(3)] == [0, 0, 0.1]
@@ -26,7 +27,7 @@ def test_time_gives_the_burst_back() -> None:
 @given(st.lists(st.floats(0, 0.2), min_size=1, max_size=300))
 def test_nobody_waits_longer_than_the_bound(gaps: list[float]) -> None:
     """Whatever arrives, the wait is between nothing and the longest."""
-    pace, now = RefusalPace(rate_per_s=5, burst=2, longest_s=1.5), 0.0
+    pace, now = Pace(rate_per_s=5, burst=2, longest_s=1.5), 0.0
     for gap in gaps:
         now += gap
         assert 0 <= pace.wait_s(now) <= 1.5
@@ -42,7 +43,7 @@ async def test_only_refused_calls_wait() -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(status=int(request.query["status"]))
 
-    pace = paced_refusals(RefusalPace(rate_per_s=1, burst=0), sleep)
+    pace = paced_refusals(Pace(rate_per_s=1, burst=0, longest_s=5), sleep)
     app = web.Application(middlewares=[pace])
     app.router.add_route("*", "/", answer)
     async with TestClient(TestServer(app)) as client:

@@ -199,3 +199,76 @@ async def test_who_may_not_join_is_told_by_http(
     response = await door.ask("GET", path, headers=headers)
     assert response.status == status
     assert (await problem(response))["code"] == code
+
+
+async def test_a_side_band_speaks_at_its_pace(
+    door: FrontDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes faster than a key may speak waits, unread; pings and long messages count."""
+    waits: list[float] = []
+    monkeypatch.setattr(sideband, "MESSAGE_BURST", 2.0)
+    monkeypatch.setattr(sideband, "MESSAGES_PER_S", 0.001)
+    slept = asyncio.Event()
+
+    async def sleep(wait_s: float) -> None:
+        waits.append(wait_s)
+        slept.set()
+        await asyncio.Event().wait()
+
+    socket = await door.connect(JOIN)
+    monkeypatch.setattr(sideband, "_sleep", sleep)
+    await socket.ping()
+    await socket.send_str("short")
+    await socket.send_str("x" * 3 * sideband.CHARS_PER_MESSAGE)
+    await slept.wait()
+    assert waits == [sideband.LONGEST_WAIT_S]
+    assert await _call(door).from_sidebands.get() == "short"
+    assert _call(door).from_sidebands.empty()
+    await socket.close()
+
+
+async def test_a_side_band_that_fails_ends_alone(
+    door: FrontDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1011 for it; the call and the side bands beside it go on."""
+    beside, failing = await door.connect(JOIN), await door.connect(JOIN)
+
+    def fail(text: str, *, from_server: bool) -> None:
+        raise RuntimeError(text, from_server)
+
+    monkeypatch.setattr(_call(door), "hear_sideband", fail)
+    await failing.send_str("{}")
+    assert await _closed(failing) == 1011
+    _call(door).sidebands.tell("more")
+    assert await beside.receive_str() == "more"
+    await beside.close()
+
+
+async def test_a_tenant_leaves_side_bands_to_others(
+    door: FrontDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have as many as it leaves free."""
+    monkeypatch.setattr(sideband, "MAX_SIDEBANDS", 4)
+    other = {"Authorization": "Bearer key-two"}
+    await door.post_sdp("/v1/realtime/calls", real_offer(), **other)
+    mine = [await door.connect(JOIN) for _ in range(2)]
+    with pytest.raises(WSServerHandshakeError):
+        await door.connect(JOIN)
+    theirs = await door.connect("/v1/realtime?call_id=rtc_2", headers=other)
+    for socket in (*mine, theirs):
+        await socket.close()
+
+
+async def test_who_speaks_is_told(door: FrontDoor) -> None:
+    """A server's words are its own; a page's side band speaks as the page."""
+    secret = seal(RING, ClientSecret(2**40, "", key_id(KEY)))
+    page = {"Authorization": f"Bearer {secret}"}
+    await door.post_sdp("/v1/realtime/calls", real_offer(), **page)
+    call = door.engine.find("rtc_2")
+    assert call is not None
+    for headers, of_servers in ((page, 0), (AUTHORIZED, 1)):
+        socket = await door.connect("/v1/realtime?call_id=rtc_2", headers=headers)
+        await socket.send_str("{}")
+        await call.from_sidebands.get()
+        assert call.sidebands_of_servers == of_servers
+        await socket.close()

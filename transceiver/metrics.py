@@ -1,11 +1,9 @@
-"""The engine's counters as Prometheus metrics."""
+"""Prometheus metrics of a transceiver: its counters and gauges, read when scraped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -20,7 +18,7 @@ GAUGES = {
 }
 
 
-class EngineCollector(Collector):
+class TransceiverCollector(Collector):
     """Reads counters and gauges at the moment of a scrape."""
 
     def __init__(
@@ -39,15 +37,3 @@ class EngineCollector(Collector):
         yield events
         for name, value in self._gauges().items():
             yield GaugeMetricFamily(f"{PREFIX}_{name}", GAUGES[name], value=value)
-
-
-def metrics_handler(collector: Collector) -> Callable[[web.Request], web.Response]:
-    """What answers `GET /metrics`, in the text format of Prometheus."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(collector)
-
-    def scrape(_request: web.Request) -> web.Response:
-        headers = {"Content-Type": CONTENT_TYPE_LATEST}
-        return web.Response(body=generate_latest(registry), headers=headers)
-
-    return scrape
