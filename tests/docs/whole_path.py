@@ -249,7 +249,7 @@ async def _serving(admin: str, processes: list[asyncio.Task[None]]) -> None:
 
 async def _says_serving(admin: str) -> None:
     async with grpc.aio.insecure_channel(admin) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         async for answer in stub.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True):
             if answer.status == health_pb2.HealthCheckResponse.SERVING:
                 return

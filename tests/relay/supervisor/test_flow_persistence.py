@@ -35,9 +35,9 @@ async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
     crew = SimpleNamespace(
         posts=[], store_counts=None, answer=None, ask=None, token_keys=token_ring
     )
-    remembering = Remembering(settings, crew)
+    remembering = Remembering(settings, crew)  # type: ignore[arg-type]
     loops = Stubborn(), Stubborn()
-    remembering._questions, remembering._cache = loops
+    remembering._questions, remembering._cache = loops  # type: ignore[assignment]
     tasks = [asyncio.create_task(loop()) for loop in remembering.loops().values()]
     await asyncio.sleep(0)
     async with asyncio.timeout(5):

@@ -97,7 +97,7 @@ class Pod:
     async def calls_of(self, index: int) -> int:
         """Live calls of one process, as its own admin port says."""
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.admin_port + index}") as channel:
-            stub: Any = admin_pb2_grpc.TransceiverAdminStub(channel)  # type: ignore[no-untyped-call]
+            stub: Any = admin_pb2_grpc.TransceiverAdminStub(channel)
             answer = await stub.ListCalls(admin_pb2.ListCallsRequest(), wait_for_ready=True)
             return int(answer.total)
 
