@@ -6,7 +6,7 @@ import asyncio
 from types import SimpleNamespace
 
 from fleet.ending import end
-from relay.supervisor.flow_persistence import Remembering
+from relay.supervisor.flow_persistence import FlowPersistence
 
 
 class Stubborn:
@@ -32,13 +32,13 @@ async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
         relay_flow_idle_s=60,
     )
     crew = SimpleNamespace(posts=[], store_counts=None, answer=None, ask=None)
-    remembering = Remembering(settings, crew)
+    flow_persistence = FlowPersistence(settings, crew)
     loops = Stubborn(), Stubborn()
-    remembering._questions, remembering._cache = loops
-    tasks = [asyncio.create_task(loop) for loop in remembering.loops()]
+    flow_persistence._questions, flow_persistence._cache = loops
+    tasks = [asyncio.create_task(loop) for loop in flow_persistence.loops()]
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await end(tasks)
     assert all(loop.swallowed.is_set() for loop in loops)
     assert all(task.cancelled() for task in tasks)
-    await remembering.close()
+    await flow_persistence.close()
