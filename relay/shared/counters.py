@@ -71,7 +71,7 @@ class Counter(IntEnum):
     DROP_TRUNK_FRAMES = 62  # more frames than a datagram may have
     DROP_DOWN_SEND_BUFFER_FULL = 60
     DROP_DOWN_SEND_REFUSED = 61
-    # sight and defence
+    # telemetry and defence
     UP_QUEUE_OVERFLOW = 90  # lost in the kernel: the worker came too late
     DOWN_QUEUE_OVERFLOW = 91
     DROP_RATE_LIMITED = 92  # no flow, and its source prefix sent too many such packets

@@ -58,7 +58,7 @@ class Worker:
         tagger = Tagger(KeyRing.parse(assignment.trunk_keys))
         self._admission = Admission(KeyRing.parse(assignment.token_keys), assignment.cluster)
         self._limits = SourceLimits(Rates())  # the first orders bring the real ones
-        self._voice = VoiceWatch(self._memory.sight.voice)
+        self._voice = VoiceWatch(self._memory.telemetry.voice)
         self._kernel_drops = (
             KernelDrops(self._public_fd, self._counts, Counter.UP_QUEUE_OVERFLOW),
             KernelDrops(self._trunk_fd, self._counts, Counter.DOWN_QUEUE_OVERFLOW),
@@ -146,7 +146,7 @@ class Worker:
         self._admission.rotate(KeyRing.parse(orders.token_keys))
         self._limits.change(orders.rates)
         self._voice.follow(orders.watches, int(time.monotonic() * 1000))
-        self._memory.sight.carried_out(orders.number)
+        self._memory.telemetry.carried_out(orders.number)
 
     def _take_from_clients(self, now_s: float) -> None:
         received, counts = self._from_clients, self._counts
@@ -160,7 +160,7 @@ class Worker:
             lost, refused = _send(self._trunk_writer.outgoing, self._trunk_fd, datagrams)
             counts[Counter.DROP_UP_SEND_BUFFER_FULL] += lost
             counts[Counter.DROP_UP_SEND_REFUSED] += refused
-            self._memory.sight.up.add(time.monotonic_ns() - began_ns)
+            self._memory.telemetry.up.add(time.monotonic_ns() - began_ns)
             if self._voice:
                 self._voice.note(received, count, now_ms)
             self._recovery.ask(self._channel)
@@ -186,7 +186,7 @@ class Worker:
             lost, refused = _send(self._downlink.outgoing, self._public_fd, packets)
             counts[Counter.DROP_DOWN_SEND_BUFFER_FULL] += lost
             counts[Counter.DROP_DOWN_SEND_REFUSED] += refused
-            self._memory.sight.down.add(time.monotonic_ns() - began_ns)
+            self._memory.telemetry.down.add(time.monotonic_ns() - began_ns)
             if count < received.capacity:
                 return
 
