@@ -61,7 +61,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Manner:
+class AgentProfile:
     """How an agent behaves; `session` are members of the session's configuration."""
 
     session: dict[str, Any] = field(default_factory=dict)
@@ -97,23 +97,23 @@ class Agent:
         call: Call,
         models: Models,
         toolbox: Toolbox,
-        manner: Manner,
+        profile: AgentProfile,
         metrics: TurnMetrics,
     ) -> None:
         self._call = call
         self._models = models
         self._toolbox = toolbox
-        self._manner = manner
+        self._profile = profile
         self._metrics = metrics
         self._session = RealtimeSession(
-            call.session_json, manner.session, page_may_set=call.page_may_set
+            call.session_json, profile.session, page_may_set=call.page_may_set
         )
-        self._asking = Asking(self._session, manner.context_chars)
+        self._asking = Asking(self._session, profile.context_chars)
         self._unsent: asyncio.Queue[ServerEvent] = asyncio.Queue(MAX_UNSENT)
         self._errands = Errands(call)
         self._answers = Answers(
             call, self._session, models, toolbox, self._errands, self._tell, self._publish,
-            manner.phrases, manner.limits, self._await_idle,
+            profile.phrases, profile.limits, self._await_idle,
         )  # fmt: skip
         detection = self._session.config.audio.input.turn_detection
         self._listener = Listener(models.voice, detection, self._on_turn)
@@ -228,11 +228,11 @@ class Agent:
         return text
 
     async def _melody(self) -> float | None:
-        sound, timeout_s = self._listener.ear.turn, self._manner.hearing_timeout_s
+        sound, timeout_s = self._listener.ear.turn, self._profile.hearing_timeout_s
         return await melody(self._models.end, self._call.id, sound, timeout_s)
 
     async def _final_text(self, turn: Turn) -> str:
-        return await final_words(turn.hearing, self._manner.hearing_timeout_s)
+        return await final_words(turn.hearing, self._profile.hearing_timeout_s)
 
     def _answer_ahead(self, turn: Turn, text: str) -> None:
         if self._detection is not None and self._detection.create_response and text:
@@ -291,8 +291,8 @@ class Agent:
         self._tell(self._session.input_transcript_failed(turn.item_id, code, message))
         self._tell(self._session.failed(code, message))
         turn.record.failed = str(failure)
-        if self._manner.phrases.apology and self._turn is None and self._session.active is None:
-            self._say(self._manner.phrases.apology, turn.record)
+        if self._profile.phrases.apology and self._turn is None and self._session.active is None:
+            self._say(self._profile.phrases.apology, turn.record)
         else:
             turn.record.final = True
             self._publish(turn.record)
@@ -303,7 +303,7 @@ class Agent:
         turn = self._turn
         if turn is None or not self._listener.voiced:
             return
-        due = now >= turn.partial_s + self._manner.partial_every_s
+        due = now >= turn.partial_s + self._profile.partial_every_s
         idle = turn.partial is None or turn.partial.done()
         if due and idle and self._models.hear.partials:
             turn.partial_s = now
@@ -393,8 +393,8 @@ class Agent:
     # What the client and the operator are told.
 
     def _greet(self) -> None:
-        if self._manner.greeting:
-            self._say(self._manner.greeting, TurnRecord(0))
+        if self._profile.greeting:
+            self._say(self._profile.greeting, TurnRecord(0))
 
     def _say(self, words: str, record: TurnRecord) -> None:
         """Say something that no model was asked for."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from backends.agent.agent import Manner
+from backends.agent.agent import AgentProfile
 from backends.agent.answers import Phrases
 from backends.agent.models import ModelFailure, TextDelta
 from backends.agent.reply import Limits
@@ -296,9 +296,9 @@ class Stuck:
 async def test_a_tool_that_hangs_is_spoken_over_and_given_up() -> None:
     """The filler is said, the model is told of the time-out, the caller gets an answer."""
     thinker, speaker = Thinker(calls("stuck"), words("That did not work.")), Speaker()
-    manner = Manner(phrases=Phrases(filler="One moment."), limits=SHORT)
+    profile = AgentProfile(phrases=Phrases(filler="One moment."), limits=SHORT)
     chosen = models(think=thinker, speak=speaker)
-    async with talking_to(chosen, Toolbox([Stuck()]), manner, SEMANTIC) as phone:
+    async with talking_to(chosen, Toolbox([Stuck()]), profile, SEMANTIC) as phone:
         phone.speak()
         first = await phone.told(1, final=False)
         record = await phone.told(1, final=True)
@@ -463,10 +463,10 @@ async def test_an_answer_in_writing() -> None:
 @pytest.mark.parametrize("broken", [Writer(ModelFailure("stt", "down")), Writer(None)])
 async def test_speech_that_cannot_be_written_down(broken: Writer) -> None:
     """STT is down, or silent: the client is told, the caller hears an apology, the call goes on."""
-    manner = Manner(limits=SHORT, hearing_timeout_s=0.2)
+    profile = AgentProfile(limits=SHORT, hearing_timeout_s=0.2)
     speaker = Speaker()
     chosen = models(hear=broken, speak=speaker)
-    async with talking_to(chosen, manner=manner, session=SEMANTIC) as phone:
+    async with talking_to(chosen, profile=profile, session=SEMANTIC) as phone:
         phone.speak()
         error = await phone.heard("error")
         await phone.heard("response.done")
@@ -504,7 +504,7 @@ async def test_a_chat_model_that_fails(answer: list[Any], code: str) -> None:
     """Down, silent or cut off: the response fails by name, and the next turn is answered."""
     thinker = Thinker(answer, words(ANSWER))
     chosen = models(think=thinker, speak=Speaker())
-    async with talking_to(chosen, manner=Manner(limits=SHORT), session=SEMANTIC) as phone:
+    async with talking_to(chosen, profile=AgentProfile(limits=SHORT), session=SEMANTIC) as phone:
         phone.speak()
         failed = await phone.heard("response.done")
         record = await phone.told(1, final=True)
@@ -521,7 +521,7 @@ async def test_a_chat_model_that_fails(answer: list[Any], code: str) -> None:
 async def test_a_voice_that_fails(speaker: Speaker) -> None:
     """Down, cut off or silent: the response fails, the call goes on."""
     chosen = models(speak=speaker, think=Thinker(words(ANSWER)))
-    async with talking_to(chosen, manner=Manner(limits=SHORT), session=SEMANTIC) as phone:
+    async with talking_to(chosen, profile=AgentProfile(limits=SHORT), session=SEMANTIC) as phone:
         phone.speak()
         done = await phone.heard("response.done")
         assert not phone.hung_up.is_set()
@@ -593,7 +593,7 @@ async def test_twenty_callers_at_once() -> None:
 async def test_a_greeting() -> None:
     """It is the first thing said, and no model was asked."""
     thinker, speaker = Thinker(words(ANSWER)), Speaker()
-    manner = Manner(greeting="Hello there!")
-    async with talking_to(models(think=thinker, speak=speaker), manner=manner) as phone:
+    profile = AgentProfile(greeting="Hello there!")
+    async with talking_to(models(think=thinker, speak=speaker), profile=profile) as phone:
         await phone.heard("response.done")
     assert (speaker.spoken, thinker.heard) == (["Hello there!"], [])
