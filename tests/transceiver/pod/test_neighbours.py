@@ -37,7 +37,7 @@ from transceiver.call.principal import Principal
 from transceiver.pod import passed_socket
 from transceiver.pod.neighbours import Neighbours
 from transceiver.pod.owners import FRESH_S, Owners
-from transceiver.pod.pod_place import ALONE, Place
+from transceiver.pod.pod_place import ALONE, PodPlace
 from transceiver.pod.proof import ANSWERED, PROOF, PURPOSE, Passed, Proofs
 
 TRUNK = Address("127.0.0.1", 9202)
@@ -288,7 +288,7 @@ async def test_owners_by_node_and_letter() -> None:
     async def nodes() -> Iterable[Node]:
         return known
 
-    owners = Owners(Place(index=0, count=3), HERE, nodes)
+    owners = Owners(PodPlace(index=0, count=3), HERE, nodes)
     assert await owners.find(new_call_id(2, 1)) == 2
     assert await owners.find(new_call_id(0, 1)) is None
     assert await owners.find(new_call_id(0, 2)) == THERE
