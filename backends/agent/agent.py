@@ -22,9 +22,9 @@ import structlog
 
 from backends.agent.answers import Answers, Phrases
 from backends.agent.asking import Asking
+from backends.agent.call_tasks import CallTasks
 from backends.agent.completeness import OPEN, SURE, completeness, surely_complete
 from backends.agent.ear import from_24_khz
-from backends.agent.errands import Errands
 from backends.agent.judging import final_words, melody
 from backends.agent.listener import Listener
 from backends.agent.listening import StablePrefix
@@ -110,9 +110,9 @@ class Agent:
         )
         self._asking = Asking(self._session, profile.context_chars)
         self._unsent: asyncio.Queue[ServerEvent] = asyncio.Queue(MAX_UNSENT)
-        self._errands = Errands(call)
+        self._call_tasks = CallTasks(call)
         self._answers = Answers(
-            call, self._session, models, toolbox, self._errands, self._tell, self._publish,
+            call, self._session, models, toolbox, self._call_tasks, self._tell, self._publish,
             profile.phrases, profile.limits, self._await_idle,
         )  # fmt: skip
         detection = self._session.config.audio.input.turn_detection
@@ -124,11 +124,11 @@ class Agent:
 
     async def run(self) -> None:
         """Converse until the call ends."""
-        async with self._errands:
-            self._errands.run(self._send_events(), "events")
+        async with self._call_tasks:
+            self._call_tasks.run(self._send_events(), "events")
             self._tell(self._session.opened())
             self._greet()
-            self._errands.run(self._read_ahead(), "read ahead")
+            self._call_tasks.run(self._read_ahead(), "read ahead")
             try:
                 async for event in self._call.events():
                     await self._hear(event)
@@ -203,13 +203,13 @@ class Agent:
         turn.item_id = str(events[0]["item_id"])
         self._tell(events)
         if self._answers.busy and self._detection and self._detection.interrupt_response:
-            self._errands.run(self._answers.stop("turn_detected"), "barge-in")
+            self._call_tasks.run(self._answers.stop("turn_detected"), "barge-in")
 
     def _consider(self, turn: Turn, pause: PauseBegan) -> None:
         """A probable end: find out what was said, whether it was all, and answer ahead."""
         turn.stamps = Stamps(voiced=self._listener.ear.last_voiced_s(pause.voiced_s))
         work = self._write_and_judge(turn, pause.number, turn.stamps)
-        turn.considered = self._errands.run(work, "pause")
+        turn.considered = self._call_tasks.run(work, "pause")
 
     async def _write_and_judge(self, turn: Turn, number: int, stamps: Stamps) -> str:
         # One after the other: the words are on the way to the answer, the verdict is not. Both at
@@ -265,7 +265,7 @@ class Agent:
         self._listener.ear.end()
         if turn.partial is not None:
             turn.partial.cancel()
-        self._errands.run(self._finish(turn), "turn")
+        self._call_tasks.run(self._finish(turn), "turn")
 
     async def _finish(self, turn: Turn) -> None:
         """The turn is an item: say what was said, and answer."""
@@ -307,7 +307,7 @@ class Agent:
         idle = turn.partial is None or turn.partial.done()
         if due and idle and self._models.hear.partials:
             turn.partial_s = now
-            turn.partial = self._errands.run(self._write_partial(turn), "partial")
+            turn.partial = self._call_tasks.run(self._write_partial(turn), "partial")
 
     async def _write_partial(self, turn: Turn) -> None:
         """What was said so far; the chat model may read it while the caller goes on."""
@@ -360,9 +360,9 @@ class Agent:
         elif isinstance(command, ClearInput):
             self._clear_input()
         elif isinstance(command, ClearOutput):
-            self._errands.run(self._answers.stop("client_cancelled"), "clear")
+            self._call_tasks.run(self._answers.stop("client_cancelled"), "clear")
         elif isinstance(command, CancelResponse):
-            self._errands.run(self._answers.stop("client_cancelled"), "cancel")
+            self._call_tasks.run(self._answers.stop("client_cancelled"), "cancel")
         elif isinstance(command, CreateResponse):
             self._numbers += 1
             reply = self._answers.begin(self._asking.by_options(command.options))

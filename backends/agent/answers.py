@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
+from backends.agent.call_tasks import CallTasks
 from backends.agent.current_answer import CurrentAnswer, Publish
-from backends.agent.errands import Errands
 from backends.agent.models import ModelFailure, Models, TokenUsage, ToolCall
 from backends.agent.mouth import Mouth
 from backends.agent.played import FRAME_MS
@@ -49,7 +49,7 @@ class Answers:
         session: RealtimeSession,
         models: Models,
         toolbox: Toolbox,
-        errands: Errands,
+        call_tasks: CallTasks,
         tell: Tell,
         publish: Publish,
         phrases: Phrases,
@@ -61,7 +61,7 @@ class Answers:
         self._session = session
         self._models = models
         self._toolbox = toolbox
-        self._errands = errands
+        self._call_tasks = call_tasks
         self._tell = tell
         self._publish = publish
         self._phrases = phrases
@@ -80,7 +80,7 @@ class Answers:
         """Start to make an answer."""
         filler = self._phrases.filler if asked.spoken else ""
         reply = Reply(self._call_id, asked, self._models, self._toolbox, filler, self._limits)
-        making = self._errands.run(reply.make(), "reply")
+        making = self._call_tasks.run(reply.make(), "reply")
         self._making[reply] = making
         making.add_done_callback(lambda _: self._making.pop(reply, None))
         return reply
@@ -104,7 +104,7 @@ class Answers:
             self._current.over()
         self._current = current = CurrentAnswer(reply, record, self._publish)
         reply.keep()
-        self._playing = self._errands.run(self._play(current), "playing")
+        self._playing = self._call_tasks.run(self._play(current), "playing")
 
     def stop(self, reason: Reason) -> Coroutine[None, None, None]:
         """Give up the answer that is given or heard now; what is returned makes silence of it.
@@ -151,7 +151,7 @@ class Answers:
                 failure = await self._end_item(current, piece)
         self._playing = None
         self._done(current, failure)
-        self._errands.run(self._quiet(current), "quiet")
+        self._call_tasks.run(self._quiet(current), "quiet")
 
     def _begin_item(self, current: CurrentAnswer) -> None:
         if not current.item_id:

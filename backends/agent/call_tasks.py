@@ -16,7 +16,7 @@ MAX_ERRANDS = 64
 log = structlog.get_logger(__name__)
 
 
-class Errands:
+class CallTasks:
     """Runs coroutines for `call` until the block is left, which ends them all.
 
     One that raises is a bug: it is logged and ends the call; except CallOver, and ModelFailure,
