@@ -122,12 +122,12 @@ async def _report_health(crew: Crew, operator: RelayAdmin, server: admin.AdminSe
 
     It does not depend on Redis once there is a directory.
     """
-    said = False
+    reported = False
     while True:
         ready = crew.up() and not operator.draining
-        if ready != said:
-            said = ready
-            await server.set_serving(said)
+        if ready != reported:
+            reported = ready
+            await server.set_serving(reported)
         await asyncio.sleep(_READY_CHECK_INTERVAL_S)
 
 

@@ -78,7 +78,7 @@ def make_media(
 
 def _backends(settings: TransceiverSettings, links: list[ModelLink]) -> Backends:
     named = zip(settings.backends, links, strict=True)
-    return Backends([Backend(said.name, link, said.weight) for said, link in named])
+    return Backends([Backend(chosen.name, link, chosen.weight) for chosen, link in named])
 
 
 def _engine(

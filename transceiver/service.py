@@ -226,9 +226,9 @@ def _console(key: str, backends: Backends) -> ConsolePage:
 
 async def _report_health(node: NodeKeeper, server: admin.AdminServer) -> None:
     """Ready means: calls can be routed here. An absent backend is told to each caller instead."""
-    said = False
+    reported = False
     while True:
-        if node.ready != said:
-            said = node.ready
-            await server.set_serving(said)
+        if node.ready != reported:
+            reported = node.ready
+            await server.set_serving(reported)
         await asyncio.sleep(_READY_CHECK_INTERVAL_S)

@@ -28,7 +28,7 @@ from backends.agent.ear import from_24_khz
 from backends.agent.judging import final_words, melody
 from backends.agent.listener import Listener
 from backends.agent.listening import StablePrefix
-from backends.agent.messages import Item, said
+from backends.agent.messages import Item, user_message
 from backends.agent.metrics import TurnMetrics
 from backends.agent.models import BYTES_PER_MS, Hearing, ModelFailure, Models
 from backends.agent.reply import Asked, Limits, Reply
@@ -236,7 +236,7 @@ class Agent:
 
     def _answer_ahead(self, turn: Turn, text: str) -> None:
         if self._detection is not None and self._detection.create_response and text:
-            turn.reply = self._answers.begin(self._asking.by_session(said(text)))
+            turn.reply = self._answers.begin(self._asking.by_session(user_message(text)))
 
     def _forget_pause(self, turn: Turn) -> None:
         if turn.considered is not None:
@@ -317,7 +317,7 @@ class Agent:
             return  # the final transcript will tell
         self._show_words(turn, text)
         if text:
-            await self._read_ahead(said(text))
+            await self._read_ahead(user_message(text))
 
     def _show_words(self, turn: Turn, text: str) -> None:
         delta = turn.stable.grow(text)

@@ -103,8 +103,8 @@ class Bridge:
             elif isinstance(event, Playout):
                 self._mouth.hear(event)
             elif isinstance(event, Text) and event.label == EVENTS_LABEL:
-                said = self._translator.from_caller(event.text, from_server=event.from_server)
-                await self._do(said)
+                actions = self._translator.from_caller(event.text, from_server=event.from_server)
+                await self._do(actions)
 
     async def _listen(self) -> None:
         while True:

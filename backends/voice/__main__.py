@@ -24,8 +24,8 @@ CONTEXT_CHARS = 5000  # about 1,200 of SmolLM2's 2,048 tokens
 
 
 def _models(settings: AgentSettings, profile: AgentProfile) -> AbstractAsyncContextManager[Models]:
-    said = (profile.phrases.filler, profile.phrases.apology, FAILED)
-    return local_models((TIME, *_phrases(settings)), said)
+    sentences = (profile.phrases.filler, profile.phrases.apology, FAILED)
+    return local_models((TIME, *_phrases(settings)), sentences)
 
 
 def _profile(settings: AgentSettings) -> AgentProfile:

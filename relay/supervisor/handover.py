@@ -195,11 +195,11 @@ async def _take(channel: Channel, cluster: int) -> Inheritance:
     if not channel.is_same_user():
         raise HandoverRefused("the relay that holds the hand-over path runs as another user")
     channel.send({"take": LAYOUT, "cluster": cluster})
-    said, nodes = await channel.expect("relay", ANSWER_TIMEOUT_S)
-    if said["cluster"] != cluster:
+    answer, nodes = await channel.expect("relay", ANSWER_TIMEOUT_S)
+    if answer["cluster"] != cluster:
         raise HandoverRefused("the relay that holds the hand-over path is of another cluster")
     inherited = Inheritance([], [], [], nodes[0] if nodes else None, channel)
-    for _ in range(said["posts"]):
+    for _ in range(answer["posts"]):
         post, (public, trunk, *memory) = await channel.expect("capacity", ANSWER_TIMEOUT_S)
         inherited.public.append(socket.socket(fileno=public))
         inherited.trunk.append(socket.socket(fileno=trunk))
@@ -288,8 +288,8 @@ class Handover:
             self._on_succeeded()
 
     async def _hand_over(self, channel: Channel) -> None:
-        said, _ = await channel.expect("take", ANSWER_TIMEOUT_S)
-        same_layout = said["take"] == LAYOUT and said["cluster"] == self._cluster
+        answer, _ = await channel.expect("take", ANSWER_TIMEOUT_S)
+        same_layout = answer["take"] == LAYOUT and answer["cluster"] == self._cluster
         posts = self._crew.posts
         relay = {"relay": LAYOUT, "cluster": self._cluster, "posts": len(posts)}
         channel.send(relay, [self._crew.nodes_fd] if same_layout else [])
@@ -298,8 +298,8 @@ class Handover:
             fds = [post.public.fileno(), post.trunk.fileno(), *memory]
             channel.send({"capacity": post.table.capacity}, fds)
         if same_layout:
-            said, fds = await channel.expect("tables", START_TIMEOUT_S)
-            self._read_too(said["tables"], fds)
+            answer, fds = await channel.expect("tables", START_TIMEOUT_S)
+            self._read_too(answer["tables"], fds)
         await channel.expect("serving", START_TIMEOUT_S)
 
     def _read_too(self, capacities: list[int], fds: list[int]) -> None:
