@@ -167,7 +167,7 @@ async def test_an_answer_that_follows_a_clear_at_once() -> None:
         await phone.heard("response.done")
         phone.play(20)
         first = await phone.told(1, final=False)
-        said = len(phone.frames)
+        spoken = len(phone.frames)
         phone.send("output_audio_buffer.clear")
         phone.send("response.create")
         stopped = await phone.told(1, final=True)
@@ -175,7 +175,7 @@ async def test_an_answer_that_follows_a_clear_at_once() -> None:
         await phone.until(lambda: phone.clears)
         phone.play(0)  # the clear was carried out
         truncated = await phone.heard("conversation.item.truncated")
-        await phone.until(lambda: len(phone.frames) > said)
+        await phone.until(lambda: len(phone.frames) > spoken)
         phone.play(1)
         second = await phone.told(2, final=False)
     own = {"final": True, "interrupted": True, "event_id": stopped["event_id"]}
@@ -259,12 +259,12 @@ async def test_an_interruption_while_the_answer_is_made() -> None:
         await phone.heard("output_audio_buffer.started")
         phone.say(LOUD, 5)
         done = await phone.heard("response.done")
-        said = len(phone.frames)
+        spoken = len(phone.frames)
         await phone.heard("output_audio_buffer.cleared")
         await thinker.until(lambda: thinker.left)
     assert done["response"]["status"] == "cancelled"
     assert done["response"]["status_details"]["reason"] == "turn_detected"
-    assert len(phone.frames) == said
+    assert len(phone.frames) == spoken
 
 
 async def test_a_tool_is_run() -> None:
