@@ -34,7 +34,7 @@ from relay.supervisor import crew
 from relay.worker.loop import Worker, await_assignment
 from tests.backends.kit import serving, soon
 from tests.conftest import free_port
-from transceiver import __main__ as transceiver_main
+from transceiver import service
 from transceiver.settings import TransceiverSettings
 from trunkline.backend import Audio, Call
 
@@ -220,7 +220,7 @@ async def whole_path(redis_url: str) -> AsyncIterator[tuple[Target, OneCall]]:
         stop = asyncio.Event()
         with mock.patch.object(crew, "Process", ThreadedWorker), _closed_at_the_end():
             processes = [
-                asyncio.create_task(transceiver_main.run(transceiver, stop)),
+                asyncio.create_task(service.run(transceiver, stop)),
                 asyncio.create_task(relay_main.run(relay, stop)),
             ]
             try:
