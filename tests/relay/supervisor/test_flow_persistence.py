@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from fleet.ending import end
 from relay.supervisor.flow_persistence import FlowPersistence
+from wire.keys import KeyRing
 
 
 class Stubborn:
@@ -31,7 +32,8 @@ async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
         relay_flow_cache=True,
         relay_flow_idle_s=60,
     )
-    crew = SimpleNamespace(posts=[], store_counts=None, answer=None, ask=None)
+    ring = KeyRing.parse("1:" + "11" * 32)
+    crew = SimpleNamespace(posts=[], store_counts=None, answer=None, ask=None, token_keys=ring)
     flow_persistence = FlowPersistence(settings, crew)
     loops = Stubborn(), Stubborn()
     flow_persistence._questions, flow_persistence._cache = loops
