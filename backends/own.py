@@ -78,9 +78,9 @@ def _file(path: Path) -> ModuleType:
 def _reason(error: BaseException) -> str:
     if isinstance(error, NotLoadedError):
         return str(error)
-    said = " ".join(traceback.format_exception_only(error)[-1].split())
+    reason = " ".join(traceback.format_exception_only(error)[-1].split())
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return said if isinstance(error, SyntaxError) else f"{said} ({last.filename}:{last.lineno})"
+    return reason if isinstance(error, SyntaxError) else f"{reason} ({last.filename}:{last.lineno})"
 
 
 def _others(module: ModuleType) -> str:

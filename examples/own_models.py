@@ -94,8 +94,8 @@ async def reply(call: Call, turn: bytes, messages: list[dict[str, str]]) -> None
 
 async def spoken(turn: bytes, messages: list[dict[str, str]]) -> bytes:
     """What the models make of a turn."""
-    said = await asyncio.to_thread(transcribe, turn)
-    messages.append({"role": "user", "content": said})
+    words = await asyncio.to_thread(transcribe, turn)
+    messages.append({"role": "user", "content": words})
     answer = await asyncio.to_thread(think, messages)
     messages.append({"role": "assistant", "content": answer})
     return await asyncio.to_thread(speak, answer)

@@ -28,14 +28,14 @@ async def after_failover(
     """
     clock = asyncio.get_running_loop().time
     ends_at = clock() + within_s
-    said = False
+    warned = False
     while True:
         try:
             return await ask()
         except NoMaster as error:
             if clock() >= ends_at:
                 raise
-            if not said:
+            if not warned:
                 _log.warning("waiting_for_a_master", reason=str(error), at_most_s=within_s)
-                said = True
+                warned = True
         await asyncio.sleep(_PAUSE_S)

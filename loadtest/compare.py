@@ -69,22 +69,22 @@ class Comparison:
 
 def compare(sent: Samples, received: Samples) -> Comparison:
     """Find `sent` in `received` and compare. Raises ValueError when `sent` is silent."""
-    said = sent.astype(np.float64)
-    if not said.any():
+    reference = sent.astype(np.float64)
+    if not reference.any():
         raise ValueError("silence cannot be found in anything")
-    margin = len(said) // 2
-    heard = np.pad(received.astype(np.float64), (margin, len(said)))
-    start = int(np.argmax(_correlation(said, heard)))
-    pieces = _find_pieces(said, heard, start)
+    margin = len(reference) // 2
+    heard = np.pad(received.astype(np.float64), (margin, len(reference)))
+    start = int(np.argmax(_correlation(reference, heard)))
+    pieces = _find_pieces(reference, heard, start)
     aligned = np.concatenate([piece.heard for piece in pieces])
-    gap_blocks, voiced_blocks = _missing(said, aligned)
+    gap_blocks, voiced_blocks = _missing(reference, aligned)
     block_ms = 1000 * BLOCK_SAMPLES / SAMPLE_RATE_HZ
     energies = [piece.energy for piece in pieces]
     return Comparison(
         correlation=float(np.average([piece.score for piece in pieces], weights=energies)),
         delay_s=(start - margin) / SAMPLE_RATE_HZ,
         shift_ms=1000 * _shift(pieces) / SAMPLE_RATE_HZ,
-        level_db=float(_decibels(_power(aligned), _power(said))),
+        level_db=float(_decibels(_power(aligned), _power(reference))),
         gap_ms=gap_blocks * block_ms,
         voiced_ms=voiced_blocks * block_ms,
     )
@@ -100,26 +100,26 @@ class _Piece:
     heard: Real
 
 
-def _find_pieces(said: Real, heard: Real, start: int) -> list[_Piece]:
+def _find_pieces(reference: Real, heard: Real, start: int) -> list[_Piece]:
     """Find every piece near the place it has when the whole starts at `start`.
 
     The last piece takes the rest: a few milliseconds of sound would be found anywhere.
     """
-    count = max(len(said) // PIECE_SAMPLES, 1)
-    edges = [*(index * PIECE_SAMPLES for index in range(count)), len(said)]
-    return [_find_piece(said[a:b], heard, start + a) for a, b in pairwise(edges)]
+    count = max(len(reference) // PIECE_SAMPLES, 1)
+    edges = [*(index * PIECE_SAMPLES for index in range(count)), len(reference)]
+    return [_find_piece(reference[a:b], heard, start + a) for a, b in pairwise(edges)]
 
 
-def _find_piece(said: Real, heard: Real, place: int) -> _Piece:
-    energy = float(np.sum(said**2))
+def _find_piece(reference: Real, heard: Real, place: int) -> _Piece:
+    energy = float(np.sum(reference**2))
     first = max(place - SEARCH_SAMPLES, 0)
-    window = heard[first : place + len(said) + SEARCH_SAMPLES]
+    window = heard[first : place + len(reference) + SEARCH_SAMPLES]
     if energy == 0:
-        return _Piece(0.0, 0, 0.0, heard[place : place + len(said)])
-    scores = _correlation(said, window)
+        return _Piece(0.0, 0, 0.0, heard[place : place + len(reference)])
+    scores = _correlation(reference, window)
     best = int(np.argmax(scores))
     return _Piece(
-        float(scores[best]), first + best - place, energy, window[best : best + len(said)]
+        float(scores[best]), first + best - place, energy, window[best : best + len(reference)]
     )
 
 
@@ -129,23 +129,23 @@ def _shift(pieces: list[_Piece]) -> int:
     return sum(abs(after - before) for before, after in pairwise(offsets))
 
 
-def _correlation(said: Real, heard: Real) -> Real:
+def _correlation(reference: Real, heard: Real) -> Real:
     """Return the normalised cross-correlation for every place where `said` fits into `heard`."""
-    places = len(heard) - len(said) + 1
-    size = 1 << (len(heard) + len(said)).bit_length()
-    spectrum = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(said, size))
+    places = len(heard) - len(reference) + 1
+    size = 1 << (len(heard) + len(reference)).bit_length()
+    spectrum = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(reference, size))
     products = np.fft.irfft(spectrum, size)[:places]
     sums = np.concatenate([[0.0], np.cumsum(heard**2)])
-    energy = sums[len(said) :] - sums[: -len(said)]
-    own = float(np.sum(said**2))
+    energy = sums[len(reference) :] - sums[: -len(reference)]
+    own = float(np.sum(reference**2))
     floor = own * 1e-6  # a window of near silence must not score by its rounding errors
     scores: Real = products / np.sqrt(own * np.maximum(energy, floor))
     return scores
 
 
-def _missing(said: Real, aligned: Real) -> tuple[int, int]:
+def _missing(reference: Real, aligned: Real) -> tuple[int, int]:
     """Count the voiced blocks of `said` that are missing in `aligned`, and all voiced ones."""
-    said_power, heard_power = _block_power(said), _block_power(aligned)
+    said_power, heard_power = _block_power(reference), _block_power(aligned)
     voiced = _decibels(said_power, float(said_power.max())) > VOICED_DB
     missing = _decibels(heard_power, said_power) < MISSING_DB
     return int(np.sum(voiced & missing)), int(np.sum(voiced))

@@ -32,7 +32,7 @@ from relay.shared.nodes import NodeTable
 from relay.supervisor import metrics
 from relay.supervisor.admin import SERVICE_NAME, RelayAdmin
 from relay.supervisor.crew import Crew
-from relay.supervisor.flow_persistence import Remembering
+from relay.supervisor.flow_persistence import FlowPersistence
 from relay.supervisor.handover import Handover, inherit
 from relay.supervisor.sockets import open_public, open_trunk
 from trunkline.process import shell
@@ -54,12 +54,12 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
     directory = Directory()
     crew = Crew(settings, public, trunk, inherited.tables if inherited else ())
     store = RedisStore(settings.redis_url.get_secret_value(), settings.cluster, crew.token_keys)
-    remembering = Remembering(settings, crew)
+    flow_persistence = FlowPersistence(settings, crew)
     holder = Handover(settings.relay_handover, crew, settings.cluster, stop.set)
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks, ending() as running:
         stack.push_async_callback(holder.close)  # first in, last out: only then are the ports free
         stack.push_async_callback(store.close)
-        stack.push_async_callback(remembering.close)
+        stack.push_async_callback(flow_persistence.close)
         follower = DirectoryFollower(store, directory)
         directory.listen(partial(_tell_workers, crew.nodes))
         await after_failover(follower.load)
@@ -70,7 +70,7 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
         crew.start()
         stack.push_async_callback(crew.stop)
         # Before anything else is waited for: the first packets may be of flows to be asked about.
-        loops = {"directory": follower.run, "watch": crew.watch, **remembering.loops()}
+        loops = {"directory": follower.run, "watch": crew.watch, **flow_persistence.loops()}
         running += [_kept(tasks, crew, name, loop) for name, loop in loops.items()]
         if inherited:
             await inherited.serve(crew)

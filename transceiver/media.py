@@ -18,7 +18,7 @@ from transceiver.engine.engine import Engine
 from transceiver.engine.load_probe import LoadProbe
 from transceiver.link.backends import Backend, Backends
 from transceiver.link.model_link import ModelLink
-from transceiver.pod.pod_place import Place
+from transceiver.pod.pod_place import PodPlace
 from transceiver.settings import TransceiverSettings
 from transceiver.transport.certificate import LocalCertificate
 from wire.token import Route
@@ -56,7 +56,7 @@ class Media:
 
 def make_media(
     settings: TransceiverSettings,
-    place: Place,
+    pod_place: PodPlace,
     name: str,
     limits: CallLimits,
     stack: AsyncExitStack,
@@ -66,7 +66,7 @@ def make_media(
     for link in links:
         stack.push_async_callback(link.close)
     certificate = LocalCertificate()
-    engine = _engine(settings, certificate, place)
+    engine = _engine(settings, certificate, pod_place)
     tickets = CallTickets(limits, engine)
     for link in links:
         link.on_usage = tickets.used
@@ -78,13 +78,13 @@ def make_media(
 
 def _backends(settings: TransceiverSettings, links: list[ModelLink]) -> Backends:
     named = zip(settings.backends, links, strict=True)
-    return Backends([Backend(said.name, link, said.weight) for said, link in named])
+    return Backends([Backend(chosen.name, link, chosen.weight) for chosen, link in named])
 
 
 def _engine(
     settings: TransceiverSettings,
     certificate: LocalCertificate,
-    place: Place,
+    pod_place: PodPlace,
 ) -> Engine:
     return Engine(
         settings.token_keys,
@@ -93,7 +93,7 @@ def _engine(
         certificate,
         max_calls=settings.transceiver_max_calls,
         mtu=settings.trunk_mtu,
-        process=place.index,
+        process=pod_place.index,
     )
 
 

@@ -41,7 +41,7 @@ from transceiver.node import NodeKeeper
 from transceiver.pod.leaving import leave
 from transceiver.pod.neighbours import Neighbours
 from transceiver.pod.owners import Owners
-from transceiver.pod.pod_place import ALONE, Place
+from transceiver.pod.pod_place import ALONE, PodPlace
 from transceiver.pod.proof import PURPOSE, Proofs
 from transceiver.settings import TransceiverSettings
 from transceiver.signaling.access import ApiKeys
@@ -59,31 +59,33 @@ _READY_CHECK_INTERVAL_S = 0.1
 _log = structlog.get_logger(__name__)
 
 
-async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place = ALONE) -> None:
+async def run(
+    settings: TransceiverSettings, stop: asyncio.Event, pod_place: PodPlace = ALONE
+) -> None:
     """Run until `stop`. Raises StartupError when something it needs is not to be had.
 
     After `stop` live calls have their time (`transceiver.pod.leaving`). What is closed last is
     entered first: callers lose the HTTP port, then their calls end, then their places and the node
     index are given back, then the backend sees the stream end.
     """
-    await _check(settings, place)
+    await _check(settings, pod_place)
     name = f"{socket.gethostname()}:{os.getpid()}"
     async with asyncio.TaskGroup() as tasks, ending() as running, AsyncExitStack() as stack:
         # Asked when something is sealed or opened: the engine has the ring as operators rotate it.
         store, limits = _ledgers(settings, lambda: media.engine.key_rings[0], stack)
-        media = make_media(settings, place, name, limits, stack)
+        media = make_media(settings, pod_place, name, limits, stack)
         trunk = await media.engine.start(settings.transceiver_trunk)
         node = await _node(settings, name, trunk, media.engine, store, stack)
         loops = [node.run(), limits.run(), *(link.run() for link in media.links)]
         running += [tasks.create_task(loop) for loop in loops]
-        owners = Owners(place, http_for_others(settings, trunk), _nodes_of(store))
+        owners = Owners(pod_place, http_for_others(settings, trunk), _nodes_of(store))
         http_counters: Counter[str] = Counter()
-        app = _app(settings, place, media, node, owners, http_counters, stack)
+        app = _app(settings, pod_place, media, node, owners, http_counters, stack)
         http = await listen(
             app,
             settings.transceiver_http,
-            sockets=place.http_sockets,
-            unix_path=place.socket_of(place.index),
+            sockets=pod_place.http_sockets,
+            unix_path=pod_place.socket_of(pod_place.index),
             counters=http_counters,
         )
         stack.push_async_callback(http.close)
@@ -97,19 +99,19 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place =
         running.append(tasks.create_task(_report_health(node, server)))
         _spare_the_collector()
         _log.info("transceiver_started", http=http.port, trunk=trunk.port, admin=server.port)
-        place.up()
+        pod_place.up()
         await stop.wait()
         await leave(node, media.engine, settings.transceiver_drain_s, stop)
     _log.info("transceiver_stopped")
 
 
-async def _check(settings: TransceiverSettings, place: Place) -> None:
+async def _check(settings: TransceiverSettings, pod_place: PodPlace) -> None:
     """Raise StartupError for a certificate that cannot serve or a port that somebody else has.
 
     Before other processes hear of this one.
     """
     admin.AdminSecurity.of(settings).check()
-    if not place.http_sockets:
+    if not pod_place.http_sockets:
         await check_free(settings.transceiver_http)
     await check_free(settings.transceiver_admin)
 
@@ -183,7 +185,7 @@ def _nodes_of(store: RedisStore) -> process_admin.Nodes:
 
 def _app(
     settings: TransceiverSettings,
-    place: Place,
+    pod_place: PodPlace,
     media: Media,
     node: NodeKeeper,
     owners: Owners,
@@ -193,7 +195,7 @@ def _app(
     engine, backends = media.engine, media.backends
     fingerprint = media.certificate.fingerprint.value
     proofs = Proofs(Seal(lambda: engine.key_rings[0], PURPOSE, settings.cluster))
-    neighbours = Neighbours(place, partial(_holds, engine), proofs, owners)
+    neighbours = Neighbours(pod_place, partial(_holds, engine), proofs, owners)
     stack.push_async_callback(neighbours.close)
     status = Status(
         ready=lambda: node.ready,
@@ -230,9 +232,9 @@ def _console(key: str, backends: Backends) -> ConsolePage:
 
 async def _report_health(node: NodeKeeper, server: admin.AdminServer) -> None:
     """Ready means: calls can be routed here. An absent backend is told to each caller instead."""
-    said = False
+    reported = False
     while True:
-        if node.ready != said:
-            said = node.ready
-            await server.set_serving(said)
+        if node.ready != reported:
+            reported = node.ready
+            await server.set_serving(reported)
         await asyncio.sleep(_READY_CHECK_INTERVAL_S)

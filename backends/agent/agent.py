@@ -22,13 +22,13 @@ import structlog
 
 from backends.agent.answers import Answers, Phrases
 from backends.agent.asking import Asking
+from backends.agent.call_tasks import CallTasks
 from backends.agent.completeness import OPEN, SURE, completeness, surely_complete
 from backends.agent.ear import from_24_khz
-from backends.agent.errands import Errands
 from backends.agent.judging import final_words, melody
 from backends.agent.listener import Listener
 from backends.agent.listening import StablePrefix
-from backends.agent.messages import Item, said
+from backends.agent.messages import Item, user_message
 from backends.agent.metrics import TurnMetrics
 from backends.agent.models import BYTES_PER_MS, Hearing, ModelFailure, Models
 from backends.agent.reply import Asked, Limits, Reply
@@ -61,7 +61,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Manner:
+class AgentProfile:
     """How an agent behaves; `session` are members of the session's configuration."""
 
     session: dict[str, Any] = field(default_factory=dict)
@@ -97,23 +97,23 @@ class Agent:
         call: Call,
         models: Models,
         toolbox: Toolbox,
-        manner: Manner,
+        profile: AgentProfile,
         metrics: TurnMetrics,
     ) -> None:
         self._call = call
         self._models = models
         self._toolbox = toolbox
-        self._manner = manner
+        self._profile = profile
         self._metrics = metrics
         self._session = RealtimeSession(
-            call.session_json, manner.session, page_may_set=call.page_may_set
+            call.session_json, profile.session, page_may_set=call.page_may_set
         )
-        self._asking = Asking(self._session, manner.context_chars)
+        self._asking = Asking(self._session, profile.context_chars)
         self._unsent: asyncio.Queue[ServerEvent] = asyncio.Queue(MAX_UNSENT)
-        self._errands = Errands(call)
+        self._call_tasks = CallTasks(call)
         self._answers = Answers(
-            call, self._session, models, toolbox, self._errands, self._tell, self._publish,
-            manner.phrases, manner.limits, self._await_idle,
+            call, self._session, models, toolbox, self._call_tasks, self._tell, self._publish,
+            profile.phrases, profile.limits, self._await_idle,
         )  # fmt: skip
         detection = self._session.config.audio.input.turn_detection
         self._listener = Listener(models.voice, detection, self._on_turn)
@@ -124,11 +124,11 @@ class Agent:
 
     async def run(self) -> None:
         """Converse until the call ends."""
-        async with self._errands:
-            self._errands.run(self._send_events(), "events")
+        async with self._call_tasks:
+            self._call_tasks.run(self._send_events(), "events")
             self._tell(self._session.opened())
             self._greet()
-            self._errands.run(self._read_ahead(), "read ahead")
+            self._call_tasks.run(self._read_ahead(), "read ahead")
             try:
                 async for event in self._call.events():
                     await self._hear(event)
@@ -203,13 +203,13 @@ class Agent:
         turn.item_id = str(events[0]["item_id"])
         self._tell(events)
         if self._answers.busy and self._detection and self._detection.interrupt_response:
-            self._errands.run(self._answers.stop("turn_detected"), "barge-in")
+            self._call_tasks.run(self._answers.stop("turn_detected"), "barge-in")
 
     def _consider(self, turn: Turn, pause: PauseBegan) -> None:
         """A probable end: find out what was said, whether it was all, and answer ahead."""
         turn.stamps = Stamps(voiced=self._listener.ear.last_voiced_s(pause.voiced_s))
         work = self._write_and_judge(turn, pause.number, turn.stamps)
-        turn.considered = self._errands.run(work, "pause")
+        turn.considered = self._call_tasks.run(work, "pause")
 
     async def _write_and_judge(self, turn: Turn, number: int, stamps: Stamps) -> str:
         # One after the other: the words are on the way to the answer, the verdict is not. Both at
@@ -228,15 +228,15 @@ class Agent:
         return text
 
     async def _melody(self) -> float | None:
-        sound, timeout_s = self._listener.ear.turn, self._manner.hearing_timeout_s
+        sound, timeout_s = self._listener.ear.turn, self._profile.hearing_timeout_s
         return await melody(self._models.end, self._call.id, sound, timeout_s)
 
     async def _final_text(self, turn: Turn) -> str:
-        return await final_words(turn.hearing, self._manner.hearing_timeout_s)
+        return await final_words(turn.hearing, self._profile.hearing_timeout_s)
 
     def _answer_ahead(self, turn: Turn, text: str) -> None:
         if self._detection is not None and self._detection.create_response and text:
-            turn.reply = self._answers.begin(self._asking.by_session(said(text)))
+            turn.reply = self._answers.begin(self._asking.by_session(user_message(text)))
 
     def _forget_pause(self, turn: Turn) -> None:
         if turn.considered is not None:
@@ -265,7 +265,7 @@ class Agent:
         self._listener.ear.end()
         if turn.partial is not None:
             turn.partial.cancel()
-        self._errands.run(self._finish(turn), "turn")
+        self._call_tasks.run(self._finish(turn), "turn")
 
     async def _finish(self, turn: Turn) -> None:
         """The turn is an item: say what was said, and answer."""
@@ -291,8 +291,8 @@ class Agent:
         self._tell(self._session.input_transcript_failed(turn.item_id, code, message))
         self._tell(self._session.failed(code, message))
         turn.record.failed = str(failure)
-        if self._manner.phrases.apology and self._turn is None and self._session.active is None:
-            self._say(self._manner.phrases.apology, turn.record)
+        if self._profile.phrases.apology and self._turn is None and self._session.active is None:
+            self._say(self._profile.phrases.apology, turn.record)
         else:
             turn.record.final = True
             self._publish(turn.record)
@@ -303,11 +303,11 @@ class Agent:
         turn = self._turn
         if turn is None or not self._listener.voiced:
             return
-        due = now >= turn.partial_s + self._manner.partial_every_s
+        due = now >= turn.partial_s + self._profile.partial_every_s
         idle = turn.partial is None or turn.partial.done()
         if due and idle and self._models.hear.partials:
             turn.partial_s = now
-            turn.partial = self._errands.run(self._write_partial(turn), "partial")
+            turn.partial = self._call_tasks.run(self._write_partial(turn), "partial")
 
     async def _write_partial(self, turn: Turn) -> None:
         """What was said so far; the chat model may read it while the caller goes on."""
@@ -317,7 +317,7 @@ class Agent:
             return  # the final transcript will tell
         self._show_words(turn, text)
         if text:
-            await self._read_ahead(said(text))
+            await self._read_ahead(user_message(text))
 
     def _show_words(self, turn: Turn, text: str) -> None:
         delta = turn.stable.grow(text)
@@ -360,9 +360,9 @@ class Agent:
         elif isinstance(command, ClearInput):
             self._clear_input()
         elif isinstance(command, ClearOutput):
-            self._errands.run(self._answers.stop("client_cancelled"), "clear")
+            self._call_tasks.run(self._answers.stop("client_cancelled"), "clear")
         elif isinstance(command, CancelResponse):
-            self._errands.run(self._answers.stop("client_cancelled"), "cancel")
+            self._call_tasks.run(self._answers.stop("client_cancelled"), "cancel")
         elif isinstance(command, CreateResponse):
             self._numbers += 1
             reply = self._answers.begin(self._asking.by_options(command.options))
@@ -393,8 +393,8 @@ class Agent:
     # What the client and the operator are told.
 
     def _greet(self) -> None:
-        if self._manner.greeting:
-            self._say(self._manner.greeting, TurnRecord(0))
+        if self._profile.greeting:
+            self._say(self._profile.greeting, TurnRecord(0))
 
     def _say(self, words: str, record: TurnRecord) -> None:
         """Say something that no model was asked for."""

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
-from backends.agent.current_answer import Given, Publish
-from backends.agent.errands import Errands
+from backends.agent.call_tasks import CallTasks
+from backends.agent.current_answer import CurrentAnswer, Publish
 from backends.agent.models import ModelFailure, Models, TokenUsage, ToolCall
 from backends.agent.mouth import Mouth
 from backends.agent.played import FRAME_MS
@@ -39,8 +39,8 @@ class Phrases:
 class Answers:
     """The answers of one call.
 
-    `tell` sends events to the client, `publish` takes turn records (see `Given`), `on_quiet` is
-    called when the caller has heard an answer to its end.
+    `tell` sends events to the client. `publish` takes turn records (see `CurrentAnswer`).
+    `on_quiet` is called when the caller has heard an answer to its end.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Answers:
         session: RealtimeSession,
         models: Models,
         toolbox: Toolbox,
-        errands: Errands,
+        call_tasks: CallTasks,
         tell: Tell,
         publish: Publish,
         phrases: Phrases,
@@ -61,14 +61,14 @@ class Answers:
         self._session = session
         self._models = models
         self._toolbox = toolbox
-        self._errands = errands
+        self._call_tasks = call_tasks
         self._tell = tell
         self._publish = publish
         self._phrases = phrases
         self._limits = limits
         self._on_quiet = on_quiet
         self._making: dict[Reply, asyncio.Task[None]] = {}
-        self._given: Given | None = None  # the latest
+        self._current: CurrentAnswer | None = None  # the latest
         self._playing: asyncio.Task[None] | None = None  # as long as more of it is to be said
 
     @property
@@ -80,7 +80,7 @@ class Answers:
         """Start to make an answer."""
         filler = self._phrases.filler if asked.spoken else ""
         reply = Reply(self._call_id, asked, self._models, self._toolbox, filler, self._limits)
-        making = self._errands.run(reply.make(), "reply")
+        making = self._call_tasks.run(reply.make(), "reply")
         self._making[reply] = making
         making.add_done_callback(lambda _: self._making.pop(reply, None))
         return reply
@@ -100,11 +100,11 @@ class Answers:
             self._tell(self._session.response_created())
         assert self._session.active is not None  # noqa: S101 - it was just created
         record.response_id = self._session.active.id
-        if self._given is not None:
-            self._given.over()
-        self._given = given = Given(reply, record, self._publish)
+        if self._current is not None:
+            self._current.over()
+        self._current = current = CurrentAnswer(reply, record, self._publish)
         reply.keep()
-        self._playing = self._errands.run(self._play(given), "playing")
+        self._playing = self._call_tasks.run(self._play(current), "playing")
 
     def stop(self, reason: Reason) -> Coroutine[None, None, None]:
         """Give up the answer that is given or heard now; what is returned makes silence of it.
@@ -115,15 +115,15 @@ class Answers:
         playing, self._playing = self._playing, None
         if playing is not None:
             playing.cancel()
-        if self._given is not None:
-            self.discard(self._given.reply)
-            self._given.over(interrupted=True)
+        if self._current is not None:
+            self.discard(self._current.reply)
+            self._current.over(interrupted=True)
         return self._silence(reason, self._session.active, self._usage())
 
     def end(self) -> None:
         """The call has ended, and with it the turn."""
-        if self._given is not None:
-            self._given.over(interrupted=True)
+        if self._current is not None:
+            self._current.over(interrupted=True)
 
     async def _silence(self, reason: Reason, response: Response | None, usage: Usage) -> None:
         heard = await self.mouth.stop() if self.mouth.speaking else {}
@@ -134,88 +134,88 @@ class Answers:
     def hear(self, playout: Playout) -> None:
         """The transceiver says how far it is."""
         self.mouth.hear(playout)
-        if self._given is not None:
-            self._given.left(playout.sent, time.monotonic())
+        if self._current is not None:
+            self._current.left(playout.sent, time.monotonic())
 
-    async def _play(self, given: Given) -> None:
+    async def _play(self, current: CurrentAnswer) -> None:
         failure: ModelFailure | None = None
-        async for piece in given.reply.pieces():
+        async for piece in current.reply.pieces():
             if isinstance(piece, Words):
-                self._begin_item(given)
+                self._begin_item(current)
                 self._tell(self._session.message_delta(piece.text))
             elif isinstance(piece, Sound):
-                await self.mouth.say(given.item_id, piece.pcm)
+                await self.mouth.say(current.item_id, piece.pcm)
             elif isinstance(piece, ToolCall):
-                await self._call_function(given, piece)
+                await self._call_function(current, piece)
             else:
-                failure = await self._end_item(given, piece)
+                failure = await self._end_item(current, piece)
         self._playing = None
-        self._done(given, failure)
-        self._errands.run(self._quiet(given), "quiet")
+        self._done(current, failure)
+        self._call_tasks.run(self._quiet(current), "quiet")
 
-    def _begin_item(self, given: Given) -> None:
-        if not given.item_id:
-            given.item_id, events = self._session.message_started()
+    def _begin_item(self, current: CurrentAnswer) -> None:
+        if not current.item_id:
+            current.item_id, events = self._session.message_started()
             self._tell(events)
 
-    async def _end_item(self, given: Given, finished: Finished) -> ModelFailure | None:
+    async def _end_item(self, current: CurrentAnswer, finished: Finished) -> ModelFailure | None:
         """Say what is left, or that we are sorry."""
         if finished.failure is not None:
-            given.record.failed = str(finished.failure)
-            await self._apologise(given, finished.failure)
-        await self._end_sound(given)
+            current.record.failed = str(finished.failure)
+            await self._apologise(current, finished.failure)
+        await self._end_sound(current)
         return finished.failure
 
-    async def _end_sound(self, given: Given) -> None:
-        if given.item_id:
-            await self.mouth.finish(given.item_id)
+    async def _end_sound(self, current: CurrentAnswer) -> None:
+        if current.item_id:
+            await self.mouth.finish(current.item_id)
 
-    async def _apologise(self, given: Given, failure: ModelFailure) -> None:
+    async def _apologise(self, current: CurrentAnswer, failure: ModelFailure) -> None:
         text = self._phrases.apology
-        if not text or failure.stage == "tts" or given.sounds:
+        if not text or failure.stage == "tts" or current.sounds:
             return
-        self._begin_item(given)
+        self._begin_item(current)
         self._tell(self._session.message_delta(text))
         try:
             async with asyncio.timeout(self._limits.first_sound_s):
                 async for pcm in self._models.speak.speak(self._call_id, text):
-                    await self.mouth.say(given.item_id, pcm)
+                    await self.mouth.say(current.item_id, pcm)
         except (ModelFailure, TimeoutError):
             return  # the voice is gone too; the event says so
 
-    async def _call_function(self, given: Given, call: ToolCall) -> None:
-        await self._end_sound(given)
+    async def _call_function(self, current: CurrentAnswer, call: ToolCall) -> None:
+        await self._end_sound(current)
         _, events = self._session.function_call_started(call.name, call.call_id)
         self._tell(events)
         self._tell(self._session.function_call_delta(call.arguments))
         self._tell(self._session.output_done())
-        given.item_id = ""
+        current.item_id = ""
 
-    def _done(self, given: Given, failure: ModelFailure | None) -> None:
+    def _done(self, current: CurrentAnswer, failure: ModelFailure | None) -> None:
         usage = self._usage()
         if failure is None:
             self._tell(self._session.response_done("completed", usage))
         else:
             error = (f"{failure.stage}_{failure.reason}", "A model of the agent failed.")
             self._tell(self._session.response_done("failed", usage, error=error))
-        if not given.sounds:
-            given.over()
+        if not current.sounds:
+            current.over()
 
-    async def _quiet(self, given: Given) -> None:
+    async def _quiet(self, current: CurrentAnswer) -> None:
         """Wait until the caller has heard all."""
         while self.mouth.speaking and self._playing is None:  # noqa: ASYNC110 - time itself
             await asyncio.sleep(self.mouth.quiet_at_s - time.monotonic())
         if self._playing is None:
             self._tell(self._session.output_stopped())
-            given.over()
+            current.over()
             self._on_quiet()
 
     def _frame_sent(self, item_id: str) -> None:
-        if self._given is not None and not self._given.sounds:
-            self._given.sent(self.mouth.sent_frames - 1, time.monotonic())
+        if self._current is not None and not self._current.sounds:
+            self._current.sent(self.mouth.sent_frames - 1, time.monotonic())
         self._tell(self._session.audio_sent(item_id, FRAME_MS))
 
     def _usage(self) -> Usage:
-        tokens = self._given.reply.usage if self._given is not None else TokenUsage()
+        tokens = self._current.reply.usage if self._current is not None else TokenUsage()
         read = InputTokens(text=tokens.read, cached=tokens.cached)
         return Usage(read, OutputTokens(text=tokens.written))

@@ -48,25 +48,25 @@ _QUESTION_WORDS = 5
 
 def surely_complete(text: str) -> bool:
     """Whether the words alone say so: a question with an object, which is worth no second look."""
-    said = text.strip()
-    if _UNFINISHED.match(said):
+    stripped = text.strip()
+    if _UNFINISHED.match(stripped):
         return False
-    return bool(_QUESTION.match(said)) and len(_WORD.findall(said)) >= _QUESTION_WORDS
+    return bool(_QUESTION.match(stripped)) and len(_WORD.findall(stripped)) >= _QUESTION_WORDS
 
 
 def completeness(text: str, melody: float | None) -> float:
     """How likely the turn is complete (0–1), from its words and the `melody` verdict, if any."""
     likely = WITHOUT_MELODY if melody is None else melody
     words = _WORD.findall(text.lower())
-    said = text.strip()
-    if not words or _NEVER_LAST.search(said) or _RARELY_LAST.search(said):
+    stripped = text.strip()
+    if not words or _NEVER_LAST.search(stripped) or _RARELY_LAST.search(stripped):
         return OPEN
-    if _UNFINISHED.match(said) or _OPENING.match(said):
+    if _UNFINISHED.match(stripped) or _OPENING.match(stripped):
         return OPEN
-    if _HESITATION.search(said):
+    if _HESITATION.search(stripped):
         return min(likely, 0.2)
-    if _OPENER.match(said) and "," not in text and len(words) < 8:
+    if _OPENER.match(stripped) and "," not in text and len(words) < 8:
         return min(likely, 0.2)
-    if said.endswith("?") and len(words) >= 3:
+    if stripped.endswith("?") and len(words) >= 3:
         return max(likely, (likely + 1) / 2)
     return likely

@@ -15,7 +15,7 @@ from backends.agent.stages import TurnRecord
 Publish = Callable[[TurnRecord], None]
 
 
-class Given:
+class CurrentAnswer:
     """An answer from the moment it is given until its turn is over.
 
     `publish` takes the record at most twice: when the answer's first frame has left for the caller,

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import prometheus_client
 
-from backends.agent.agent import Agent, Manner
+from backends.agent.agent import Agent, AgentProfile
 from backends.agent.metrics import TurnMetrics
 from backends.agent.models import Models
 from backends.agent.tools import Toolbox
@@ -23,20 +23,20 @@ class AgentHost:
         self,
         models: AbstractAsyncContextManager[Models],
         toolbox: Toolbox,
-        manner: Manner,
+        profile: AgentProfile,
         metrics_address: Address | None = None,
     ) -> None:
         self._models_to_be = models
         self._models: Models | None = None
         self._toolbox = toolbox
-        self._manner = manner
+        self._profile = profile
         self._metrics = TurnMetrics()
         self._metrics_address = metrics_address
 
     async def handle(self, call: Call) -> None:
         """Converse on a call."""
         assert self._models is not None  # noqa: S101 - serving begins inside `running`
-        await Agent(call, self._models, self._toolbox, self._manner, self._metrics).run()
+        await Agent(call, self._models, self._toolbox, self._profile, self._metrics).run()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -26,7 +26,7 @@ def chat_messages(
     return [{"role": "system", "content": instructions}, *kept] if instructions else kept
 
 
-def said(text: str) -> Item:
+def user_message(text: str) -> Item:
     """What a caller says, before it is an item of the conversation."""
     content = [{"type": "input_text", "text": text}]
     return {"type": "message", "role": "user", "content": content}

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
 
-from backends.agent.agent import Manner
+from backends.agent.agent import AgentProfile
 from backends.agent.hosting import AgentHost
 from backends.agent.models import Models, Stage
 from backends.agent.tools import GetTime, Toolbox
@@ -63,9 +63,9 @@ def _server(stage: Stage, settings: PipelineSettings, url: str, key: SecretStr) 
     return Server(stage, Endpoint(url, key, model, float(settings.backend_model_timeout_s)))
 
 
-def manner(settings: PipelineSettings) -> Manner:
+def profile(settings: PipelineSettings) -> AgentProfile:
     """How the agent behaves."""
-    return Manner(
+    return AgentProfile(
         session={
             "model": settings.backend_llm_model,
             "instructions": settings.backend_instructions,
@@ -85,7 +85,7 @@ def main() -> None:
     """Serve until SIGTERM."""
     settings = load(PipelineSettings, "python -m backends.openai_pipeline")
     toolbox = Toolbox([GetTime(), *settings.backend_tools])
-    agent = AgentHost(pipeline(settings), toolbox, manner(settings), settings.backend_metrics)
+    agent = AgentHost(pipeline(settings), toolbox, profile(settings), settings.backend_metrics)
     serve(
         Backend(
             agent.handle,

@@ -31,9 +31,11 @@ class RealtimeBackend:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The client that calls share."""
-        said = self._settings
+        settings = self._settings
         self._realtime = Realtime(
-            said.backend_realtime_url, said.backend_realtime_key, said.backend_realtime_model
+            settings.backend_realtime_url,
+            settings.backend_realtime_key,
+            settings.backend_realtime_model,
         )
         try:
             yield

@@ -9,7 +9,7 @@ from time import monotonic
 
 import structlog
 
-from backends.agent.errands import Errands
+from backends.agent.call_tasks import CallTasks
 from backends.agent.mouth import Mouth
 from backends.openai_realtime.translate import (
     BYTES_PER_MS,
@@ -70,7 +70,7 @@ class Bridge:
         self._upstream = upstream
         self._translator = Translator(_page(call))
         self._mouth = Mouth(call, self._on_frame, bytes_per_ms=BYTES_PER_MS)
-        self._errands = Errands(call)
+        self._call_tasks = CallTasks(call)
         self._speaking: asyncio.Task[None] | None = None
         self._waiting: deque[Sound | SoundEnds] = deque()
         self._waiting_bytes = 0
@@ -81,7 +81,7 @@ class Bridge:
 
     async def run(self) -> None:
         """Carry the call until it ends. Raises UpstreamFailure."""
-        async with self._errands:
+        async with self._call_tasks:
             await self._do(self._translator.opening(self._call.session_json))
             listening = asyncio.ensure_future(self._listen())
             self._begin_to_speak()
@@ -103,8 +103,8 @@ class Bridge:
             elif isinstance(event, Playout):
                 self._mouth.hear(event)
             elif isinstance(event, Text) and event.label == EVENTS_LABEL:
-                said = self._translator.from_caller(event.text, from_server=event.from_server)
-                await self._do(said)
+                actions = self._translator.from_caller(event.text, from_server=event.from_server)
+                await self._do(actions)
 
     async def _listen(self) -> None:
         while True:
@@ -141,7 +141,7 @@ class Bridge:
         """Say what waits and what comes, from here on; nothing that was being said."""
         if self._speaking is not None:
             self._speaking.cancel()
-        self._speaking = self._errands.run(self._speak(), "voice")
+        self._speaking = self._call_tasks.run(self._speak(), "voice")
 
     async def _speak(self) -> None:
         while True:

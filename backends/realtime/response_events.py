@@ -198,13 +198,13 @@ class ResponseEvents:
             return [self._of(done, output, call_id=call_id, name=name, arguments=text)]
         item["content"] = [_content(output)]
         events: list[ServerEvent] = []
-        said: dict[str, Any]
+        content: dict[str, Any]
         if output.kind == "output_audio":
             events.append(self._of("response.output_audio.done", output, content_index=0))
-            name, said = "response.output_audio_transcript.done", {"transcript": text}
+            name, content = "response.output_audio_transcript.done", {"transcript": text}
         else:
-            name, said = "response.output_text.done", {"text": text}
-        events.append(self._of(name, output, content_index=0, **said))
+            name, content = "response.output_text.done", {"text": text}
+        events.append(self._of(name, output, content_index=0, **content))
         part = _part(output, text)
         events.append(self._of("response.content_part.done", output, content_index=0, part=part))
         return events

@@ -43,6 +43,7 @@ from backends.realtime.events import ServerEvent, new_id, server_event
 from backends.realtime.initial import read_initial
 from backends.realtime.page import ANYBODY, Page
 from backends.realtime.refusals import Refusal
+from backends.realtime.reported_turns import ReportedTurns
 from backends.realtime.response_events import ResponseEvents
 from backends.realtime.responses import (
     Response,
@@ -53,7 +54,6 @@ from backends.realtime.responses import (
     token_limit,
     voice_name,
 )
-from backends.realtime.turns_told import TurnsTold
 
 SHORTEST_COMMIT_MS = 100  # as OpenAI's API demands
 PCM24K_BYTES_PER_MS = 48
@@ -91,7 +91,7 @@ class RealtimeSession(ResponseEvents):
         self._page = Page(page_may_set, session_json)
         self.config, self._refused_at_start = read_initial(session_json, defaults or {})
         self._expires_at = int(time.time() if unix_s is None else unix_s) + SESSION_S
-        self._turns_told = TurnsTold()
+        self._reported_turns = ReportedTurns()
         self._unfinished_ms: Mapping[str, int] = {}
         self._pending_input_id = ""  # of the turn that speech_started announced
         self._buffered_ms = 0.0  # heard since the last commit
@@ -234,7 +234,7 @@ class RealtimeSession(ResponseEvents):
         return Reaction([], [CancelResponse(self.active.id)])
 
     def _client_report(self, event: ask.ClientReport) -> Reaction:
-        told = self._turns_told.report(event)
+        told = self._reported_turns.report(event)
         noted = NoteClientNetwork(event.turn, event.rtt_ms, event.jitter_buffer_ms)
         return Reaction([told], [noted])
 
@@ -390,7 +390,7 @@ class RealtimeSession(ResponseEvents):
 
         The same turn may be told again, in the place of what was known of it.
         """
-        return [self._turns_told.tell(record)]
+        return [self._reported_turns.tell(record)]
 
     def rate_limits(self, limits: Sequence[Mapping[str, Any]]) -> list[ServerEvent]:
         """How much is left; each limit has name, limit, remaining, reset_seconds."""

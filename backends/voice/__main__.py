@@ -8,7 +8,7 @@ import fleet.extras  # noqa: F401 - first: it says what to install when an impor
 import re
 from contextlib import AbstractAsyncContextManager
 
-from backends.agent.agent import Manner
+from backends.agent.agent import AgentProfile
 from backends.agent.answers import Phrases
 from backends.agent.hosting import AgentHost
 from backends.agent.models import Models
@@ -23,13 +23,13 @@ from trunkline.backend import AudioFormat, Backend
 CONTEXT_CHARS = 5000  # about 1,200 of SmolLM2's 2,048 tokens
 
 
-def _models(settings: AgentSettings, manner: Manner) -> AbstractAsyncContextManager[Models]:
-    said = (manner.phrases.filler, manner.phrases.apology, FAILED)
-    return local_models((TIME, *_phrases(settings)), said)
+def _models(settings: AgentSettings, profile: AgentProfile) -> AbstractAsyncContextManager[Models]:
+    sentences = (profile.phrases.filler, profile.phrases.apology, FAILED)
+    return local_models((TIME, *_phrases(settings)), sentences)
 
 
-def _manner(settings: AgentSettings) -> Manner:
-    return Manner(
+def _profile(settings: AgentSettings) -> AgentProfile:
+    return AgentProfile(
         session={
             "instructions": settings.backend_instructions,
             "audio": {
@@ -56,9 +56,9 @@ def _phrases(settings: AgentSettings) -> list[Phrase]:
 def main() -> None:
     """Serve until SIGTERM."""
     settings = load(AgentSettings, "python -m backends.voice")
-    manner = _manner(settings)
+    profile = _profile(settings)
     toolbox = Toolbox([GetTime(), *settings.backend_tools])
-    agent = AgentHost(_models(settings, manner), toolbox, manner, settings.backend_metrics)
+    agent = AgentHost(_models(settings, profile), toolbox, profile, settings.backend_metrics)
     serve(
         Backend(
             agent.handle,

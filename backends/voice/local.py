@@ -16,7 +16,9 @@ OPENERS = ("Sure!", "Hello!", "Yes.", "No.", "I'm sorry,", "Of course!", "Thank 
 
 
 @asynccontextmanager
-async def local_models(phrases: tuple[Phrase, ...], said: tuple[str, ...]) -> AsyncIterator[Models]:
+async def local_models(
+    phrases: tuple[Phrase, ...], sentences: tuple[str, ...]
+) -> AsyncIterator[Models]:
     """All of them, for the length of the block; `said` are sentences to speak ahead.
 
     Raises StartupError naming what is not installed.
@@ -44,7 +46,7 @@ async def local_models(phrases: tuple[Phrase, ...], said: tuple[str, ...]) -> As
     except ModuleNotFoundError as error:
         raise StartupError(missing(error.name or "a package")) from None
     try:
-        await speech.warm((*OPENERS, *said))
+        await speech.warm((*OPENERS, *sentences))
         yield models
     finally:
         for pool in (hearing, speaking, chat):

@@ -64,17 +64,17 @@ class PhraseTools:
         await self._inner.prime(call, messages)
 
     def _asked(self, message: ChatMessage) -> Phrase | None:
-        said = str(message["content"])
-        found = (phrase for phrase in self._phrases.values() if phrase.pattern.search(said))
+        words = str(message["content"])
+        found = (phrase for phrase in self._phrases.values() if phrase.pattern.search(words))
         return next(found, None)
 
     def _answer(self, messages: Sequence[ChatMessage]) -> str:
         (made,) = messages[-2]["tool_calls"]
         phrase = self._phrases.get(made["function"]["name"])
-        return FAILED if phrase is None else said(phrase.say, str(messages[-1]["content"]))
+        return FAILED if phrase is None else filled_in(phrase.say, str(messages[-1]["content"]))
 
 
-def said(sentence: str, output: str) -> str:
+def filled_in(sentence: str, output: str) -> str:
     """The sentence with members of the tool's JSON answer; FAILED when one is missing."""
     try:
         answer = from_json(output)

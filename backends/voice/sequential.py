@@ -30,11 +30,11 @@ async def answer(models: Models, pcm: bytes) -> dict[str, float]:
     began = time.perf_counter()
     hearing = models.hear.listen("sequential")
     hearing.feed(pcm)
-    said = await hearing.text(final=True)
+    words = await hearing.text(final=True)
     written = time.perf_counter()
     messages = [
         {"role": "system", "content": INSTRUCTIONS},
-        {"role": "user", "content": said},
+        {"role": "user", "content": words},
     ]
     stream = models.think.stream("sequential", messages)
     text = "".join([event.text async for event in stream if isinstance(event, TextDelta)])

@@ -167,11 +167,11 @@ def _answers(
             else:
                 request = await guard.read(method, data, context, read)
             _log_action(method, operator, request)
-            said = inner(request, context)
-            if isawaitable(said):  # a method that writes its answers itself
-                await said
+            answer = inner(request, context)
+            if isawaitable(answer):  # a method that writes its answers itself
+                await answer
                 return
-            async for item in said:
+            async for item in answer:
                 yield item
         except grpc.aio.AbortError:
             raise

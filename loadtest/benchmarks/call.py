@@ -34,18 +34,18 @@ async def run(target: Target, limits: Limits, progress: Progress) -> Result:
 
 
 async def _place_all(
-    target: Target, limits: Limits, progress: Progress, said: Samples
+    target: Target, limits: Limits, progress: Progress, speech: Samples
 ) -> list[CallRecord]:
     """Place all calls, no more than `concurrency` at once, none past the end of the run."""
     turns = asyncio.Semaphore(limits.concurrency)
     ends_at = time.monotonic() + limits.seconds
-    call_s = SETUP_PATIENCE_S + len(said) / SAMPLE_RATE_HZ
+    call_s = SETUP_PATIENCE_S + len(speech) / SAMPLE_RATE_HZ
 
     async def place(session: aiohttp.ClientSession, index: int) -> CallRecord:
         async with turns:
             timeout_s = min(call_s, ends_at - time.monotonic())
             phase_s = FRAME_S * (index % limits.concurrency) / limits.concurrency
-            record = await AiortcCaller(session, target, said, timeout_s, phase_s).place()
+            record = await AiortcCaller(session, target, speech, timeout_s, phase_s).place()
             progress.call_done(ok=record.failure is None)
             return record
 

@@ -113,7 +113,7 @@ async def _all(
                 for line, condition in zip(crowd.lines, conditions, strict=True):
                     heard = listening.calls.get(_call_id(line), Heard())
                     scores[condition.name] = _score(
-                        heard, line.slot, line.voice.said, traffic, measure
+                        heard, line.slot, line.voice.sent, traffic, measure
                     )
                     print(f"{condition.name}: {scores[condition.name]}", file=sys.stderr)
                 await crowd.shrink_to(0)
@@ -127,7 +127,7 @@ def _call_id(line: Line[Key]) -> str:
 
 
 def _score(heard: Heard, slot: int, frames: int, traffic: Traffic[Key], measure: Measure) -> Score:
-    said = _said(frames)
+    spoken = _spoken(frames)
     delay_s = {
         rtp_time // FRAME_SAMPLES: arrived_s - traffic.scheduled_s[rtp_time // FRAME_SAMPLES, slot]
         for rtp_time, arrived_s in heard.arrived_s.items()
@@ -137,14 +137,14 @@ def _score(heard: Heard, slot: int, frames: int, traffic: Traffic[Key], measure:
     before = [delay for number, delay in delay_s.items() if DROPPED - second <= number < DROPPED]
     after = [delay for number, delay in delay_s.items() if number > DROPPED + second]
     return Score(
-        stoi=intelligibility(measure, said, heard.recording.sound()),
+        stoi=intelligibility(measure, spoken, heard.recording.sound()),
         heard=round(len(delay_s) / frames, 3),
         delay_ms=_mean_ms(list(delay_s.values())),
         added_ms=round(_mean_ms(after) - _mean_ms(before), 2),
     )
 
 
-def _said(frames: int) -> Samples:
+def _spoken(frames: int) -> Samples:
     """The speech as it was said, over and over."""
     speech = sound.read_wav(sound.SPEECH)
     whole = speech[: len(speech) // FRAME_SAMPLES * FRAME_SAMPLES]

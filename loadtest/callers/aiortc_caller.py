@@ -76,7 +76,7 @@ class SpeechTrack(MediaStreamTrack):
     def __init__(self, samples: Samples, phase_s: float) -> None:
         super().__init__()
         self._phase_s = phase_s
-        self.said = asyncio.Event()
+        self.spoken = asyncio.Event()
         self._frames = iter(sound.in_frames(samples))
         self._sent = 0
         self._started_at: float | None = None
@@ -95,7 +95,7 @@ class SpeechTrack(MediaStreamTrack):
     def _next(self) -> Samples:
         frame = next(self._frames, None)
         if frame is None:
-            self.said.set()
+            self.spoken.set()
             return np.zeros(FRAME_SAMPLES, dtype=np.int16)
         return frame
 
@@ -117,23 +117,23 @@ class AiortcCaller:
         self,
         session: aiohttp.ClientSession,
         target: Target,
-        said: Samples,
+        speech: Samples,
         timeout_s: float,
         phase_s: float = 0.0,
     ) -> None:
         self._session = session
         self._target = target
-        self._said = said
+        self._speech = speech
         self._timeout_s = timeout_s
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        self._track = SpeechTrack(said, phase_s)
+        self._track = SpeechTrack(speech, phase_s)
         self._heard_all = asyncio.Event()
         self._message_back = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._posted_at = 0.0
         self._answer: Answer | None = None
         self._step = "offer"
-        length_s = len(said) / SAMPLE_RATE_HZ
+        length_s = len(speech) / SAMPLE_RATE_HZ
         self.record = CallRecord(Recording(max_s=length_s + 2 * ECHO_PATIENCE_S))
 
     async def place(self) -> CallRecord:
@@ -155,7 +155,7 @@ class AiortcCaller:
         self._step = "first_packet"
         await self._first_packet()
         self._step = "speech"
-        await self._track.said.wait()
+        await self._track.spoken.wait()
         self._step = "message"
         await self._message_back.wait()
         with suppress(TimeoutError):  # what is missing then is for the comparison to tell
@@ -227,7 +227,7 @@ class AiortcCaller:
         if record.first_audio_ms is None and np.abs(samples).max() > AUDIBLE_PEAK:
             record.first_audio_ms = self._since_post_ms()
         record.recording.add(timestamp, samples)
-        if record.recording.length_samples >= len(self._said):
+        if record.recording.length_samples >= len(self._speech):
             self._heard_all.set()
 
     def _since_post_ms(self) -> float:

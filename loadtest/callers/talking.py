@@ -36,7 +36,7 @@ CHECK_EVERY = 200  # packets between two checks that keep consent (RFC 7675)
 
 
 @dataclass(frozen=True)
-class Said:
+class Spoken:
     """When an utterance began and ended, sample by sample, and when its last packet left."""
 
     began_s: float
@@ -96,7 +96,7 @@ class TalkingCaller:
             self.heard.append(Heard(came_s, self._audible(came_s, payload)))
             self._news.set()
 
-    async def say(self, sound: Samples) -> Said:
+    async def say(self, sound: Samples) -> Spoken:
         """Speak from the next packet on; return when the last one has left."""
         lead = mid_packet_lead(len(sound))
         packets = encode(np.concatenate([np.zeros(lead, np.int16), sound]))
@@ -105,10 +105,10 @@ class TalkingCaller:
         starts_s = self._began_s + (first - 1) * FRAME_S
         began_s = starts_s + lead / SAMPLE_RATE_HZ
         left_s = starts_s + len(packets) * FRAME_S
-        said = Said(began_s, began_s + len(sound) / SAMPLE_RATE_HZ, left_s)
+        spoken = Spoken(began_s, began_s + len(sound) / SAMPLE_RATE_HZ, left_s)
         while self._queue:  # noqa: ASYNC110 - it goes by the clock
             await asyncio.sleep(FRAME_S)
-        return said
+        return spoken
 
     async def sound_after(self, moment_s: float, timeout_s: float) -> Heard | None:
         """The first packet with sound after a moment; None when none is in time."""

@@ -29,13 +29,13 @@ class Voice:
         self._sequence = secrets.randbits(15)
         self._highest: int | None = None
         self._first = 0
-        self.said = 0
+        self.sent = 0
         self.heard = 0
 
     def say(self, payloads: Sequence[bytes]) -> list[bytes]:
         """Protect the next packets, 20 ms of RTP time each."""
-        packets = [self._protect(self.said + index, body) for index, body in enumerate(payloads)]
-        self.said += len(packets)
+        packets = [self._protect(self.sent + index, body) for index, body in enumerate(payloads)]
+        self.sent += len(packets)
         return packets
 
     def number(self, packet: bytes) -> int:

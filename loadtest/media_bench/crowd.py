@@ -110,12 +110,12 @@ class Crowd(Generic[Key]):
         lines = self.lines[:callers]
         rounds = round((WARM_UP_S + seconds) / ROUND_S)
         lost_before = self._missing(lines)
-        said = [line.voice.said for line in lines]
+        sent = [line.voice.sent for line in lines]
         schedule = await asyncio.to_thread(self._schedule, lines, rounds)
         before = self._look()
         traffic = await asyncio.to_thread(play, self._link, schedule)
         busy = before.until(self._look())
-        measured = self._judge(lines, said, traffic)
+        measured = self._judge(lines, sent, traffic)
         measured.lost = max(0, self._missing(lines) - lost_before)
         return Trial(callers, rounds * ROUND_S, measured, busy, traffic.send_lateness_ms(99))
 
@@ -127,7 +127,7 @@ class Crowd(Generic[Key]):
         return await asyncio.to_thread(play, self._link, impaired(clean, network_of))
 
     def _missing(self, lines: Sequence[Line[Key]]) -> int:
-        return sum(max(0, line.voice.said - line.voice.heard - self._held) for line in lines)
+        return sum(max(0, line.voice.sent - line.voice.heard - self._held) for line in lines)
 
     # Placing a call.
 
@@ -183,8 +183,8 @@ class Crowd(Generic[Key]):
         """Protect everything ahead of time and lay it out by round and slot."""
         schedule: list[list[list[Frame[Key]]]] = [[[] for _ in range(SLOTS)] for _ in range(rounds)]
         for number, line in enumerate(lines):
-            said, speech = line.voice.said, self._payloads
-            payloads = [speech[(said + index) % len(speech)] for index in range(rounds)]
+            sent, speech = line.voice.sent, self._payloads
+            payloads = [speech[(sent + index) % len(speech)] for index in range(rounds)]
             for round_number, packet in enumerate(line.voice.say(payloads)):
                 schedule[round_number][line.slot].append((line.key, packet))
             for round_number in range(number % CHECK_ROUNDS, rounds, CHECK_ROUNDS):
@@ -192,7 +192,7 @@ class Crowd(Generic[Key]):
         return schedule
 
     def _judge(
-        self, lines: Sequence[Line[Key]], said: Sequence[int], traffic: Traffic[Key]
+        self, lines: Sequence[Line[Key]], sent: Sequence[int], traffic: Traffic[Key]
     ) -> Measured:
         echoes: dict[Key, dict[int, float]] = {line.key: {} for line in lines}
         last: dict[Key, bytes] = {}
@@ -201,13 +201,13 @@ class Crowd(Generic[Key]):
             if key in voices and classify(packet) is PacketKind.RTP:
                 number = voices[key].number(packet)
                 # Beyond what was said: a codec's concealment of the silence behind it.
-                if number not in echoes[key] and number < voices[key].said:
+                if number not in echoes[key] and number < voices[key].sent:
                     echoes[key][number] = seen_s
                     voices[key].heard += 1
                     last[key] = packet
         measured = Measured()
         measured.foreign = sum(voices[key].open(packet) is None for key, packet in last.items())
-        for line, before in zip(lines, said, strict=True):
+        for line, before in zip(lines, sent, strict=True):
             measured.add(*_timed(echoes[line.key], before, line.slot, traffic))
         return measured
 

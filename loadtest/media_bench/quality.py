@@ -25,19 +25,19 @@ def stoi_measure() -> Measure:
     return measure
 
 
-def intelligibility(measure: Measure, said: Samples, heard: Samples) -> float:
+def intelligibility(measure: Measure, spoken: Samples, heard: Samples) -> float:
     """Score what was heard against what was said, rounded to 0.001."""
-    length = min(len(said), len(heard))
+    length = min(len(spoken), len(heard))
     if not length or not heard.any():
         return 0.0
-    shift = _shift(said[:length], heard[:length])
-    reference = said[: length - shift].astype(np.float64)
+    shift = _shift(spoken[:length], heard[:length])
+    reference = spoken[: length - shift].astype(np.float64)
     received = heard[shift:length].astype(np.float64)
     return round(float(measure(reference, received, SAMPLE_RATE_HZ)), 3)
 
 
-def _shift(said: Samples, heard: Samples) -> int:
+def _shift(spoken: Samples, heard: Samples) -> int:
     """How many samples the sound is late: the peak of the cross-correlation, never negative."""
-    size = 1 << (2 * len(said) - 1).bit_length()
-    spectrum = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(said, size))
+    size = 1 << (2 * len(spoken) - 1).bit_length()
+    spectrum = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(spoken, size))
     return int(np.argmax(np.fft.irfft(spectrum)[:MAX_SHIFT]))

@@ -19,7 +19,7 @@ from loadtest.scenario_runs.generators import GeneratorProcess, generators
 from loadtest.scenario_runs.scenario_file import Fault, ScenarioFile
 from loadtest.scenario_runs.timeline import Moment, Timeline
 from loadtest.scenario_runs.usage import UsageMeter
-from loadtest.scenario_runs.verdict import Inflicted
+from loadtest.scenario_runs.verdict import InjectedFault
 from loadtest.stand import Shape, Stand
 from loadtest.stand.redis import commands_processed
 from loadtest.target import Target
@@ -47,7 +47,7 @@ class Run:
     """What was seen. `log` is the end of the fleet's own log."""
 
     moments: list[Moment] = field(default_factory=list)
-    faults: list[Inflicted] = field(default_factory=list)
+    faults: list[InjectedFault] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     redis_commands: int | None = None
     """What a single Redis was asked during the run; None with sentinels or without a stand."""

@@ -13,7 +13,7 @@ import grpc.aio
 
 from launcher import NotRunningError, StartupError
 from loadtest.scenario_runs.scenario_file import Fault
-from loadtest.scenario_runs.verdict import Inflicted
+from loadtest.scenario_runs.verdict import InjectedFault
 from loadtest.stand import Stand
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
@@ -21,7 +21,7 @@ ADMIN_TIMEOUT_S = 10.0
 WHY = "loadtest"
 
 
-async def inflict(stand: Stand, fault: Fault, start_s: float) -> Inflicted:
+async def inflict(stand: Stand, fault: Fault, start_s: float) -> InjectedFault:
     """Do one fault now. Returns when it is done and the part, if it was down, is up again.
 
     Raises StartupError when the part is not there, does not answer or does not come back.
@@ -34,7 +34,7 @@ async def inflict(stand: Stand, fault: Fault, start_s: float) -> Inflicted:
         raise StartupError(f"{fault.name}: {_reason(error)}") from None
     took_s = time.time() - at_s
     await _come_back(stand, fault, part)
-    return Inflicted(fault.name, part, at_s - start_s, took_s, note, fault.calls_lost_max)
+    return InjectedFault(fault.name, part, at_s - start_s, took_s, note, fault.calls_lost_max)
 
 
 async def _do(stand: Stand, fault: Fault, part: str) -> str:

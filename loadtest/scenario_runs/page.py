@@ -9,7 +9,7 @@ from loadtest.benchmark import Result
 from loadtest.report import cell
 from loadtest.scenario_runs.plots import draw, plots_of
 from loadtest.scenario_runs.timeline import Moment
-from loadtest.scenario_runs.verdict import Inflicted, costs_of
+from loadtest.scenario_runs.verdict import InjectedFault, costs_of
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -25,7 +25,7 @@ def page(
     title: str,
     result: Result,
     moments: Sequence[Moment],
-    faults: Sequence[Inflicted] = (),
+    faults: Sequence[InjectedFault] = (),
     scenario: str = "",
     log: Sequence[str] = (),
 ) -> str:
@@ -72,7 +72,7 @@ def _figures(result: Result) -> str:
     return _table(("figure", "value"), ((escape(name), escape(cell(v))) for name, v in rows))
 
 
-def _faults(faults: Sequence[Inflicted], moments: Sequence[Moment]) -> Iterable[str]:
+def _faults(faults: Sequence[InjectedFault], moments: Sequence[Moment]) -> Iterable[str]:
     if not faults:
         return ()
     rows = (
@@ -92,7 +92,7 @@ def _faults(faults: Sequence[Inflicted], moments: Sequence[Moment]) -> Iterable[
     return ("<h2>Faults</h2>", _table(head, rows))
 
 
-def _plots(moments: Sequence[Moment], faults: Sequence[Inflicted]) -> Iterable[str]:
+def _plots(moments: Sequence[Moment], faults: Sequence[InjectedFault]) -> Iterable[str]:
     seconds = [moment.tally.second for moment in moments]
     for plot in plots_of(moments):
         yield f"<h3>{escape(plot.title)}</h3>"

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from loadtest.scenario_runs.metrics import loss_percent
 from loadtest.scenario_runs.timeline import Moment
-from loadtest.scenario_runs.verdict import Inflicted
+from loadtest.scenario_runs.verdict import InjectedFault
 
 SIZE_INCHES = (9.0, 2.4)
 COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a")
@@ -82,7 +82,7 @@ def plots_of(moments: Sequence[Moment]) -> list[Plot]:
     return [plot for plot in found if any(map(_has_values, plot.series.values()))]
 
 
-def draw(plot: Plot, seconds: Sequence[int], faults: Sequence[Inflicted] = ()) -> str:
+def draw(plot: Plot, seconds: Sequence[int], faults: Sequence[InjectedFault] = ()) -> str:
     """Draw it as an `<svg>` element; faults are dashed lines with their names."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=SIZE_INCHES, layout="constrained")

@@ -16,7 +16,7 @@ FAULT_WINDOW_S = 20
 
 
 @dataclass(frozen=True)
-class Inflicted:
+class InjectedFault:
     """A fault that was done: what it hit and when, in seconds from the start of the run."""
 
     name: str
@@ -31,7 +31,7 @@ class Inflicted:
 class Cost:
     """What callers noticed of one fault."""
 
-    fault: Inflicted
+    fault: InjectedFault
     calls_lost: int
     calls_failed: int
     worst_gap_ms: float | None
@@ -51,7 +51,9 @@ class Cost:
         }
 
 
-def judge(scenario: ScenarioFile, moments: Sequence[Moment], faults: Sequence[Inflicted]) -> Result:
+def judge(
+    scenario: ScenarioFile, moments: Sequence[Moment], faults: Sequence[InjectedFault]
+) -> Result:
     """Figures, failures by reason and a check for each threshold."""
     values = figures(moments)
     whole = total(moment.tally for moment in moments)
@@ -78,7 +80,7 @@ def checks(thresholds: Mapping[Metric, Bound], values: Mapping[str, float | None
     return [_check(name, bound, values[name]) for name, bound in thresholds.items()]
 
 
-def costs_of(faults: Sequence[Inflicted], moments: Sequence[Moment]) -> list[Cost]:
+def costs_of(faults: Sequence[InjectedFault], moments: Sequence[Moment]) -> list[Cost]:
     """What was noticed from each fault to the next, `FAULT_WINDOW_S` at most."""
     ends = [*(fault.at_s for fault in faults[1:]), float("inf")]
     return [
@@ -96,7 +98,7 @@ def _within(moment: Moment, start_s: float, end_s: float) -> bool:
     return int(start_s) <= moment.tally.second < min(end_s, start_s + FAULT_WINDOW_S)
 
 
-def _cost(fault: Inflicted, moments: Sequence[Moment]) -> Cost:
+def _cost(fault: InjectedFault, moments: Sequence[Moment]) -> Cost:
     whole = total(moment.tally for moment in moments)
     lost = whole.failures["silent"] + whole.failures["closed_by_peer"]
     return Cost(

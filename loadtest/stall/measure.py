@@ -53,10 +53,10 @@ class Recording:
             frames = [self._frames[index] for index in inside]
             if len(frames) < length_s / FRAME_S / 2 or {len(f) for f in frames} != {FRAME_SAMPLES}:
                 continue
-            said_s = _said_s(np.concatenate(frames))
-            if said_s is not None:
-                said = said_s + np.arange(len(inside)) * FRAME_S
-                return float(np.median(_from_said(self.came_s[inside] - said)))
+            spoken_s = _spoken_s(np.concatenate(frames))
+            if spoken_s is not None:
+                spoken = spoken_s + np.arange(len(inside)) * FRAME_S
+                return float(np.median(_from_spoken(self.came_s[inside] - spoken)))
         return None
 
 
@@ -69,7 +69,7 @@ def _decoded(decoder: av.AudioCodecContext, payload: bytes) -> Samples:
     return np.concatenate(frames) if frames else np.zeros(0, np.int16)
 
 
-def _said_s(sound: Samples) -> float | None:
+def _spoken_s(sound: Samples) -> float | None:
     """Where in the five seconds a sound begins."""
     window, whole = _coarse(sound), _coarse(loop())
     spectrum = np.fft.rfft(whole) * np.conj(np.fft.rfft(window, len(whole)))
@@ -85,6 +85,6 @@ def _coarse(sound: Samples) -> NDArray[np.float64]:
     return coarse
 
 
-def _from_said(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+def _from_spoken(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
     """Delays out of times that are known but for whole loops; a little less than 0 stays so."""
     return (seconds + LOOP_S / 10) % LOOP_S - LOOP_S / 10

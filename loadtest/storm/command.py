@@ -50,7 +50,7 @@ def storm_command(
     start_s = FILL_S + CALM_S
     storm = Storm(capacity, capacity // 2, call_s, times, FILL_S, start_s, start_s + seconds)
     try:
-        result = asyncio.run(brew(storm))
+        result = asyncio.run(run_storm(storm))
     except StartupError as error:
         print(json.dumps({"scenario": "storm", "passed": False, "error": str(error)}))
         raise typer.Exit(1) from None
@@ -60,7 +60,7 @@ def storm_command(
     raise typer.Exit(0 if result.passed else 1)
 
 
-async def brew(storm: Storm) -> Result:
+async def run_storm(storm: Storm) -> Result:
     """Run it. Raises StartupError."""
     async with counted_backend(storm.capacity) as backend:
         async with Stand(_shape(storm, backend)) as stand:

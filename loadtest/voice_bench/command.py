@@ -18,7 +18,7 @@ from loadtest.benchmark import Result
 from loadtest.errors import CallFailedError
 from loadtest.report import print_result
 from loadtest.target import Target
-from loadtest.voice_bench import carried, measure
+from loadtest.voice_bench import callers_at_once, measure
 from loadtest.voice_bench.model_servers import model_servers
 
 MAX_TURNS = 200
@@ -78,7 +78,13 @@ def add_voice_commands(app: typer.Typer) -> None:
         """How many callers at once does the local agent answer in time, on one core?"""
         bounds = (turns, callers)
         raise typer.Exit(
-            _execute("voice-callers", carried.carried, bounds, ModelChoice.LOCAL, as_json=as_json)
+            _execute(
+                "voice-callers",
+                callers_at_once.callers_at_once,
+                bounds,
+                ModelChoice.LOCAL,
+                as_json=as_json,
+            )
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from loadtest.callers.dtls import Identity
-from loadtest.callers.talking import Said, TalkingCaller, talking
+from loadtest.callers.talking import Spoken, TalkingCaller, talking
 from loadtest.target import Target
 from loadtest.voice_bench.events import Events, events_of
 from loadtest.voice_bench.script import Utterance
@@ -33,7 +33,7 @@ TRUNCATED = "conversation.item.truncated"
 class TurnHeard:
     """One turn; None where nothing came. `stages_ms` count from the last voiced packet."""
 
-    said: str
+    spoken: str
     voice_ms: float | None = None  # last sound said → first sound heard
     packets_ms: float = 0.0  # last packet said left → first packet with sound came
     ends: int = 0  # how often the agent thought that this turn was over
@@ -82,11 +82,11 @@ async def conversation(
 async def take_turn(caller: TalkingCaller, events: Events, utterance: Utterance) -> TurnHeard:
     """Say something, wait for the answer and its end."""
     turn, since = TurnHeard(utterance.text), len(events.all)
-    said = await caller.say(utterance.sound)
-    first = await caller.sound_after(said.ended_s, ANSWER_S)
+    spoken = await caller.say(utterance.sound)
+    first = await caller.sound_after(spoken.ended_s, ANSWER_S)
     if first is not None:
-        turn.voice_ms = 1000 * (first.first_s - said.ended_s)
-        turn.packets_ms = 1000 * (first.came_s - said.left_s)
+        turn.voice_ms = 1000 * (first.first_s - spoken.ended_s)
+        turn.packets_ms = 1000 * (first.came_s - spoken.left_s)
         await caller.quiet(QUIET_S, LONGEST_ANSWER_S)
     await _until(lambda: _finals(events, since))
     _read_events(turn, events, since)
@@ -107,9 +107,9 @@ async def interrupt(
     if first is None:
         return seen
     await asyncio.sleep(after_s)
-    said = await caller.say(interruption.sound)
+    spoken = await caller.say(interruption.sound)
     await _until(lambda: events.named(TRUNCATED, since))
-    _read_interruption(seen, caller, events.named(TRUNCATED, since), first.came_s, said)
+    _read_interruption(seen, caller, events.named(TRUNCATED, since), first.came_s, spoken)
     return seen
 
 
@@ -131,13 +131,13 @@ def _read_interruption(
     caller: TalkingCaller,
     truncated: Sequence[dict[str, Any]],
     first_s: float,
-    said: Said,
+    spoken: Spoken,
 ) -> None:
     # The answer to the interruption comes after it; what is heard before is the old answer.
-    last_s = caller.last_sound_s(said.ended_s)
-    seen.stop_ms = 1000 * (last_s - said.began_s)
+    last_s = caller.last_sound_s(spoken.ended_s)
+    seen.stop_ms = 1000 * (last_s - spoken.began_s)
     if truncated:
-        packets = caller.answer_packets(first_s, said.ended_s)
+        packets = caller.answer_packets(first_s, spoken.ended_s)
         seen.cut_error_ms = abs(truncated[0]["audio_end_ms"] - packets * 20)
 
 

@@ -101,7 +101,7 @@ async def pauses(target: Target, turns: int, callers: int) -> Result:
             "false_end_share": round(share, 3),
             "end_of_turn_ms_p50": _percentiles(_stages(heard, "ended"), 50)[0],
             "end_of_turn_ms_p90": _percentiles(_stages(heard, "ended"), 90)[0],
-            "cut_off": {turn.said: turn.written for turn in cut},
+            "cut_off": {turn.spoken: turn.written for turn in cut},
         },
         checks=[Check("false ends", share <= FALSE_ENDS, f"{share:.0%}, bar: {FALSE_ENDS:.0%}")],
     )
@@ -146,9 +146,9 @@ def _voice_result(heard: list[TurnHeard], one_by_one: list[float]) -> Result:
     in_packets = [(turn.voice_ms or 0.0) - turn.packets_ms for turn in whole]
     unexplained = [turn.unexplained_ms for turn in whole]
     unexplained_p90 = _percentiles([abs(ms) for ms in unexplained], 90)[0]
-    said = [words(turn.said) for turn in heard]
+    sentences = [words(turn.spoken) for turn in heard]
     wrong = sum(
-        errors(spoken, words(turn.written)) for spoken, turn in zip(said, heard, strict=True)
+        errors(spoken, words(turn.written)) for spoken, turn in zip(sentences, heard, strict=True)
     )
     names = ("heard", "ended", "first_words", "first_sound", "sent", "out")
     return Result(
@@ -162,7 +162,7 @@ def _voice_result(heard: list[TurnHeard], one_by_one: list[float]) -> Result:
             "in_packets_ms_p50": _percentiles(in_packets, 50)[0],
             "unexplained_ms_p50": _percentiles(unexplained, 50)[0],
             "unexplained_ms_p90": unexplained_p90,
-            "wer": round(wrong / sum(map(len, said)), 3),
+            "wer": round(wrong / sum(map(len, sentences)), 3),
             "false_ends": sum(turn.ends > 1 for turn in heard),
         },
         checks=[

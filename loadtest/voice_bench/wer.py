@@ -14,10 +14,10 @@ def words(text: str) -> list[str]:
     return _WORD.findall(spelled)
 
 
-def errors(said: list[str], written: list[str]) -> int:
+def errors(spoken: list[str], written: list[str]) -> int:
     """The least number of words to insert, delete or replace (Levenshtein)."""
     row = list(range(len(written) + 1))
-    for i, word in enumerate(said, 1):
+    for i, word in enumerate(spoken, 1):
         before, row[0] = row[0], i
         for j, other in enumerate(written, 1):
             cost = min(row[j] + 1, row[j - 1] + 1, before + (word != other))

@@ -75,7 +75,7 @@ class Counter(IntEnum):
     WORKER_FAULTS = 63  # steps of a worker's loop that raised, and that it survived
     DROP_UP_FAULT = 64  # a packet from a client at which the worker raised
     DROP_DOWN_FAULT = 65  # a trunk datagram at which it did
-    # sight and defence
+    # telemetry and defence
     UP_QUEUE_OVERFLOW = 90  # lost in the kernel: the worker came too late
     DOWN_QUEUE_OVERFLOW = 91
     DROP_RATE_LIMITED = 92  # no flow, and its source prefix sent too many such packets

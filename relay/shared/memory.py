@@ -19,11 +19,11 @@ from relay.shared.check_log import CheckLog
 from relay.shared.counters import COUNTER_ROOM, Counts
 from relay.shared.flows import SLOT_BYTES, WAYS, FlowTable
 from relay.shared.nodes import NodeTable
-from relay.shared.telemetry import Sight
+from relay.shared.telemetry import Telemetry
 
 _PAGE = mmap.PAGESIZE
-_SIGHT_BYTES = -(-Sight.SIZE_BYTES // _PAGE) * _PAGE
-_FLOWS_AT = _PAGE + _SIGHT_BYTES
+_TELEMETRY_BYTES = -(-Telemetry.SIZE_BYTES // _PAGE) * _PAGE
+_FLOWS_AT = _PAGE + _TELEMETRY_BYTES
 _CHECK_LOG_AT = -(-nodes.SIZE_BYTES // _PAGE) * _PAGE
 SHARED_BYTES = _CHECK_LOG_AT + CheckLog.SIZE_BYTES  # what all workers have in common
 
@@ -61,14 +61,14 @@ def shared_check_log(fd: int) -> CheckLog:
 
 
 class WorkerMemory:
-    """One worker slot's shared memory: `counts`, `sight`, `flows` and the heartbeat."""
+    """One worker slot's shared memory: `counts`, `telemetry`, `flows` and the heartbeat."""
 
     def __init__(self, fd: int, flow_capacity: int) -> None:
         shared = mmap.mmap(fd, self.size_bytes(flow_capacity))
         words = np.frombuffer(shared, np.uint64, count=_PAGE // 8)
         self.counts: Counts = words[:COUNTER_ROOM]
         self._heartbeat_ms = words[COUNTER_ROOM : COUNTER_ROOM + 1]
-        self.sight = Sight(memoryview(shared)[_PAGE:_FLOWS_AT])
+        self.telemetry = Telemetry(memoryview(shared)[_PAGE:_FLOWS_AT])
         self.flows = FlowTable(memoryview(shared)[_FLOWS_AT:], flow_capacity)
 
     @staticmethod

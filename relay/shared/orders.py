@@ -36,11 +36,11 @@ class Orders:
 
 def read_orders(message: Message) -> Orders | None:
     """The orders in a control message; None when it is about something else."""
-    said: dict[str, Any] | None = message.get(_KIND)
-    if said is None:
+    content: dict[str, Any] | None = message.get(_KIND)
+    if content is None:
         return None
     watches = tuple(
         WatchOrder(**{**watch, "address": bytes.fromhex(watch["address"])})
-        for watch in said["watches"]
+        for watch in content["watches"]
     )
-    return Orders(**{**said, "rates": Rates(**said["rates"]), "watches": watches})
+    return Orders(**{**content, "rates": Rates(**content["rates"]), "watches": watches})

@@ -15,7 +15,7 @@ from relay.shared.voice import VoiceTable
 _LATENCIES_AT = 8
 
 
-class Sight:
+class Telemetry:
     """The columns over one buffer of `SIZE_BYTES`."""
 
     SIZE_BYTES = 8 * (_LATENCIES_AT + 2 * Latency.WORDS + VoiceTable.WORDS)

@@ -241,8 +241,8 @@ def _worker_stats(post: Post) -> admin_pb2.WorkerStats:
         restarts=post.restarts,
         flows=len(post.memory.flows),
         counters=named(post.memory.counts),
-        up_latency=_latency(post.memory.sight.up),
-        down_latency=_latency(post.memory.sight.down),
+        up_latency=_latency(post.memory.telemetry.up),
+        down_latency=_latency(post.memory.telemetry.down),
     )
 
 

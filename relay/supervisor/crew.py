@@ -219,7 +219,7 @@ class Crew:
 
     def obeyed(self, number: int) -> bool:
         """Whether every worker has carried out the orders of this number."""
-        return all(post.memory.sight.order >= number for post in self.posts)
+        return all(post.memory.telemetry.order >= number for post in self.posts)
 
     def _orders_for(self, post: Post) -> Orders:
         return replace(self.orders, watches=post.watches)

@@ -13,7 +13,7 @@ from relay.supervisor.post import Post
 from relay.supervisor.questions import Questions
 
 
-class Remembering:
+class FlowPersistence:
     """Two connections to the store, so that no question waits behind a write."""
 
     def __init__(self, settings: RelaySettings, crew: Crew) -> None:

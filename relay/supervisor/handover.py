@@ -349,8 +349,8 @@ class Handover:
             fds = [post.public.fileno(), post.trunk.fileno(), *memory]
             channel.send({"capacity": post.table.capacity}, fds)
         if same_layout:
-            said, fds = await channel.expect("tables", START_TIMEOUT_S)
-            self._read_too(said["tables"], fds)
+            answer, fds = await channel.expect("tables", START_TIMEOUT_S)
+            self._read_too(answer["tables"], fds)
         await channel.expect("serving", START_TIMEOUT_S)
 
     def _read_too(self, capacities: object, fds: list[int]) -> None:

@@ -70,8 +70,8 @@ class RelayCollector(Collector):
             labels=["worker", "direction"],
         )
         for post in self._crew.posts:
-            sight = post.memory.sight
-            for direction, histogram in (("up", sight.up), ("down", sight.down)):
+            telemetry = post.memory.telemetry
+            for direction, histogram in (("up", telemetry.up), ("down", telemetry.down)):
                 latency.add_metric(
                     [str(post.number), direction], list(histogram.cumulative()), histogram.sum_s
                 )

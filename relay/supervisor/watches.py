@@ -108,7 +108,7 @@ class Watches:
 
 def health_of(post: Post, order: WatchOrder) -> VoiceHealth | None:
     """What a worker has found about a flow; None before it has heard of the order."""
-    health = post.memory.sight.voice.read(order.record)
+    health = post.memory.telemetry.voice.read(order.record)
     return health if health.watch == order.watch else None
 
 

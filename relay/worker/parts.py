@@ -64,7 +64,7 @@ class Parts:
             memory.shared_check_log(nodes_fd),
             self.faults,
         )
-        self.voice = VoiceWatch(self.memory.sight.voice)
+        self.voice = VoiceWatch(self.memory.telemetry.voice)
         self._limits = SourceLimits(Rates())  # the first orders bring the real ones
         self._admission = Admission(KeyRing.parse(assignment.token_keys), assignment.cluster)
         tagger = Tagger(KeyRing.parse(assignment.trunk_keys))
@@ -98,7 +98,7 @@ class Parts:
             self._writer,
             self.recovery,
             self.counts,
-            shared.own.sight.up,
+            shared.own.telemetry.up,
         )
 
     def _hear_of_siblings(self, assignment: Assignment, fds: list[int]) -> None:
@@ -117,7 +117,7 @@ class Parts:
         self._admission.rotate(KeyRing.parse(orders.token_keys))
         self._limits.change(orders.rates)
         self.voice.follow(orders.watches, int(time.monotonic() * 1000))
-        self.memory.sight.carried_out(orders.number)
+        self.memory.telemetry.carried_out(orders.number)
 
 
 def _recovery(
@@ -150,6 +150,6 @@ def _down_path(
         faults=shared.faults,
     )
     path = DownPath(
-        shared.trunk_fd, shared.public_fd, received, downlink, counts, shared.own.sight.down
+        shared.trunk_fd, shared.public_fd, received, downlink, counts, shared.own.telemetry.down
     )
     return downlink, path

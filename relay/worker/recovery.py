@@ -42,12 +42,12 @@ _PORT_MASK = np.uint64(0xFFFF)
 
 def read_siblings(message: Message, fds: list[int]) -> list[Sibling] | None:
     """The tables behind descriptors that came with a message; None when it is about others."""
-    said: list[tuple[int, int | None]] | None = message.get(SIBLINGS)
-    if said is None:
+    tables: list[tuple[int, int | None]] | None = message.get(SIBLINGS)
+    if tables is None:
         return None
     return [
         Sibling(WorkerMemory(fd, capacity).flows, until_ms)
-        for (capacity, until_ms), fd in zip(said, fds, strict=True)
+        for (capacity, until_ms), fd in zip(tables, fds, strict=True)
     ]
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from backends.agent.agent import Manner
+from backends.agent.agent import AgentProfile
 from backends.agent.hosting import AgentHost
 from backends.agent.models import (
     BYTES_PER_MS,
@@ -146,7 +146,7 @@ async def agents(answer: Answer, **variables: str) -> AsyncIterator[Agents]:
     """
     chat = Chat(answer)
     models = stand_ins.models(think=chat, hear=Dictation(QUESTION))
-    host = AgentHost(nullcontext(models), Toolbox([SlowTool()]), MANNER)
+    host = AgentHost(nullcontext(models), Toolbox([SlowTool()]), PROFILE)
     server = BackendServer(
         Backend(host.handle, "voice", (AudioFormat.PCM16_16000,)), Address("127.0.0.1", 0)
     )
@@ -161,7 +161,7 @@ async def agents(answer: Answer, **variables: str) -> AsyncIterator[Agents]:
             yield Agents(stack, server, chat)
 
 
-MANNER = Manner(
+PROFILE = AgentProfile(
     session={
         "audio": {
             "input": {

@@ -113,7 +113,7 @@ def voice(seconds: float) -> Samples:
     return np.asarray(5000 * harmonics, np.int16)
 
 
-def said(path: Path, *parts: Samples) -> Path:
+def wav_of(path: Path, *parts: Samples) -> Path:
     """A WAV file of these parts, one after the other."""
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
@@ -123,4 +123,4 @@ def said(path: Path, *parts: Samples) -> Path:
 
 def one_turn(path: Path, pause_s: float = 60.0) -> Path:
     """A caller who says something and listens."""
-    return said(path, silence(0.5), voice(1.4), silence(pause_s))
+    return wav_of(path, silence(0.5), voice(1.4), silence(pause_s))

@@ -157,7 +157,7 @@ async def test_the_waterfall_stands_while_the_answer_is_spoken(tmp_path: Path) -
 
 async def test_an_interrupted_answer_is_cut_where_it_was_heard(tmp_path: Path) -> None:
     """The caller speaks over an answer: it stops, and what was not heard is struck out."""
-    wav = kit.said(tmp_path / "voice.wav", silence(0.5), kit.voice(1.2), silence(3.0))
+    wav = kit.wav_of(tmp_path / "voice.wav", silence(0.5), kit.voice(1.2), silence(3.0))
     async with serving(words(LONG)) as agent, talking(agent, tmp_path, wav) as page:
         await call(page)
         await until(page, "window.trunkline.phase === 'speaking'")
@@ -179,12 +179,12 @@ async def _check_cut(page: Page) -> None:
       .find((event) => event.type === "conversation.item.retrieved").item.content[0].transcript"""
     await until(page, "window.trunkline.log.some((line) => line.includes('item.retrieved'))")
     first = page.locator("#transcript .agent.cut").first
-    said = await first.locator(".said").inner_text()
-    assert said.strip() == (await page.evaluate(kept)).strip()
-    assert said
+    spoken = await first.locator(".said").inner_text()
+    assert spoken.strip() == (await page.evaluate(kept)).strip()
+    assert spoken
     unheard = await first.locator(".unheard").inner_text()
     assert unheard.strip()
-    assert LONG.startswith(said + unheard)
+    assert LONG.startswith(spoken + unheard)
 
 
 async def test_a_backend_is_chosen(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ async def test_a_backend_is_chosen(tmp_path: Path) -> None:
 
 async def test_words_are_typed_and_markup_is_text(tmp_path: Path) -> None:
     """Typing over an answer stops it and is answered; nobody's words become elements."""
-    wav = kit.said(tmp_path / "voice.wav", silence(0.5), kit.voice(1.0), silence(120))
+    wav = kit.wav_of(tmp_path / "voice.wav", silence(0.5), kit.voice(1.0), silence(120))
     async with serving(words(LONG)) as agent, talking(agent, tmp_path, wav) as page:
         await call(page)
         await until(page, "window.trunkline.phase === 'speaking'")
@@ -273,7 +273,7 @@ async def test_a_limit_is_counted_down(tmp_path: Path) -> None:
 
 async def test_the_keyboard_is_enough(tmp_path: Path) -> None:
     """Talk, mute, walk through the turns and hang up without a mouse."""
-    wav = kit.said(tmp_path / "voice.wav", silence(0.5), kit.voice(1.0), silence(2.5))
+    wav = kit.wav_of(tmp_path / "voice.wav", silence(0.5), kit.voice(1.0), silence(2.5))
     async with serving(words(SHORT)) as agent, talking(agent, tmp_path, wav) as page:
         await until(page, "!document.getElementById('choice').hidden")
         for stop in ("backend", "talk"):

@@ -30,7 +30,7 @@ def caller(path: Path) -> Path:
     parts: list[Samples] = [silence(2.0)]
     for question in QUESTIONS:
         parts += [speaker.say(question).sound, silence(9.0)]
-    return kit.said(path, *parts)
+    return kit.wav_of(path, *parts)
 
 
 async def test_a_talk_with_the_local_agent(tmp_path: Path) -> None:

@@ -108,8 +108,8 @@ async def test_roles_reach_the_command_line(redis_url: str) -> None:
         drained = await trunkline(patient, "drain", node, TRUNKLINE_ADMIN_TOKEN=viewer)
         assert "needs the role operator" in drained[2]
         assert (await trunkline(patient, "drain", node, TRUNKLINE_ADMIN_TOKEN=operator))[0] == 0
-        said = [line for line in patient.stack.log.lines if "operator_action" in line]
-        assert any("alice" in line and "Drain" in line for line in said)
+        actions = [line for line in patient.stack.log.lines if "operator_action" in line]
+        assert any("alice" in line and "Drain" in line for line in actions)
 
 
 async def test_tls_reaches_the_command_line(tmp_path: Path) -> None:

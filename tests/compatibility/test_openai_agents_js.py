@@ -16,7 +16,7 @@ import pytest
 from playwright.async_api import Page, Route, async_playwright
 
 from loadtest.sound import SAMPLE_RATE_HZ, SPEECH, read_wav
-from tests.backends.openai.stand_in import SPEAK, called, said
+from tests.backends.openai.stand_in import SPEAK, answer_of, called
 from tests.browser.kit import CHROMIUM, FLAGS, HEARING
 from tests.compatibility.conftest import Service
 
@@ -150,7 +150,7 @@ async def test_it_talks_calls_a_tool_and_is_interrupted(service: Service, page: 
     def answer(body: dict[str, Any]) -> Any:
         # Asked anew until it has called: answers begun ahead of a turn's end are thrown away.
         known = any(message["role"] == "tool" for message in body["messages"])
-        return said(ANSWER) if known else called("get_weather", '{"city": "Berlin"}')
+        return answer_of(ANSWER) if known else called("get_weather", '{"city": "Berlin"}')
 
     service.models.answers = answer
     application = {"url": service.api_url, "secret": await _secret(service)}

@@ -15,7 +15,7 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
 from loadtest.callers.aiortc_caller import EVENTS_CHANNEL, SpeechTrack
 from loadtest.sound import silence
-from tests.backends.openai.stand_in import THINK, called, said
+from tests.backends.openai.stand_in import THINK, answer_of, called
 from tests.compatibility.conftest import Service
 
 WEATHER = {
@@ -107,7 +107,7 @@ async def test_the_side_band_runs_the_call(
 ) -> None:
     """It changes the session, speaks for the caller, answers a tool call, and hears all of it."""
     asked = service.models.requests[THINK]
-    answers = [called("get_weather", '{"city": "Berlin"}'), said("It is ", "raining.")]
+    answers = [called("get_weather", '{"city": "Berlin"}'), answer_of("It is ", "raining.")]
     service.models.answers = lambda _: answers[len(asked) - 1]
     async with asyncio.timeout(60), client.realtime.connect(call_id=page.call_id) as sideband:
         created = await _until(sideband, "session.created")

@@ -47,8 +47,8 @@ class Voice(MediaStreamTrack):
 class Caller:
     """A call on a stack."""
 
-    def __init__(self, said: np.ndarray) -> None:
-        self.voice = Voice(said)
+    def __init__(self, speech: np.ndarray) -> None:
+        self.voice = Voice(speech)
         self.messages: list[str] = []
         self.said_frames_at_first_sound = 0
         self._heard: list[np.ndarray] = []
@@ -124,9 +124,9 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling(stack: Stack, said: np.ndarray) -> AsyncIterator[Caller]:
+async def calling(stack: Stack, speech: np.ndarray) -> AsyncIterator[Caller]:
     """A call for the length of the block."""
-    caller = Caller(said)
+    caller = Caller(speech)
     async with aiohttp.ClientSession() as session:
         try:
             await caller.connect(stack.console_url, stack.api_key, session)

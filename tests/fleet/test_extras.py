@@ -55,9 +55,9 @@ def test_a_missing_package_is_one_line(command: str, package: str, tmp_path: Pat
 @pytest.mark.parametrize("command", NEEDS)
 def test_a_checkout_without_any_installation(command: str) -> None:
     """The bare interpreter, which has none of our packages, says it as well."""
-    status, said = run(command, "-S")
+    status, output = run(command, "-S")
     assert status == 1
-    assert re.fullmatch(rf"{command} needs the package \w+: install .*\n", said)
+    assert re.fullmatch(rf"{command} needs the package \w+: install .*\n", output)
 
 
 def test_every_extra_is_one() -> None:

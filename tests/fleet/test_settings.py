@@ -252,9 +252,9 @@ def test_a_variable_that_nobody_reads_is_said_with_the_nearest(
     line = f"{name}: no variable of this version; is {nearest} meant?"
     assert complaint(capsys, Relay).splitlines() == [line]
     monkeypatch.setenv("TRUNKLINE_CLUSTER", "-1")
-    said = complaint(capsys, Relay)
-    assert len(said.splitlines()) == 2
-    assert "hunter2" not in said
+    output = complaint(capsys, Relay)
+    assert len(output.splitlines()) == 2
+    assert "hunter2" not in output
 
 
 @pytest.mark.parametrize(

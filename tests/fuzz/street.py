@@ -116,7 +116,7 @@ class Neighbour:
 
     def __init__(self, street: Street, caller: Caller, handle: FakeHandle) -> None:
         self.street, self.caller, self.handle = street, caller, handle
-        self.said: list[bytes] = []
+        self.sent: list[bytes] = []
         self.told: list[str] = []
 
     @classmethod
@@ -125,9 +125,9 @@ class Neighbour:
         return cls(street, caller, handle)
 
     def speak(self) -> None:
-        number = len(self.said)
-        self.said.append(b"\xf8voice" + number.to_bytes(4))
-        self.caller.say(self.said[-1])
+        number = len(self.sent)
+        self.sent.append(b"\xf8voice" + number.to_bytes(4))
+        self.caller.say(self.sent[-1])
         if number % 50 == 25:
             self.caller.check()
         if number % 50 == 49 and self.caller.channels is not None:
@@ -138,11 +138,11 @@ class Neighbour:
         """What the neighbour noticed of the others: nothing, when all is well."""
         sequences = [packet.sequence for packet in self.caller.heard]
         first = sequences[0] if sequences else 0
-        wanted = [(first + number) & 0xFFFF for number in range(len(self.said))]
+        wanted = [(first + number) & 0xFFFF for number in range(len(self.sent))]
         found = {
-            "backend heard": [a[0] for a in self.handle.audio] == self.said,
+            "backend heard": [a[0] for a in self.handle.audio] == self.sent,
             "backend lost": not any(a[3] for a in self.handle.audio),
-            "caller heard": [p.payload for p in self.caller.heard] == self.said,
+            "caller heard": [p.payload for p in self.caller.heard] == self.sent,
             "sequence": sequences == wanted,
             "messages": [text for _, text in self.caller.messages] == self.told,
             "call": not self.caller.closed and not self.handle.closed,

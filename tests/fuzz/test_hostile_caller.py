@@ -73,7 +73,7 @@ class Siege:
         complaints = self.neighbour.complaints()
         await self.street.engine.close()
         assert not complaints
-        assert len(self.neighbour.said) > 20
+        assert len(self.neighbour.sent) > 20
         left = residue(self.street)
         del left["tasks"]
         assert not +left

@@ -57,10 +57,10 @@ def test_any_text_is_answered(text: str) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.dictionaries(FIELDS, LIKELY)), max_size=4))
 @settings(max_examples=300)
-def test_events_that_look_right_are_answered(said: list[tuple[str, dict[str, Any]]]) -> None:
+def test_events_that_look_right_are_answered(events: list[tuple[str, dict[str, Any]]]) -> None:
     """Known names with any members raise nothing."""
     session = RealtimeSession()
-    for name, members in said:
+    for name, members in events:
         _survives(session, json.dumps({**members, "type": name}))
 
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fleet.address import Address
 from relay.shared import control, memory
 from relay.shared.assignment import Assignment
 from relay.shared.control import BadMessage
@@ -32,7 +33,6 @@ from relay.worker.loop import Worker
 from relay.worker.siblings import Sibling, Siblings
 from tests.relay.kit import client
 from transceiver.engine.trunk_socket import TrunkSocket
-from trunkline.process.address import Address
 
 KEYS = "1:" + "74" * 32
 NUMBERS = st.integers(-(2**70), 2**70) | st.sampled_from([0, 1, 2, 100, 65_535, 65_536])
@@ -144,7 +144,7 @@ class Stand:
         self._orders += 1
         orders = Orders(self._orders, KEYS, KEYS, Rates())
         self.say(orders.message(), [])
-        return self.worker._wanted and self.worker._parts.memory.sight.order == self._orders
+        return self.worker._wanted and self.worker._parts.memory.telemetry.order == self._orders
 
     def close(self) -> None:
         for end in (self.public, self.trunk, self.supervisor, self.channel):

@@ -70,13 +70,13 @@ class LibwebrtcCaller:
         self._answer = await post_offer(self.http, self.target, offer_sdp)
         return self._answer.sdp
 
-    async def talk(self, said: Samples) -> None:
+    async def talk(self, speech: Samples) -> None:
         """Speak in real time; returns when the last block is with the engine."""
         loop, writer = asyncio.get_running_loop(), self._voice.writable.get_writer()
         started_s = loop.time()
-        for number in range(len(said) // BLOCK_SAMPLES):
+        for number in range(len(speech) // BLOCK_SAMPLES):
             await asyncio.sleep(started_s + number * BLOCK_S - loop.time())
-            block = said[number * BLOCK_SAMPLES :][:BLOCK_SAMPLES]
+            block = speech[number * BLOCK_SAMPLES :][:BLOCK_SAMPLES]
             await writer.write(_audio_data(block, number))
         writer.release_lock()
 

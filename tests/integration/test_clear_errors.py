@@ -50,8 +50,8 @@ async def started(module: str, redis_url: str, **variables: str) -> tuple[int, l
         stderr=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(TIMEOUT_S):
-        _, said = await process.communicate()
-    lines = said.decode().splitlines()
+        _, output = await process.communicate()
+    lines = output.decode().splitlines()
     return process.returncode or 0, [line for line in lines if not line.startswith("{")]
 
 
@@ -59,18 +59,18 @@ async def started(module: str, redis_url: str, **variables: str) -> tuple[int, l
 async def test_redis_unreachable(module: str) -> None:
     """With host and port, and without the user and password of the URL."""
     port = free_port()
-    said = await started(module, f"redis://user:hunter2@127.0.0.1:{port}/0")
+    output = await started(module, f"redis://user:hunter2@127.0.0.1:{port}/0")
     line = f"cannot start: Redis at 127.0.0.1:{port} cannot be reached (connection refused)"
-    assert said == (1, [line])
+    assert output == (1, [line])
 
 
 @pytest.mark.parametrize("module", FLEET)
 async def test_redis_wrong_password(module: str, make_redis: Any) -> None:
     """What is refused is said, what was tried is not."""
     locked: RedisServer = make_redis("--requirepass", "right")
-    said = await started(module, f"redis://:wr0ng@127.0.0.1:{locked.port}/0")
+    output = await started(module, f"redis://:wr0ng@127.0.0.1:{locked.port}/0")
     line = f"cannot start: Redis at 127.0.0.1:{locked.port} refused the user or password"
-    assert said == (1, [line])
+    assert output == (1, [line])
 
 
 NOTATION = "each key is written ID:HEX, an id (0–15) and 64 hex digits"  # noqa: RUF001
@@ -88,8 +88,8 @@ NOTATION = "each key is written ID:HEX, an id (0–15) and 64 hex digits"  # noq
 )
 async def test_a_wrong_key(module: str, key: str, rule: str, redis_url: str) -> None:
     """The variable and the rule, and none of the key."""
-    said = await started(module, redis_url, TRUNKLINE_TOKEN_KEYS=key)
-    assert said == (2, [f"TRUNKLINE_TOKEN_KEYS: {rule}"])
+    output = await started(module, redis_url, TRUNKLINE_TOKEN_KEYS=key)
+    assert output == (2, [f"TRUNKLINE_TOKEN_KEYS: {rule}"])
 
 
 @pytest.mark.parametrize("module", EVERY)

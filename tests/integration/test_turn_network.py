@@ -11,7 +11,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from backends.agent.agent import Manner
+from backends.agent.agent import AgentProfile
 from backends.agent.hosting import AgentHost
 from backends.agent.tools import Toolbox
 from fleet.address import Address
@@ -30,8 +30,8 @@ GREETING = "Hello there, how can I help you?"
 async def caller() -> AsyncIterator[LibwebrtcCaller]:
     """Connected to a whole stack with an agent whose models take no time."""
     session = {"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}
-    manner = Manner(session=session, greeting=GREETING)
-    agent = AgentHost(nullcontext(instant_models()), Toolbox(), manner)
+    profile = AgentProfile(session=session, greeting=GREETING)
+    agent = AgentHost(nullcontext(instant_models()), Toolbox(), profile)
     listen = Address("127.0.0.1", 0)
     backend = BackendServer(Backend(agent.handle, accepts=(AudioFormat.PCM16_16000,)), listen)
     async with agent.running(), backend, aiohttp.ClientSession() as http:

@@ -106,8 +106,8 @@ def test_a_backend_without_its_packages_says_which(
 def test_a_backend_that_is_none(name: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line says what can be given; nothing is started."""
     assert main(["--backend", name]) == 1
-    [said] = capsys.readouterr().err.splitlines()
-    assert said.startswith(f"backend: {line}")
+    [complaint] = capsys.readouterr().err.splitlines()
+    assert complaint.startswith(f"backend: {line}")
 
 
 async def test_a_backend_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:

@@ -158,14 +158,14 @@ async def test_a_backend_on_the_library_alone(library: Built, environment: Envir
             assert (sink.audio, sink.data) == ([(b"opus", 960)], [("chat", "hello")])
             process.terminate()
             handle.close("hangup")
-            _, said = await soon(process.communicate())
+            _, output = await soon(process.communicate())
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     assert process.returncode == 0
-    assert re.search(rf" INFO backend_ready backend=echo port={port}\n", said.decode())
-    assert b"Traceback" not in said
+    assert re.search(rf" INFO backend_ready backend=echo port={port}\n", output.decode())
+    assert b"Traceback" not in output
 
 
 async def test_the_servers_in_an_environment_of_their_own(
@@ -207,12 +207,12 @@ async def stack(environment: Environment) -> AsyncIterator[tuple[str, str]]:
     )
     assert process.stdout
     try:
-        said = ""
+        output = ""
         async with asyncio.timeout(120):
-            while "Ctrl-C ends" not in said:
+            while "Ctrl-C ends" not in output:
                 line = (await process.stdout.readline()).decode()
-                assert line, said
-                said += line
+                assert line, output
+                output += line
         yield f"http://{settings['TRUNKLINE_TRANSCEIVER_HTTP']}", "my-key"
     finally:
         process.terminate()

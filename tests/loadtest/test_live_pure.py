@@ -115,13 +115,13 @@ def test_a_histogram_is_bounded() -> None:
 
 def test_a_tally_survives_the_wire() -> None:
     """What one process writes another reads, histograms and reasons included."""
-    said = Tally(3, live=2, sent=50, echoed=49)
-    said.failures["http_503"] += 2
-    said.setup_ms.add([12.0])
-    read = Tally.from_line(said.to_line())
+    written = Tally(3, live=2, sent=50, echoed=49)
+    written.failures["http_503"] += 2
+    written.setup_ms.add([12.0])
+    read = Tally.from_line(written.to_line())
     assert (read.second, read.live, read.sent, read.echoed) == (3, 2, 50, 49)
     assert read.failures == {"http_503": 2}
-    assert read.setup_ms.counts == said.setup_ms.counts
+    assert read.setup_ms.counts == written.setup_ms.counts
 
 
 @pytest.mark.parametrize("text", ["", "ready", "[]", "{}", '{"second": 1}'])

@@ -47,9 +47,9 @@ async def run_call(url: str, key: str = API_KEY, calls: int = 1, seconds: float 
     return await SCENARIOS["call"].run(Target(url, key), Limits(calls, calls, seconds), Silent())
 
 
-async def place_short(target: Target, said: Samples, timeout_s: float) -> CallRecord:
+async def place_short(target: Target, speech: Samples, timeout_s: float) -> CallRecord:
     async with aiohttp.ClientSession() as session:
-        return await AiortcCaller(session, target, said, timeout_s).place()
+        return await AiortcCaller(session, target, speech, timeout_s).place()
 
 
 async def test_calls_that_are_echoed_pass() -> None:
@@ -74,8 +74,8 @@ async def test_a_call_that_hears_nothing_fails() -> None:
 async def test_a_call_whose_message_is_not_echoed_fails() -> None:
     """A target that drops data channel messages is counted by reason."""
     async with echo_server(deaf=True) as server:
-        said = utterance(sound.silence(0.1))
-        record = await place_short(Target(server.url, API_KEY), said, 4)
+        speech = utterance(sound.silence(0.1))
+        record = await place_short(Target(server.url, API_KEY), speech, 4)
     assert record.failure == "timeout_message"
 
 
@@ -164,6 +164,6 @@ def test_json_is_the_last_line_and_the_exit_status_tells() -> None:
 
 def test_the_utterance_starts_with_sound_and_ends_with_silence() -> None:
     """The lead-in is audible, so that the first audio back can be told."""
-    said = utterance(sound.silence(0))
-    assert abs(said[: SAMPLE_RATE_HZ // 10]).max() > 500
-    assert not said[-SAMPLE_RATE_HZ // 10 :].any()
+    speech = utterance(sound.silence(0))
+    assert abs(speech[: SAMPLE_RATE_HZ // 10]).max() > 500
+    assert not speech[-SAMPLE_RATE_HZ // 10 :].any()

@@ -174,7 +174,7 @@ def test_a_voice_opens_what_it_protected() -> None:
     assert speaker.open(first) == b"one"
     assert speaker.open(first) is None
     assert speaker.open(second[:-1] + bytes([second[-1] ^ 1])) is None
-    assert speaker.said == 2
+    assert speaker.sent == 2
 
 
 def trial(late_ms: float, *, engine_s: float = 1.0, callers_s: float = 0.5) -> Trial:
@@ -256,14 +256,14 @@ def test_a_schedule_out_of_a_network() -> None:
 def test_intelligibility_aligns_before_it_scores() -> None:
     """Sound that comes 10 ms late scores as if it had not; silence scores nothing."""
 
-    def share_alike(said: np.ndarray, heard: np.ndarray, _rate_hz: int) -> float:
-        return float((said == heard).mean())
+    def share_alike(spoken: np.ndarray, heard: np.ndarray, _rate_hz: int) -> float:
+        return float((spoken == heard).mean())
 
-    said = np.random.default_rng(1).integers(-9000, 9000, 48_000).astype(np.int16)
-    late = np.concatenate([np.zeros(480, np.int16), said])
-    assert intelligibility(share_alike, said, late) == 1.0
-    assert intelligibility(share_alike, said, np.zeros(48_000, np.int16)) == 0.0
-    assert intelligibility(share_alike, said, np.zeros(0, np.int16)) == 0.0
+    spoken = np.random.default_rng(1).integers(-9000, 9000, 48_000).astype(np.int16)
+    late = np.concatenate([np.zeros(480, np.int16), spoken])
+    assert intelligibility(share_alike, spoken, late) == 1.0
+    assert intelligibility(share_alike, spoken, np.zeros(48_000, np.int16)) == 0.0
+    assert intelligibility(share_alike, spoken, np.zeros(0, np.int16)) == 0.0
 
 
 def test_what_strangers_took() -> None:

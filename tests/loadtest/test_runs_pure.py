@@ -22,7 +22,7 @@ from loadtest.scenario_runs.scenario_file import (
     read_scenario,
 )
 from loadtest.scenario_runs.timeline import Moment, Timeline, Usage
-from loadtest.scenario_runs.verdict import Inflicted, checks, costs_of, judge
+from loadtest.scenario_runs.verdict import InjectedFault, checks, costs_of, judge
 from loadtest.stand import Shape
 
 EXAMPLES = Path(__file__).parents[2] / "loadtest" / "scenarios"
@@ -156,7 +156,7 @@ def test_a_fault_is_charged_until_the_next_one() -> None:
     moments = run_of(10)
     moments[3].tally.lost_calls = 1
     moments[6].tally.lost_calls = 2
-    faults = [Inflicted("kill a", "a", 2.5, 0.1), Inflicted("kill b", "b", 5.0, 0.1)]
+    faults = [InjectedFault("kill a", "a", 2.5, 0.1), InjectedFault("kill b", "b", 5.0, 0.1)]
     assert [cost.calls_lost for cost in costs_of(faults, moments)] == [1, 2]
     assert costs_of([], moments) == []
 
@@ -166,9 +166,9 @@ def test_a_fault_that_cost_more_calls_than_it_may() -> None:
     moments = run_of(10)
     moments[6].tally.lost_calls = 2
     faults = [
-        Inflicted("kill a", "a", 2.5, 0.1, calls_lost_max=0),
-        Inflicted("kill b", "b", 5.0, 0.1, calls_lost_max=1),
-        Inflicted("kill c", "c", 8.0, 0.1),
+        InjectedFault("kill a", "a", 2.5, 0.1, calls_lost_max=0),
+        InjectedFault("kill b", "b", 5.0, 0.1, calls_lost_max=1),
+        InjectedFault("kill c", "c", 8.0, 0.1),
     ]
     result = judge(parse_scenario(GOOD.encode(), "x"), moments, faults)
     held = {check.name: check.passed for check in result.checks if check.name.startswith("kill")}
@@ -194,7 +194,7 @@ def test_plots_are_whole_svg() -> None:
     moments = run_of(5)
     plots = plots_of(moments)
     assert {"Live calls", "CPU", "Goodput", "Frames lost"} <= {plot.title for plot in plots}
-    svg = draw(plots[0], range(5), [Inflicted("kill relay-1", "relay-1", 2.0, 0.1)])
+    svg = draw(plots[0], range(5), [InjectedFault("kill relay-1", "relay-1", 2.0, 0.1)])
     ET.fromstring(svg)
     assert "kill relay-1" in svg
     assert "Interruption until the backend is silent" not in {plot.title for plot in plots}

@@ -36,7 +36,7 @@ needs_piper = pytest.mark.skipif(bool(absent), reason=f"no package {absent}: run
 
 
 @pytest.mark.parametrize(
-    ("said", "written", "count"),
+    ("spoken", "written", "count"),
     [
         ("What time is it?", "what time is it", 0),
         ("five five", "5 5", 0),
@@ -45,9 +45,9 @@ needs_piper = pytest.mark.skipif(bool(absent), reason=f"no package {absent}: run
         ("", "a", 1),
     ],
 )
-def test_word_errors(said: str, written: str, count: int) -> None:
+def test_word_errors(spoken: str, written: str, count: int) -> None:
     """Insertions, deletions and replacements; case, punctuation and digits aside."""
-    assert errors(words(said), words(written)) == count
+    assert errors(words(spoken), words(written)) == count
 
 
 def test_a_pause_goes_where_it_is_quiet() -> None:

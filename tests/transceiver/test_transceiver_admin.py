@@ -173,8 +173,8 @@ async def test_undrain_is_a_drain_undone(operator: Operator) -> None:
         await operator.stub.Drain(admin_pb2.DrainRequest(why="kernel upgrade"))
         await operator.stub.Drain(admin_pb2.DrainRequest(undo=True, why="not today"))
     assert operator.drains == []
-    said = [(entry["event"], entry["why"]) for entry in logged if "calls" in entry]
-    assert said == [("drain_asked", "kernel upgrade"), ("drain_undone", "not today")]
+    lines = [(entry["event"], entry["why"]) for entry in logged if "calls" in entry]
+    assert lines == [("drain_asked", "kernel upgrade"), ("drain_undone", "not today")]
 
 
 async def test_limits_are_shown_with_what_is_used(operator: Operator) -> None:

@@ -106,9 +106,9 @@ entry = st.tuples(
 def test_whatever_a_correct_tag_covers(origins) -> None:  # type: ignore[no-untyped-def]
     """Every value of header and table is read or refused by a reason, and parts stay bounded."""
     rejoin = Rejoin(max_senders=2)
-    for sender, time_s, count, entries, said in origins:
+    for sender, time_s, count, entries, expected in origins:
         fitting = bytes(sum(length for _, length, _ in entries))
-        payload = fitting if said is None else said
+        payload = fitting if expected is None else expected
         tagged = trunk._ORIGIN.pack(sender, time_s, count) + b"".join(
             trunk._ENTRY.pack(*fields) for fields in entries
         )

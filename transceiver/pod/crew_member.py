@@ -16,7 +16,7 @@ from fleet import logs
 from fleet.ending import ending
 from fleet.settings import load
 from transceiver.pod.heartbeat import Heartbeat
-from transceiver.pod.pod_place import Place
+from transceiver.pod.pod_place import PodPlace
 from transceiver.service import run
 from transceiver.settings import TransceiverSettings
 from trunkline.process import shell
@@ -26,7 +26,7 @@ UP = b"\n"
 
 async def _run(
     settings: TransceiverSettings,
-    place: Place,
+    pod_place: PodPlace,
     leash: socket.socket,
     heartbeat: Heartbeat,
     stop: asyncio.Event,
@@ -34,7 +34,7 @@ async def _run(
     async with asyncio.TaskGroup() as tasks, ending() as running:
         running.append(tasks.create_task(_follow(leash, stop)))
         running.append(tasks.create_task(heartbeat.run()))
-        await run(place.own(settings), stop, place)
+        await run(pod_place.own(settings), stop, pod_place)
 
 
 async def _follow(leash: socket.socket, stop: asyncio.Event) -> None:
@@ -50,14 +50,14 @@ def main(arguments: Sequence[str]) -> int:
     logs.configure(settings.log_level, settings.log_format, process=f"transceiver-{index}")
     leash = socket.socket(fileno=int(leash_fd))
     leash.setblocking(False)
-    place = Place(
+    pod_place = PodPlace(
         index=int(index),
         count=int(count),
         http_sockets=[socket.socket(fileno=int(descriptor)) for descriptor in http_fds],
         directory=Path(directory),
         up=lambda: leash.sendall(UP),
     )
-    return shell.run(partial(_run, settings, place, leash, Heartbeat(int(heartbeat_fd))))
+    return shell.run(partial(_run, settings, pod_place, leash, Heartbeat(int(heartbeat_fd))))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from transceiver.pod.joined_metrics import joined
 from transceiver.pod.owners import Owner, Owners
 from transceiver.pod.passed_socket import PassedSockets
 from transceiver.pod.peer import Answer, Peer, neighbour, pod
-from transceiver.pod.pod_place import ALONE, Place
+from transceiver.pod.pod_place import ALONE, PodPlace
 from transceiver.pod.proof import ANSWERED, PROOF, PURPOSE, NotProven, Passed, Proofs
 from transceiver.signaling.access import PRINCIPAL, unproven
 from transceiver.signaling.body import BODY, read_body
@@ -60,16 +60,16 @@ class Neighbours:
 
     def __init__(
         self,
-        place: Place,
+        pod_place: PodPlace,
         holds: Callable[[str], bool],
         proofs: Proofs,
         owners: Owners | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
-        self._place = place
+        self._pod_place = pod_place
         self._holds = holds
         self._proofs = proofs
-        self._owners = owners or Owners(place)
+        self._owners = owners or Owners(pod_place)
         self._peers: dict[Owner, Peer] = {}
         self._sockets = PassedSockets()
 
@@ -106,7 +106,7 @@ class Neighbours:
     @web.middleware
     async def joining(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer for all of the pod what is asked of all."""
-        if self._place.count > 1 and not _from_neighbour(request):
+        if self._pod_place.count > 1 and not _from_neighbour(request):
             if request.path == "/metrics":
                 return await self._metrics(request, handler)
             if request.path == "/healthz":
@@ -190,8 +190,8 @@ class Neighbours:
         answers = await self._ask_all("/metrics")
         texts = {index: answer.body.decode() for index, answer in answers.items()}
         if isinstance(own, web.Response) and isinstance(own.body, bytes):
-            texts[self._place.index] = own.body.decode()
-        missing = set(range(self._place.count)) - set(texts)
+            texts[self._pod_place.index] = own.body.decode()
+        missing = set(range(self._pod_place.count)) - set(texts)
         page = joined(texts, missing)
         return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
 
@@ -207,7 +207,7 @@ class Neighbours:
 
     async def _ask_all(self, path: str) -> Mapping[int, Answer]:
         """What those of this pod say that answer, and in time: whoever asks may not wait long."""
-        others = [n for n in range(self._place.count) if n != self._place.index]
+        others = [n for n in range(self._pod_place.count) if n != self._pod_place.index]
         peers = [await self._peer(index) for index in others]
         found = await asyncio.gather(
             *(asyncio.wait_for(peer.ask_openly(path), POD_TIMEOUT_S) for peer in peers),
@@ -224,7 +224,7 @@ class Neighbours:
     async def _peer(self, owner: Owner) -> Peer:
         peer = self._peers.get(owner)
         if peer is None:
-            if len(self._peers) >= MAX_PODS + self._place.count:
+            if len(self._peers) >= MAX_PODS + self._pod_place.count:
                 await self.close()
             peer = self._peers[owner] = self._made(owner)
         return peer
@@ -232,7 +232,7 @@ class Neighbours:
     def _made(self, owner: Owner) -> Peer:
         if isinstance(owner, Address):
             return pod(owner, self._proofs)
-        return neighbour(str(self._place.socket_of(owner)), self._proofs)
+        return neighbour(str(self._pod_place.socket_of(owner)), self._proofs)
 
 
 async def _asked(request: web.Request) -> Passed:

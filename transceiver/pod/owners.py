@@ -14,7 +14,7 @@ from fleet.address import Address
 from fleet.directory.directory import Node
 from fleet.errors import StoreUnavailable
 from transceiver.call.call_id import Origin, origin_of
-from transceiver.pod.pod_place import Place
+from transceiver.pod.pod_place import PodPlace
 
 FRESH_S = 1.0
 
@@ -33,12 +33,12 @@ class Owners:
 
     def __init__(
         self,
-        place: Place,
+        pod_place: PodPlace,
         own_http: Address | None = None,
         nodes: Nodes = _nobody,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._place = place
+        self._pod_place = pod_place
         self._own_http = own_http
         self._nodes = nodes
         self._now = now
@@ -57,7 +57,7 @@ class Owners:
         return self._neighbour(origin)
 
     def _neighbour(self, origin: Origin) -> int | None:
-        there = origin.process != self._place.index and origin.process < self._place.count
+        there = origin.process != self._pod_place.index and origin.process < self._pod_place.count
         return origin.process if there else None
 
     async def _directory(self) -> Mapping[int, Node]:

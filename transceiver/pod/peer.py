@@ -18,7 +18,7 @@ MAX_ANSWER_BYTES = 1024 * 1024  # a page of metrics is the largest
 MAX_EVENT_BYTES = 4 * 1024 * 1024  # as much as a side band may be waiting for
 
 # What an answer says to the caller beside its body; all else is of the connection, or of nobody.
-_SAID = (
+_PASSED_HEADERS = (
     *(hdrs.CONTENT_TYPE, hdrs.ETAG, hdrs.ALLOW, hdrs.RETRY_AFTER, hdrs.UPGRADE),
     *(hdrs.WWW_AUTHENTICATE, "Accept-Patch", "Accept-Post"),
 )
@@ -34,8 +34,8 @@ class Answer:
 
     def response(self) -> web.Response:
         """The same answer, from here."""
-        said = {name: self.headers[name] for name in _SAID if name in self.headers}
-        return web.Response(status=self.status, body=self.body, headers=said)
+        headers = {name: self.headers[name] for name in _PASSED_HEADERS if name in self.headers}
+        return web.Response(status=self.status, body=self.body, headers=headers)
 
 
 class Peer:
@@ -95,11 +95,11 @@ class Peer:
         self._proofs.check_answer(request.id, switching, b"", message.data)
 
     def _headers(self, request: Passed) -> dict[str, str]:
-        said: dict[str, str] = {
+        headers: dict[str, str] = {
             hdrs.CONTENT_TYPE: request.content_type,
             hdrs.IF_MATCH: request.if_match,
         }
-        given = {name: value for name, value in said.items() if value}
+        given = {name: value for name, value in headers.items() if value}
         return {PROOF: self._proofs.write(request), **given}
 
     async def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:

@@ -16,7 +16,7 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True)
-class Place:
+class PodPlace:
     """Process `index` of `count`. The default is a process by itself.
 
     `http_sockets` are bound and shared by all, `directory` holds a Unix socket of each, on which
@@ -50,4 +50,4 @@ class Place:
         return Address(address.host, address.port + self.index if address.port else 0)
 
 
-ALONE = Place()
+ALONE = PodPlace()

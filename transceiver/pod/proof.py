@@ -68,8 +68,8 @@ class Proofs:
 
     def write(self, request: Passed) -> str:
         """The proof to send with a request."""
-        said = _Sealed(request.principal, self._now_ms(), request.id, _digest(request.body))
-        return self._seal.seal(_name(request), _SEALED.dump_json(said))
+        sealed = _Sealed(request.principal, self._now_ms(), request.id, _digest(request.body))
+        return self._seal.seal(_name(request), _SEALED.dump_json(sealed))
 
     def read(self, asked: Passed, proof: str) -> Passed:
         """The request as it was passed on; of `asked` principal and id are not looked at.
@@ -77,15 +77,15 @@ class Proofs:
         Raises NotProven.
         """
         try:
-            said = _SEALED.validate_json(self._seal.open(_name(asked), proof))
+            sealed = _SEALED.validate_json(self._seal.open(_name(asked), proof))
         except (BrokenSeal, ValidationError):
             raise NotProven("no seal of this fleet") from None
-        if not fresh(said.at_ms, self._now_ms()):
+        if not fresh(sealed.at_ms, self._now_ms()):
             raise NotProven("too old")
-        if said.digest != _digest(asked.body):
+        if sealed.digest != _digest(asked.body):
             raise NotProven("another body")
-        request = asked.method, asked.path, said.principal, asked.content_type, asked.if_match
-        return Passed(*request, asked.body, said.id)
+        request = asked.method, asked.path, sealed.principal, asked.content_type, asked.if_match
+        return Passed(*request, asked.body, sealed.id)
 
     def carry_out(self, request: Passed) -> None:
         """The request is carried out here and now. Raises NotProven the second time."""
@@ -98,15 +98,15 @@ class Proofs:
 
     def write_answer(self, request_id: str, status: int, body: bytes) -> str:
         """The proof to send with an answer."""
-        return self._seal.seal(_answer_name(request_id), _said(status, body))
+        return self._seal.seal(_answer_name(request_id), _answered(status, body))
 
     def check_answer(self, request_id: str, status: int, body: bytes, proof: str) -> None:
         """Raises NotProven for an answer that nobody of the fleet gave to this request."""
         try:
-            said = self._seal.open(_answer_name(request_id), proof)
+            sealed = self._seal.open(_answer_name(request_id), proof)
         except BrokenSeal:
             raise NotProven("no seal of this fleet") from None
-        if said != _said(status, body):
+        if sealed != _answered(status, body):
             raise NotProven("another answer")
 
     def _forget_old(self) -> None:
@@ -131,7 +131,7 @@ def _answer_name(request_id: str) -> bytes:
     return f"answer\n{request_id}".encode()
 
 
-def _said(status: int, body: bytes) -> bytes:
+def _answered(status: int, body: bytes) -> bytes:
     return f"{status} {_digest(body)}".encode()
 
 

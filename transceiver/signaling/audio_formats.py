@@ -39,12 +39,12 @@ def opus_payload_type(section: Section, line: MediaLine) -> int | None:
 
 def opus_wishes(section: Section, payload_type: int) -> OpusWishes:
     """How the caller wants Opus to be sent to it (RFC 7587 §6.1)."""
-    said = _parameters(section, payload_type)
+    parameters = _parameters(section, payload_type)
     return OpusWishes(
-        max_average_bps=_number(said.get("maxaveragebitrate"), _AVERAGES_BPS, 0),
-        max_playback_hz=_number(said.get("maxplaybackrate"), _RATES_HZ, 48_000),
-        fec=said.get("useinbandfec") == "1",
-        dtx=said.get("usedtx") == "1",
+        max_average_bps=_number(parameters.get("maxaveragebitrate"), _AVERAGES_BPS, 0),
+        max_playback_hz=_number(parameters.get("maxplaybackrate"), _RATES_HZ, 48_000),
+        fec=parameters.get("useinbandfec") == "1",
+        dtx=parameters.get("usedtx") == "1",
     )
 
 

@@ -62,8 +62,8 @@ class ClientSecret:
 
 def seal(keys: KeyRing, secret: ClientSecret) -> str:
     """The secret as text. Raises SessionTooLarge when that would be more than MAX_CHARS."""
-    said = _HEAD.pack(secret.expires_unix_s, secret.key_id.encode())
-    plain = said + zlib.compress(secret.session_json.encode(), 9)
+    head = _HEAD.pack(secret.expires_unix_s, secret.key_id.encode())
+    plain = head + zlib.compress(secret.session_json.encode(), 9)
     head = bytes([_VERSION << 4 | keys.current])
     nonce = secrets.token_bytes(NONCE_BYTES)
     sealed = _cipher(keys.keys[keys.current]).encrypt(nonce, plain, head)

@@ -65,8 +65,8 @@ async def _connect(requests: AsyncIterator[bytes], context: Any) -> None:
     async for data in requests:
         batch = model_pb2.ToBackend.FromString(data)
         for call in [event.call for event in batch.events if event.HasField("started")]:
-            for said in _odd(call):
-                await context.write(said)
+            for message in _odd(call):
+                await context.write(message)
                 await asyncio.sleep(0.02)
             if call % 3 == 0:
                 await context.write(b"\xff\xff\xff\xff")  # no protobuf at all

@@ -63,12 +63,12 @@ async def _flood(
     call_id = call.answer.call_url.rpartition("/")[2]
     url = f"{ground.target.url}/v1/realtime?call_id={call_id}"
     headers = {"Authorization": f"Bearer {ground.key}"}
-    said = itertools.cycle(_EVENTS)
+    events = itertools.cycle(_EVENTS)
     while not call.closed:
         with suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
             async with session.ws_connect(url, headers=headers) as band:
                 while not band.closed:
-                    for text in itertools.islice(said, BURST):
+                    for text in itertools.islice(events, BURST):
                         await band.send_str(text)
                         ground.done["page events" if reads else "side bands"] += 1
                     if reads:

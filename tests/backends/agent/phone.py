@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.agent.agent import EVENTS_LABEL, Agent, Manner
+from backends.agent.agent import EVENTS_LABEL, Agent, AgentProfile
 from backends.agent.metrics import TurnMetrics
 from backends.agent.models import Models
 from backends.agent.tools import Toolbox
@@ -144,7 +144,7 @@ class Phone:
 async def talking_to(
     models: Models,
     toolbox: Toolbox | None = None,
-    manner: Manner | None = None,
+    profile: AgentProfile | None = None,
     session: dict[str, Any] | None = None,
     alone: bool = True,
 ) -> AsyncIterator[Phone]:
@@ -154,7 +154,9 @@ async def talking_to(
     """
     before = asyncio.all_tasks()
     phone = Phone(session)
-    agent = Agent(phone.call, models, toolbox or Toolbox(), manner or Manner(), phone.metrics)
+    agent = Agent(
+        phone.call, models, toolbox or Toolbox(), profile or AgentProfile(), phone.metrics
+    )
     carrying = asyncio.create_task(phone.carry())
     running = asyncio.create_task(_run(agent))
     try:

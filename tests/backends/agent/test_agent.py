@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from backends.agent.agent import Manner
+from backends.agent.agent import AgentProfile
 from backends.agent.answers import Phrases
 from backends.agent.models import ModelFailure, TextDelta
 from backends.agent.reply import Limits
@@ -167,7 +167,7 @@ async def test_an_answer_that_follows_a_clear_at_once() -> None:
         await phone.heard("response.done")
         phone.play(20)
         first = await phone.told(1, final=False)
-        said = len(phone.frames)
+        spoken = len(phone.frames)
         phone.send("output_audio_buffer.clear")
         phone.send("response.create")
         stopped = await phone.told(1, final=True)
@@ -175,7 +175,7 @@ async def test_an_answer_that_follows_a_clear_at_once() -> None:
         await phone.until(lambda: phone.clears)
         phone.play(0)  # the clear was carried out
         truncated = await phone.heard("conversation.item.truncated")
-        await phone.until(lambda: len(phone.frames) > said)
+        await phone.until(lambda: len(phone.frames) > spoken)
         phone.play(1)
         second = await phone.told(2, final=False)
     own = {"final": True, "interrupted": True, "event_id": stopped["event_id"]}
@@ -259,12 +259,12 @@ async def test_an_interruption_while_the_answer_is_made() -> None:
         await phone.heard("output_audio_buffer.started")
         phone.say(LOUD, 5)
         done = await phone.heard("response.done")
-        said = len(phone.frames)
+        spoken = len(phone.frames)
         await phone.heard("output_audio_buffer.cleared")
         await thinker.until(lambda: thinker.left)
     assert done["response"]["status"] == "cancelled"
     assert done["response"]["status_details"]["reason"] == "turn_detected"
-    assert len(phone.frames) == said
+    assert len(phone.frames) == spoken
 
 
 async def test_a_tool_is_run() -> None:
@@ -296,9 +296,9 @@ class Stuck:
 async def test_a_tool_that_hangs_is_spoken_over_and_given_up() -> None:
     """The filler is said, the model is told of the time-out, the caller gets an answer."""
     thinker, speaker = Thinker(calls("stuck"), words("That did not work.")), Speaker()
-    manner = Manner(phrases=Phrases(filler="One moment."), limits=SHORT)
+    profile = AgentProfile(phrases=Phrases(filler="One moment."), limits=SHORT)
     chosen = models(think=thinker, speak=speaker)
-    async with talking_to(chosen, Toolbox([Stuck()]), manner, SEMANTIC) as phone:
+    async with talking_to(chosen, Toolbox([Stuck()]), profile, SEMANTIC) as phone:
         phone.speak()
         first = await phone.told(1, final=False)
         record = await phone.told(1, final=True)
@@ -463,10 +463,10 @@ async def test_an_answer_in_writing() -> None:
 @pytest.mark.parametrize("broken", [Writer(ModelFailure("stt", "down")), Writer(None)])
 async def test_speech_that_cannot_be_written_down(broken: Writer) -> None:
     """STT is down, or silent: the client is told, the caller hears an apology, the call goes on."""
-    manner = Manner(limits=SHORT, hearing_timeout_s=0.2)
+    profile = AgentProfile(limits=SHORT, hearing_timeout_s=0.2)
     speaker = Speaker()
     chosen = models(hear=broken, speak=speaker)
-    async with talking_to(chosen, manner=manner, session=SEMANTIC) as phone:
+    async with talking_to(chosen, profile=profile, session=SEMANTIC) as phone:
         phone.speak()
         error = await phone.heard("error")
         await phone.heard("response.done")
@@ -504,7 +504,7 @@ async def test_a_chat_model_that_fails(answer: list[Any], code: str) -> None:
     """Down, silent or cut off: the response fails by name, and the next turn is answered."""
     thinker = Thinker(answer, words(ANSWER))
     chosen = models(think=thinker, speak=Speaker())
-    async with talking_to(chosen, manner=Manner(limits=SHORT), session=SEMANTIC) as phone:
+    async with talking_to(chosen, profile=AgentProfile(limits=SHORT), session=SEMANTIC) as phone:
         phone.speak()
         failed = await phone.heard("response.done")
         record = await phone.told(1, final=True)
@@ -521,7 +521,7 @@ async def test_a_chat_model_that_fails(answer: list[Any], code: str) -> None:
 async def test_a_voice_that_fails(speaker: Speaker) -> None:
     """Down, cut off or silent: the response fails, the call goes on."""
     chosen = models(speak=speaker, think=Thinker(words(ANSWER)))
-    async with talking_to(chosen, manner=Manner(limits=SHORT), session=SEMANTIC) as phone:
+    async with talking_to(chosen, profile=AgentProfile(limits=SHORT), session=SEMANTIC) as phone:
         phone.speak()
         done = await phone.heard("response.done")
         assert not phone.hung_up.is_set()
@@ -593,7 +593,7 @@ async def test_twenty_callers_at_once() -> None:
 async def test_a_greeting() -> None:
     """It is the first thing said, and no model was asked."""
     thinker, speaker = Thinker(words(ANSWER)), Speaker()
-    manner = Manner(greeting="Hello there!")
-    async with talking_to(models(think=thinker, speak=speaker), manner=manner) as phone:
+    profile = AgentProfile(greeting="Hello there!")
+    async with talking_to(models(think=thinker, speak=speaker), profile=profile) as phone:
         await phone.heard("response.done")
     assert (speaker.spoken, thinker.heard) == (["Hello there!"], [])

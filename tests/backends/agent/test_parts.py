@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 
 from backends.agent.audio_cache import CachedSpeech
 from backends.agent.ear import MAX_TURN_S, Ear
-from backends.agent.messages import chat_messages, said, tool_messages
+from backends.agent.messages import chat_messages, tool_messages, user_message
 from backends.agent.metrics import TurnMetrics
 from backends.agent.models import ModelFailure
 from backends.agent.mouth import FRAME_S, Mouth
@@ -58,7 +58,7 @@ async def test_a_mouth_speaks_again_when_it_has_been_silenced() -> None:
 def test_messages_are_the_newest_that_fit() -> None:
     """Old ones go first, neighbours of one role are one, the instructions stay."""
     answer = {"type": "message", "role": "assistant", "content": [{"transcript": "x" * 50}]}
-    items = [said("old"), answer, said("one"), said("two")]
+    items = [user_message("old"), answer, user_message("one"), user_message("two")]
     assert chat_messages(items, "Be kind.", 40) == [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "one two"},
@@ -70,9 +70,9 @@ def test_an_answer_without_its_call_is_left_out() -> None:
     """A model that reads a tool's answer must have read the call."""
     call = {"type": "function_call", "name": "f", "arguments": "{}" * 40, "call_id": "1"}
     output = {"type": "function_call_output", "call_id": "1", "output": "x"}
-    assert chat_messages([said("y" * 90), call, output, said("z")], max_chars=45) == [
-        {"role": "user", "content": "z"}
-    ]
+    assert chat_messages(
+        [user_message("y" * 90), call, output, user_message("z")], max_chars=45
+    ) == [{"role": "user", "content": "z"}]
     made, told = tool_messages("1", "f", "{}", "x")
     assert made["tool_calls"][0]["id"] == told["tool_call_id"]
 

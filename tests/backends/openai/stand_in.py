@@ -44,7 +44,7 @@ class Request:
     key: str
 
 
-def said(*words: str) -> list[Chunk]:
+def answer_of(*words: str) -> list[Chunk]:
     """An answer in these pieces, and how it ends."""
     pieces = [_delta({"content": word}) for word in words]
     return [_delta({"role": "assistant", "content": ""}), *pieces, _finish("stop"), USAGE]
@@ -84,7 +84,9 @@ class StandIn:
         self.url = ""
         self.requests: dict[str, list[Request]] = defaultdict(list)
         self.transcript = "What time is it?"
-        self.answers: Callable[[dict[str, Any]], Sequence[Chunk]] = lambda _: said("It is ", "ten.")
+        self.answers: Callable[[dict[str, Any]], Sequence[Chunk]] = lambda _: answer_of(
+            "It is ", "ten."
+        )
         self.speech_type = "audio/pcm"
         self.ms_per_char = 20
         self.closed_early = asyncio.Event()  # a client left in the middle of an answer

@@ -31,8 +31,8 @@ from tests.backends.openai.stand_in import (
     SPEAK,
     THINK,
     StandIn,
+    answer_of,
     called,
-    said,
     stand_in,
 )
 from tests.conftest import free_port
@@ -183,7 +183,7 @@ async def test_a_tool_call_comes_whole(bench: Bench) -> None:
 
 async def test_leaving_an_answer_ends_it_at_the_server(bench: Bench) -> None:
     """An interrupted answer costs nothing more."""
-    bench.server.answers = lambda _: said(*["word " * 2000] * 1000)
+    bench.server.answers = lambda _: answer_of(*["word " * 2000] * 1000)
     async with aclosing(bench.think.stream("call", ASKED)) as events:  # type: ignore[type-var]
         async for _ in events:
             break
@@ -306,14 +306,14 @@ async def test_an_answer_that_ends_in_the_middle(bench: Bench, stage: Stage, pat
 
 async def test_a_stream_without_an_end_was_cut(bench: Bench) -> None:
     """A connection that is closed in good order before the answer has finished, too."""
-    bench.server.answers = lambda _: said("It is ")[:2]
+    bench.server.answers = lambda _: answer_of("It is ")[:2]
     assert (await _failure(bench.answer())).reason == "cut_off"
 
 
 async def test_an_error_inside_a_stream(bench: Bench) -> None:
     """A server that fails after it began says so in the stream."""
     error: dict[str, Any] = {"error": {"message": "overloaded", "type": "server_error"}}
-    bench.server.answers = lambda _: [*said("It is ")[:2], error]
+    bench.server.answers = lambda _: [*answer_of("It is ")[:2], error]
     assert (await _failure(bench.answer())).reason == "server_error"
 
 
@@ -321,7 +321,7 @@ async def test_floods_are_stopped(bench: Bench, monkeypatch: pytest.MonkeyPatch)
     """Endless words and endless sound are failures, whoever sends them."""
     monkeypatch.setattr(chat, "MAX_ANSWER_CHARS", 10)
     monkeypatch.setattr(speech, "MAX_CLAUSE_S", 1)
-    bench.server.answers = lambda _: said("endless ", "words ")
+    bench.server.answers = lambda _: answer_of("endless ", "words ")
     assert (await _failure(bench.answer())).reason == "overlong"
     bench.server.ms_per_char = 1000
     assert (await _failure(bench.sound())).reason == "overlong"

@@ -23,7 +23,7 @@ from backends.realtime import (
     TruncateItem,
     UpdateSession,
 )
-from backends.realtime.turns_told import MAX_TURNS
+from backends.realtime.reported_turns import MAX_TURNS
 from tests.backends.realtime.kit import answering, ask, check, kinds, refused, say
 
 HALF_SECOND = base64.b64encode(bytes(24_000)).decode()

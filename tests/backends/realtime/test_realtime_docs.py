@@ -29,9 +29,9 @@ def test_all_client_events_stand_in_the_table() -> None:
 def test_all_server_events_stand_in_the_table() -> None:
     """What the code can say is listed, and what is listed the code can say."""
     listed = set(_first_cells("Server events"))
-    said = set(re.findall(r'"((?:[a-z_]+\.)+[a-z_]+|error)"', CODE)) - set(_MODELS)
+    sent = set(re.findall(r'"((?:[a-z_]+\.)+[a-z_]+|error)"', CODE)) - set(_MODELS)
     made = {f"response.{name}.delta" for name in ("output_audio_transcript", "output_text")}
-    assert listed == (said & _events(said)) | made
+    assert listed == (sent & _events(sent)) | made
 
 
 def _events(names: set[str]) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 from backends.agent.messages import tool_messages
 from backends.agent.models import TextDelta, ToolCall
 from backends.agent.settings import AgentSettings
-from backends.voice.phrases import FAILED, TIME, Phrase, PhraseTools, said
+from backends.voice.phrases import FAILED, TIME, Phrase, PhraseTools, filled_in
 from fleet.settings import load
 from tests.backends.agent.stand_ins import Thinker, words
 
@@ -40,7 +40,7 @@ async def test_the_answer_is_put_into_the_sentence() -> None:
     made = tool_messages("c", "weather", "{}", '{"sky": "grey", "city": "Rome"}')
     assert await _answer([*made]) == [TextDelta("It is grey in Rome.")]  # type: ignore[list-item]
     for output in ('{"error": "x"}', "[]", "nothing", '{"sky": 1}'):
-        assert said(WEATHER.say, output) == FAILED
+        assert filled_in(WEATHER.say, output) == FAILED
 
 
 @pytest.mark.parametrize(

@@ -229,10 +229,10 @@ async def test_every_action_is_logged_with_who_and_why() -> None:
             await stub(channel).SetLogLevel(request, metadata=sent(OPERATOR))
             await stub(channel).GetInfo(admin_pb2.GetInfoRequest(), metadata=sent(OPERATOR))
             await code_of(stub(channel).SetLogLevel(request, metadata=sent(VIEWER)))
-    said = [(e["event"], e["who"], e.get("why")) for e in logged]
-    assert said[0] == ("operator_action", "alice", "for 203.0.113.0/24")
-    assert said[1] == ("log_level_set", "alice", "for 203.0.113.0/24")
-    assert [event for event, _, _ in said[2:]] == ["admin_denied"]
+    lines = [(e["event"], e["who"], e.get("why")) for e in logged]
+    assert lines[0] == ("operator_action", "alice", "for 203.0.113.0/24")
+    assert lines[1] == ("log_level_set", "alice", "for 203.0.113.0/24")
+    assert [event for event, _, _ in lines[2:]] == ["admin_denied"]
 
 
 async def test_tls_and_client_certificates(tmp_path: Path) -> None:

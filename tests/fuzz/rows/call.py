@@ -160,13 +160,13 @@ def _flights() -> tuple[bytes, ...]:
             Role.SERVER, OUR_CERTIFICATE, [CALLER_CERTIFICATE.fingerprint], 0.0
         ),
     }
-    said: list[bytes] = []
+    datagrams: list[bytes] = []
     for _ in range(4):
         for role, other in ((Role.CLIENT, Role.SERVER), (Role.SERVER, Role.CLIENT)):
             while (datagram := ends[role].poll_transmit()) is not None:
-                said.append(datagram)
+                datagrams.append(datagram)
                 ends[other].handle_datagram(datagram, 0.0)
-    return tuple(said)
+    return tuple(datagrams)
 
 
 def _records(size: int) -> Iterable[bytes]:

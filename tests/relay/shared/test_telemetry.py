@@ -13,7 +13,7 @@ from relay.shared.latency import BUCKETS, Latency
 from relay.shared.memory import WorkerMemory, create
 from relay.shared.orders import Orders, read_orders
 from relay.shared.rates import Rates
-from relay.shared.telemetry import Sight
+from relay.shared.telemetry import Telemetry
 from relay.shared.voice import VoiceHealth, WatchOrder
 from relay.supervisor.gains import Gains
 from relay.worker.kernel_drops import KernelDrops
@@ -50,13 +50,13 @@ def test_prometheus_sees_cumulative_buckets() -> None:
 
 def test_the_columns_of_a_sight_do_not_overlap() -> None:
     """What one writes the others do not see, and a second view of the buffer sees all of it."""
-    buffer = memoryview(bytearray(Sight.SIZE_BYTES))
-    sight = Sight(buffer)
+    buffer = memoryview(bytearray(Telemetry.SIZE_BYTES))
+    telemetry = Telemetry(buffer)
     health = VoiceHealth(7, 1, 2, 3, 4, 5, 6)
-    sight.carried_out(99)
-    sight.up.add(1_000_000)
-    sight.voice.write(63, health)
-    again = Sight(buffer)
+    telemetry.carried_out(99)
+    telemetry.up.add(1_000_000)
+    telemetry.voice.write(63, health)
+    again = Telemetry(buffer)
     assert again.order == 99
     assert sum(again.up.counts()) == 1
     assert sum(again.down.counts()) == 0
@@ -65,13 +65,13 @@ def test_the_columns_of_a_sight_do_not_overlap() -> None:
 
 
 def test_sight_and_flows_share_a_workers_memory() -> None:
-    """A worker and its supervisor map the same sight, and it is no part of the flow table."""
+    """A worker and its supervisor map the same telemetry, and it is no part of the flow table."""
     fd = create("test", WorkerMemory.size_bytes(100))
     mine, theirs = WorkerMemory(fd, 100), WorkerMemory(fd, 100)
     os.close(fd)
     for index in range(BUCKETS):
-        mine.sight.down.add(1000 << index)
-    assert sum(theirs.sight.down.counts()) == BUCKETS
+        mine.telemetry.down.add(1000 << index)
+    assert sum(theirs.telemetry.down.counts()) == BUCKETS
     assert len(theirs.flows) == 0
     assert not theirs.counts.any()
 

@@ -6,7 +6,7 @@ import asyncio
 from types import SimpleNamespace
 
 from fleet.ending import end
-from relay.supervisor.flow_persistence import Remembering
+from relay.supervisor.flow_persistence import FlowPersistence
 from tests.rings import token_ring
 
 
@@ -35,13 +35,13 @@ async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
     crew = SimpleNamespace(
         posts=[], store_counts=None, answer=None, ask=None, token_keys=token_ring
     )
-    remembering = Remembering(settings, crew)  # type: ignore[arg-type]
+    flow_persistence = FlowPersistence(settings, crew)  # type: ignore[arg-type]
     loops = Stubborn(), Stubborn()
-    remembering._questions, remembering._cache = loops  # type: ignore[assignment]
-    tasks = [asyncio.create_task(loop()) for loop in remembering.loops().values()]
+    flow_persistence._questions, flow_persistence._cache = loops  # type: ignore[assignment]
+    tasks = [asyncio.ensure_future(loop()) for loop in flow_persistence.loops().values()]
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await end(tasks)
     assert all(loop.swallowed.is_set() for loop in loops)
     assert all(task.cancelled() for task in tasks)
-    await remembering.close()
+    await flow_persistence.close()

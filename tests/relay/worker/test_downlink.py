@@ -121,20 +121,22 @@ DATAGRAM = st.tuples(
 
 
 @given(
-    said=st.lists(DATAGRAM, min_size=1, max_size=6),
+    sent=st.lists(DATAGRAM, min_size=1, max_size=6),
     counts=st.lists(st.integers(0, 40) | st.integers(0, 0xFFFFFFFF), min_size=6, max_size=6),
     many=st.booleans(),
 )
 @settings(deadline=None)
 def test_whatever_a_correct_tag_covers(
-    said: list[tuple[int, int, list[tuple[bytes, int, int]], bytes | None]],
+    sent: list[tuple[int, int, list[tuple[bytes, int, int]], bytes | None]],
     counts: list[int],
     many: bool,
 ) -> None:
     """By arrays and one by one: what `trunk.read` accepts is sent as it is, all else is counted."""
     plane, replay = Plane(batch=64), ReplayWindow()
-    datagrams, expected, refused = [], [], 0
-    for (sender, time_s, entries, payload), count in zip(said, counts, strict=False):
+    datagrams: list[bytes] = []
+    expected: list[tuple[bytes, bytes]] = []
+    refused = 0
+    for (sender, time_s, entries, payload), count in zip(sent, counts, strict=False):
         whole = bytes(min(sum(length for _, length, _ in entries), 9000 - 24 - 24 * len(entries)))
         behind = whole if payload is None else payload
         datagrams.append(packed(sender, time_s, count, entries, behind))

@@ -450,10 +450,10 @@ async def test_a_goodbye_of_the_callers_stream_does_not_end_the_call(world: Worl
     assert len(world.handle.audio) == 2 and world.session.state is State.CONNECTED
 
 
-@pytest.mark.parametrize(("said", "told"), [("timeout", "timeout"), ("bored now", "hangup")])
-async def test_the_backend_can_hang_up(world: World, said: str, told: str) -> None:
+@pytest.mark.parametrize(("reason", "told"), [("timeout", "timeout"), ("bored now", "hangup")])
+async def test_the_backend_can_hang_up(world: World, reason: str, told: str) -> None:
     """Its reason is one of ours, or plainly a hang-up."""
-    world.session.on_hang_up(said)
+    world.session.on_hang_up(reason)
     assert world.handle.closed == told
 
 

@@ -460,7 +460,7 @@ async def leave(scene: Scene) -> None:
     complaints = scene.neighbour.complaints()
     await scene.neighbour.caller.hang_up()
     await scene.engine.close()
-    assert not complaints and len(scene.neighbour.said) > 50
+    assert not complaints and len(scene.neighbour.sent) > 50
 
 
 ENDINGS = (
@@ -541,8 +541,8 @@ def test_a_packet_that_raises_before_it_has_a_call(
             patch.setattr("transceiver.engine.engine.stun.username", scene.boom)
             check = b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)
             scene.neighbour.speak()
-            said = scene.neighbour.caller.out.pop()
-            scene.street.up([(ELSEWHERE, check), (HOME, said), (ELSEWHERE, check)])
+            sent = scene.neighbour.caller.out.pop()
+            scene.street.up([(ELSEWHERE, check), (HOME, sent), (ELSEWHERE, check)])
         assert scene.engine.counters["packet_faults"] == 2
         assert [entry["event"] for entry in logs] == ["packet_failed"]
         assert not scene.ended

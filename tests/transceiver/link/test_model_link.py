@@ -556,10 +556,10 @@ async def test_a_message_of_many_events_leaves_the_loop_to_others() -> None:
                 asyncio.get_running_loop().call_soon(turn)
 
         turn()
-        said = [model_pb2.Data(label="l", text=str(number)) for number in range(3000)]
-        await backend.say(*(model_pb2.BackendEvent(call=1, data=data) for data in said))
+        messages = [model_pb2.Data(label="l", text=str(number)) for number in range(3000)]
+        await backend.say(*(model_pb2.BackendEvent(call=1, data=data) for data in messages))
         await sink.until(lambda: len(sink.data) == 3000)
-        assert [text for _, text in sink.data] == [data.text for data in said]
+        assert [text for _, text in sink.data] == [data.text for data in messages]
         assert turns >= 3000 // link_stream.EVENTS_A_TURN - 1
 
 

@@ -305,9 +305,9 @@ async def test_a_process_that_cannot_start_ends_the_start(redis_server: RedisSer
     admin_port = free_port(successors=1)
     with socket.create_server(("127.0.0.1", admin_port + 1)):
         process = start(redis_server, free_port(), free_port(), admin_port)
-        _, said = await asyncio.to_thread(process.communicate, timeout=TIMEOUT_S)
+        _, output = await asyncio.to_thread(process.communicate, timeout=TIMEOUT_S)
     assert process.returncode == 1
-    complaints = [line for line in said.splitlines() if line.startswith("cannot start")]
+    complaints = [line for line in output.splitlines() if line.startswith("cannot start")]
     assert complaints == [
         f"cannot start: 127.0.0.1:{admin_port + 1} is in use by another process",
         "cannot start: process 1 of the transceiver did not start",

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fleet.ending import end
+from fleet.errors import StartupError
 from transceiver.pod import member
 from transceiver.pod.heartbeat import Heartbeat
 from transceiver.pod.member import Member
@@ -89,7 +90,7 @@ async def test_a_process_that_never_begins_is_ended(
     """It gets its time to start, and no more."""
     monkeypatch.setattr(member, "START_MS", 1000)
     stand.mode = "mute"
-    with pytest.raises(member.StartupError):
+    with pytest.raises(StartupError):
         async with asyncio.timeout(60):
             await stand.start()
 

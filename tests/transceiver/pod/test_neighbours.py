@@ -37,7 +37,7 @@ from transceiver.call.principal import Principal
 from transceiver.pod import passed_socket
 from transceiver.pod.neighbours import Neighbours
 from transceiver.pod.owners import FRESH_S, Owners
-from transceiver.pod.pod_place import ALONE, Place
+from transceiver.pod.pod_place import ALONE, PodPlace
 from transceiver.pod.proof import ANSWERED, PROOF, PURPOSE, Passed, Proofs
 
 TRUNK = Address("127.0.0.1", 9202)
@@ -192,7 +192,7 @@ class Impostor:
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, CIMultiDictProxy[str], bytes]] = []
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Address]:
@@ -215,7 +215,7 @@ class Impostor:
         await socket.prepare(request)
         await socket.send_str("1.AAAA")
         async for message in socket:
-            self.said.append(str(message.data))
+            self.messages.append(str(message.data))
         return socket
 
 
@@ -238,7 +238,7 @@ async def test_a_place_that_is_not_of_the_fleet_gets_no_key_and_no_word(pods: Po
     for path, given, body in impostor.heard:
         text = f"{path} {dict(given)} {body!r}".lower()
         assert not any(word in text for word in ("key-one", "secret", "page.example", "bearer"))
-    assert not impostor.said
+    assert not impostor.messages
 
 
 async def test_a_passed_on_request_is_carried_out_once(pods: Pods) -> None:
@@ -288,7 +288,7 @@ async def test_owners_by_node_and_letter() -> None:
     async def nodes() -> Iterable[Node]:
         return known
 
-    owners = Owners(Place(index=0, count=3), HERE, nodes)
+    owners = Owners(PodPlace(index=0, count=3), HERE, nodes)
     assert await owners.find(new_call_id(2, 1)) == 2
     assert await owners.find(new_call_id(0, 1)) is None
     assert await owners.find(new_call_id(0, 2)) == THERE

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from transceiver.pod.pod_place import ALONE, Place
+from transceiver.pod.pod_place import ALONE, PodPlace
 from transceiver.settings import TransceiverSettings
 
 
@@ -31,7 +31,7 @@ def test_ports_follow_on_from_the_first() -> None:
         transceiver_trunk_advertise="10.0.0.1:8000",
         transceiver_admin="127.0.0.1:9201",
     )
-    third = Place(2, 3).own(pod)
+    third = PodPlace(2, 3).own(pod)
     assert str(third.transceiver_trunk) == "0.0.0.0:7002"
     assert str(third.transceiver_trunk_advertise) == "10.0.0.1:8002"
     assert str(third.transceiver_admin) == "127.0.0.1:9203"
@@ -40,7 +40,7 @@ def test_ports_follow_on_from_the_first() -> None:
 
 def test_any_free_port_stays_any_free_port() -> None:
     """Port 0 is the kernel's choice for every process."""
-    own = Place(1, 2).own(settings(transceiver_trunk="127.0.0.1:0", transceiver_admin="[::1]:0"))
+    own = PodPlace(1, 2).own(settings(transceiver_trunk="127.0.0.1:0", transceiver_admin="[::1]:0"))
     assert (own.transceiver_trunk.port, own.transceiver_admin.port) == (0, 0)
     assert own.transceiver_trunk_advertise is None
 
@@ -48,7 +48,7 @@ def test_any_free_port_stays_any_free_port() -> None:
 def test_a_process_by_itself_has_no_neighbours() -> None:
     """It has no directory to ask them in; others have a socket each."""
     assert ALONE.socket_of(0) is None
-    assert Place(0, 2, directory=Path("pod")).socket_of(1) == Path("pod/1.http")
+    assert PodPlace(0, 2, directory=Path("pod")).socket_of(1) == Path("pod/1.http")
 
 
 @pytest.mark.parametrize("count", ["0", "65", "two", ""])

@@ -100,9 +100,9 @@ async def test_a_page_may_not_place_what_spends(door: FrontDoor, session: str, p
     page = {**headers, "Authorization": f"Bearer {made['value']}"}
     refused = await door.ask("POST", CALLS, data=body + "--b--\r\n", headers=page)
     assert refused.status == 403
-    said = await problem(refused)
-    assert said["code"] == said["error"]["code"] == "not_allowed_for_page"
-    assert param in said["detail"]
+    answer = await problem(refused)
+    assert answer["code"] == answer["error"]["code"] == "not_allowed_for_page"
+    assert param in answer["detail"]
     assert not door.engine.session_jsons
     if "trunkline" not in session:
         allowed = await door.ask("POST", CALLS, data=body + "--b--\r\n", headers=headers)

@@ -32,7 +32,7 @@ class Talk:
 
     wire: Wire
     long_every: int = 0
-    said: int = 0  # by the caller, and by the owners
+    sent: int = 0  # by the caller, and by the owners
     answered: int = 0
     owner_heard: list[list[int]] = field(default_factory=list)  # by owner
 
@@ -44,8 +44,8 @@ class Talk:
         """Numbered messages both ways."""
         for _ in range(round(seconds / PERIOD_S)):
             if caller:
-                assert self.wire.client.channels.send(LABEL, text(self.said, self.long_every))
-                self.said += 1
+                assert self.wire.client.channels.send(LABEL, text(self.sent, self.long_every))
+                self.sent += 1
             if owner:
                 assert self.wire.server.channels.send(LABEL, text(self.answered, self.long_every))
                 self.answered += 1
@@ -61,9 +61,9 @@ class Talk:
 
     async def settle(self) -> None:
         """Until both have heard the last word of the other."""
-        last_said, last_answered = self.said - 1, self.answered - 1
+        last_sent, last_answered = self.sent - 1, self.answered - 1
         await until(lambda: numbers(self.wire.client)[-1:] == [last_answered])
-        await until(lambda: numbers(self.wire.server)[-1:] == [last_said])
+        await until(lambda: numbers(self.wire.server)[-1:] == [last_sent])
         self.owner_heard.append(numbers(self.wire.server))
 
     def state(self) -> SctpState:
@@ -95,7 +95,7 @@ def test_an_owner_dies_after_its_state_was_written(run: Run, seed: int, loss: fl
         assert set(range(known)) | set(range(answered, talk.answered)) <= set(heard)
         dead, new = talk.owner_heard
         assert (dead, new) == (sorted(set(dead)), sorted(set(new)))
-        assert set(dead) | set(new) == set(range(talk.said))
+        assert set(dead) | set(new) == set(range(talk.sent))
         # What both heard was said in the last moments, and its acknowledgement was lost.
         assert len(set(dead) & set(new)) <= 2 / PERIOD_S * loss + 1
         await talk.wire.stop()
@@ -118,7 +118,7 @@ def test_long_messages_that_the_death_cut(run: Run, seed: int) -> None:
         heard, new = numbers(talk.wire.client), talk.owner_heard[-1]
         assert heard == sorted(set(heard))
         assert new == sorted(set(new))
-        lost = set(range(talk.said)) - set(talk.owner_heard[0]) - set(new)
+        lost = set(range(talk.sent)) - set(talk.owner_heard[0]) - set(new)
         assert len(lost) <= 1
         association = talk.wire.server.channels._association
         assert not any(stream.reassembly for stream in association._inbound_streams.values())
@@ -142,7 +142,7 @@ def test_an_owner_that_stopped_first_loses_nothing(run: Run, seed: int) -> None:
         await talk.settle()
         assert numbers(talk.wire.client) == list(range(talk.answered))
         dead, new = talk.owner_heard
-        assert dead + new == list(range(talk.said))
+        assert dead + new == list(range(talk.sent))
         await talk.wire.stop()
 
     run(scenario())
@@ -180,7 +180,7 @@ def test_the_second_death_is_like_the_first(run: Run) -> None:
         await talk.settle()
         heard = numbers(talk.wire.client)
         assert heard == sorted(set(heard))
-        assert set(range(talk.said)) == {n for owner in talk.owner_heard for n in owner}
+        assert set(range(talk.sent)) == {n for owner in talk.owner_heard for n in owner}
         await talk.wire.stop()
 
     run(scenario())

@@ -12,15 +12,15 @@ from backends.agent.models import ModelFailure
 from fleet.ending import end
 from trunkline.backend.call import Call, CallOver
 
-MAX_ERRANDS = 64
+MAX_CALL_TASKS = 64
 log = structlog.get_logger(__name__)
 
 
-class Errands:
+class CallTasks:
     """Runs coroutines for `call` until the block is left, which ends them all.
 
     One that raises is a bug: it is logged and ends the call; except CallOver, and ModelFailure,
-    which is for whoever awaits it. More than MAX_ERRANDS at once raises RuntimeError.
+    which is for whoever awaits it. More than MAX_CALL_TASKS at once raises RuntimeError.
     """
 
     def __init__(self, call: Call) -> None:
@@ -35,9 +35,9 @@ class Errands:
 
     def run(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Start one."""
-        if len(self._tasks) >= MAX_ERRANDS:
+        if len(self._tasks) >= MAX_CALL_TASKS:
             work.close()
-            raise RuntimeError(f"more than {MAX_ERRANDS} errands at once")
+            raise RuntimeError(f"more than {MAX_CALL_TASKS} tasks at once")
         task = asyncio.create_task(work, name=f"{name} {self._call.id}")
         self._tasks.add(task)
         task.add_done_callback(self._done)

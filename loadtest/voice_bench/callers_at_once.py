@@ -16,7 +16,7 @@ IN_TIME_MS = 1500.0  # voice to voice; later, callers ask whether somebody is th
 HELD = 0.9  # of the turns are answered in time, or there are too many callers
 
 
-async def carried(target: Target, turns: int, callers: int) -> Result:
+async def callers_at_once(target: Target, turns: int, callers: int) -> Result:
     """More and more callers, until a tenth of the turns is answered too late.
 
     Each asks again as soon as it has heard its answer, which no crowd of people does. `turns` are

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backends.agent.current_answer import Given
+from backends.agent.current_answer import CurrentAnswer
 from backends.agent.reply import Asked, Reply
 from backends.agent.stages import Stamps, TurnRecord
 from backends.agent.tools import Toolbox
@@ -21,7 +21,9 @@ class Told:
         self.records: list[dict[str, Any]] = []
         reply = Reply("call_1", Asked(()), models(), Toolbox())
         record = TurnRecord(3, Stamps(voiced=10.0, ended=10.2))
-        self.given = Given(reply, record, lambda record: self.records.append(record.shown()))
+        self.given = CurrentAnswer(
+            reply, record, lambda record: self.records.append(record.shown())
+        )
 
     @property
     def stages(self) -> list[dict[str, float]]:

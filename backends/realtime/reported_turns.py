@@ -13,7 +13,7 @@ from backends.realtime.refusals import Refusal
 MAX_TURNS = 16  # that are remembered; who reports later is refused
 
 
-class TurnsTold:
+class ReportedTurns:
     """A turn is told as `trunkline.turn`, perhaps again, and may be reported on once."""
 
     def __init__(self) -> None:
