@@ -156,8 +156,8 @@ def test_whatever_a_correct_tag_covers(
             expected += read.frames
         else:
             refused += 1
-    sent = plane.down(datagrams)
-    assert sorted(sent) == sorted(expected)
+    passed_on = plane.down(datagrams)
+    assert sorted(passed_on) == sorted(expected)
     assert sum(plane.drops().values()) == refused
 
 
