@@ -89,7 +89,7 @@ async def _until_whole(sentinel_port: int) -> None:
 
 async def _is_whole(client: redis.asyncio.Redis) -> bool:
     try:
-        [master] = (await client.sentinel_masters()).values()
+        [master] = (await client.sentinel_masters()).values()  # type: ignore[union-attr]
         replicas = await client.sentinel_slaves(SERVICE)
     except redis.exceptions.ConnectionError:
         return False  # it is still starting

@@ -31,6 +31,7 @@ from loadtest.stall.verdict import judge
 from loadtest.stand import Shape, Stand
 
 SETTLE_S = 1.0  # from the last call's set-up to the first word
+WARM_UP_S = 3.0
 LAST_ANSWER_S = speech.LOOP_S + 3.0
 
 
@@ -71,6 +72,7 @@ async def run(calls: int, stops: Sequence[Stop]) -> Result:
                 await lines.enter_async_context(line)
             await asyncio.sleep(SETTLE_S)
             backends.begin.set()
+            await asyncio.sleep(WARM_UP_S)
             stopped = []
             for stop in stops:
                 await asyncio.sleep(QUIET_S)

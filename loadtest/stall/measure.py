@@ -20,7 +20,6 @@ EVERY = 6  # 48 kHz to 8: enough to tell where in the speech it is
 RATE_HZ = 8_000
 WINDOWS_S = (0.8, 1.6)  # the longer when the shorter is a pause of the speech
 FITS = 0.5  # of 1: the correlation of the same speech through a codec is above 0.8
-BEFORE_S = 1.0
 
 Heard = Sequence[tuple[float, int, bytes]]
 

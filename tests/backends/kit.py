@@ -145,13 +145,13 @@ class ScriptedBackend:
         assert (await context.read()).hello.protocol == 1
         if self._mute:
             await asyncio.Event().wait()
-        welcome = model_pb2.Welcome(protocol=self._protocol, backend="scripted", accepts=[1])
+        welcome = model_pb2.Welcome(protocol=self._protocol, backend="scripted", accepts=[1])  # type: ignore[list-item]
         await context.write(model_pb2.ToTransceiver(welcome=welcome))
         if self._brief:
             return
         self.streams += 1
         try:
-            while (batch := await context.read()) is not grpc.aio.EOF:
+            while (batch := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
                 self.heard.extend(batch.events)
                 self.batches.append(len(batch.events))
                 self._heard.set()
@@ -205,7 +205,9 @@ class RawTransceiver:
 
     async def start(self, call: int = 1, credit: int = 50, audio_format: int = 1) -> None:
         started = model_pb2.CallStarted(
-            call_id=f"call_{call}", format=audio_format, send_credit=credit
+            call_id=f"call_{call}",
+            format=audio_format,  # type: ignore[arg-type]
+            send_credit=credit,
         )
         await self.send(model_pb2.CallEvent(call=call, started=started))
 

@@ -40,7 +40,7 @@ async def operated(**others: Any) -> AsyncIterator[tuple[int, Any]]:
         admin_port(settings(**others), server) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        yield server.port, admin_pb2_grpc.BackendAdminStub(channel)  # type: ignore[no-untyped-call]
+        yield server.port, admin_pb2_grpc.BackendAdminStub(channel)
 
 
 async def code_of(call: Any) -> grpc.StatusCode:
@@ -153,7 +153,7 @@ async def test_tls_health_and_what_every_process_answers(tmp_path: Path) -> None
         for name in ("", SERVICE_NAME, "live"):
             reply = await health.Check(health_pb2.HealthCheckRequest(service=name))
             assert reply.status == health_pb2.HealthCheckResponse.SERVING
-        process: Any = admin_pb2_grpc.ProcessAdminStub(channel)  # type: ignore[no-untyped-call]
+        process: Any = admin_pb2_grpc.ProcessAdminStub(channel)
         metadata = [("authorization", f"Bearer {OPERATOR}")]
         info = await process.GetInfo(admin_pb2.GetInfoRequest(), metadata=metadata)
     assert info.process == "backend"

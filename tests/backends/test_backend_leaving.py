@@ -13,7 +13,6 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from backends.echo import echo
-from fleet.admin.server import LIVE
 from tests.backends.kit import (
     TIMEOUT_S,
     Sink,
@@ -32,6 +31,7 @@ from transceiver.link.model_link import ModelLink
 from trunkline.backend import BackendServer
 from trunkline.backend.leaving import leave
 from trunkline.backend.server import SERVICE
+from trunkline.process.health import LIVE
 
 
 async def echoed(handle: Any, sink: Sink) -> None:

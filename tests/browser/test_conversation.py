@@ -130,7 +130,7 @@ async def _check_sizes(page: Page) -> None:
     for width, height in (WIDE, (768, 1024), NARROW, (320, 640)):
         await page.set_viewport_size({"width": width, "height": height})
         for scheme in ("light", "dark"):
-            await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            await page.emulate_media(color_scheme=scheme)
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             await keep_picture(page, f"turn-{width}-{scheme}")
 

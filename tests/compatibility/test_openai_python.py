@@ -71,7 +71,7 @@ class Page:
 async def page(service: Service, client: openai.AsyncOpenAI) -> AsyncIterator[Page]:
     """A page with a live call, placed with a secret that the client made."""
     secret = await client.realtime.client_secrets.create(
-        session={"type": "realtime", "instructions": "Be brief.", "tools": [WEATHER]},  # type: ignore[typeddict-item,list-item]
+        session={"type": "realtime", "instructions": "Be brief.", "tools": [WEATHER]},  # type: ignore[arg-type]
         expires_after={"anchor": "created_at", "seconds": 60},
     )
     page = Page()
@@ -138,7 +138,7 @@ async def test_a_bad_event_of_the_side_band_is_answered(
 ) -> None:
     """It gets an error with the id of its event, and the call goes on."""
     async with asyncio.timeout(30), client.realtime.connect(call_id=page.call_id) as sideband:
-        await sideband.send({"type": "session.bake", "event_id": "mine"})  # type: ignore[typeddict-item]
+        await sideband.send({"type": "session.bake", "event_id": "mine"})  # type: ignore[arg-type]
         assert (await _until(sideband, "error")).error.event_id == "mine"
         await sideband.output_audio_buffer.clear()
         await _say(sideband, "Hello?")

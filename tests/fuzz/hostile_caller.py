@@ -87,13 +87,13 @@ class HostileCaller(Caller):
             chance.getrandbits(32),
         )
         blocks = (block,) * chance.choice((0, 1, 2, 15, 31))
-        report = SenderReport(VOICE_SSRC, *(chance.getrandbits(32) for _ in range(4)), blocks)
+        report = SenderReport(VOICE_SSRC, *(chance.getrandbits(32) for _ in range(4)), blocks)  # type: ignore[arg-type, call-arg]
         rest = (
             SourceDescription(VOICE_SSRC, "x" * chance.randrange(256)),
             Goodbye((VOICE_SSRC,) * chance.randrange(3)),
             ReceiverReport(VOICE_SSRC, blocks),
         )
-        return [report, *chance.sample(rest, chance.choice((0, 0, 1, 2)))]
+        return [report, *chance.sample(rest, chance.choice((0, 0, 1, 2)))]  # type: ignore[list-item]
 
     # SCTP inside DTLS.
 

@@ -107,7 +107,7 @@ class Call(RuleBasedStateMachine):
             "conversation.item.delete": {"item_id": self.item_id or "x"},
             "conversation.item.retrieve": {"item_id": self.item_id or "x"},
         }
-        text = json.dumps({"type": kind, **everything.get(kind, {})})
+        text = json.dumps({"type": kind, **everything.get(kind, {})})  # type: ignore[dict-item]
         self.hear(_survives(self.session, text))
 
     @rule()
@@ -157,7 +157,7 @@ class Call(RuleBasedStateMachine):
         json.dumps(self.session.conversation.items)
 
 
-class TestCall(Call.TestCase):  # type: ignore[name-defined,misc]
+class TestCall(Call.TestCase):  # type: ignore[misc, valid-type]
     """Client and agent in any order: responses begin and end in turn, and items stay bounded."""
 
     settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

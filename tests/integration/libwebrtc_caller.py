@@ -45,7 +45,7 @@ class LibwebrtcCaller:
         self._channel = self._peer.create_data_channel(EVENTS)
         self._opened, self._gathered, self._told = (asyncio.Event() for _ in range(3))
         self._channel.on("open", lambda _: self._opened.set())
-        self._channel.on("message", lambda event: self._on_message(event.data))
+        self._channel.on("message", lambda event: self._on_message(event.data))  # type: ignore[call-overload]
         self._peer.on("track", lambda event: self._on_track(event.track))
         self._peer.on("icegatheringstatechange", lambda _: self._on_gathering())
 
@@ -98,7 +98,7 @@ class LibwebrtcCaller:
 
     async def statistics(self) -> dict[str, Any]:
         """The figures of libwebrtc's `getStats` by their type; the last of a type."""
-        return {report.type.value: report for report in (await self._peer.get_stats()).values()}
+        return {report.type.value: report for report in (await self._peer.get_stats()).values()}  # type: ignore[union-attr]
 
     async def close(self) -> None:
         """Hang up, and let everything of libwebrtc go."""

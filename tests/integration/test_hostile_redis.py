@@ -29,7 +29,7 @@ TIMEOUT_S = 60.0
 HOST = "127.0.0.2"  # the attacker's; the fleet and its caller are on 127.0.0.1
 NODE = 4321  # the index that the attacker would have
 KINDS = ("directory:holders", "directory:records", "directory:epochs", "directory:expiry")
-KINDS += ("directory:states", "ledger:changes", "ledger:seen", "flow:" + "0" * 32)
+KINDS += ("directory:states", "ledger:changes", "ledger:seen", "flow:" + "0" * 32)  # type: ignore[assignment]
 
 
 class Trap:
@@ -69,7 +69,7 @@ class Attacker:
     async def read(self) -> None:
         """Every key, and every value of whatever type."""
         for key in await self.redis.keys("*"):
-            self.seen.add(key)
+            self.seen.add(key)  # type: ignore[arg-type]
             self.seen.add(await self.redis.dump(key) or b"")
             with suppress(ResponseError):
                 self.seen.update(map(_bytes, await self.redis.hgetall(key)))
@@ -81,12 +81,12 @@ class Attacker:
 
     async def keys(self) -> list[str]:
         """What is there, and what could be."""
-        there = {key.decode(errors="replace") for key in await self.redis.keys("*")}
+        there = {key.decode(errors="replace") for key in await self.redis.keys("*")}  # type: ignore[union-attr]
         return sorted(there | {f"trunkline:{{0}}:{kind}" for kind in KINDS})
 
     async def do(self, key: str, *command: str | bytes) -> None:
         with suppress(ResponseError):  # a field command on a key of another type
-            await self.redis.execute_command(command[0], key, *command[1:])  # type: ignore[no-untyped-call]
+            await self.redis.execute_command(command[0], key, *command[1:])
 
     async def publish(self, message: str | bytes) -> None:
         for channel in await self.redis.pubsub_channels():
@@ -128,7 +128,7 @@ async def _odd_scores(attacker: Attacker, key: str) -> None:
     if await _is(attacker, key, "zset"):
         for member in await attacker.redis.zrange(key, 0, -1):
             for score in ("inf", "-inf", "1e308", "0"):
-                await attacker.do(key, "ZADD", score, member)
+                await attacker.do(key, "ZADD", score, member)  # type: ignore[arg-type]
         for number in range(2000):
             await attacker.do(key, "ZADD", "1e15", str(number))
 

@@ -12,7 +12,7 @@ from fleet.usage import variable
 from relay.settings import RelaySettings
 from tests.k8s.manifests import ROOT
 from tests.k8s.test_monitoring import label_values
-from tests.relay.test_relay_docs import anchors
+from tests.pages import anchors
 from transceiver.settings import TransceiverSettings
 from transceiver.signaling.problem import PROBLEMS
 

@@ -37,7 +37,7 @@ async def until(true: Callable[[], Awaitable[bool]]) -> None:
 
 async def ask(client: Redis, *command: str) -> Any:
     """The answer to a command that redis-py has no typed method for."""
-    return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+    return await client.execute_command(*command)
 
 
 class Servers:

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from backends.settings import BackendSettings, EchoSettings
-from fleet.admin.server import LIVE
 from fleet.settings import ProcessSettings
 from fleet.usage import variable
 from relay.settings import RelaySettings
@@ -35,6 +34,7 @@ from transceiver.settings import TransceiverSettings
 from trunkline.backend import leaving
 from trunkline.backend.server import SERVICE
 from trunkline.backend.stream import CANCEL_PATIENCE_S
+from trunkline.process.health import LIVE
 
 SETTINGS: dict[str, type[ProcessSettings]] = {
     "relay": RelaySettings,

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from launcher_stand_ins import is_alive
 
 from launcher.__main__ import main
 from launcher.addresses import free_ports
 from launcher.backend_choice import BACKENDS, BackendChoice
 from launcher.variables import without
+from tests.launcher.launcher_stand_ins import is_alive
 
 ROW = re.compile(r"^  (redis|backend|relay|transceiver) +(\d+) ", re.MULTILINE)
 CONSOLE = re.compile(r"Open (http://\S+) and")

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from launcher_stand_ins import STAY, STUBBORN, Commands, ended, is_alive
 
 from launcher import NotRunningError, Stack, StackSettings, StartupError
 from launcher.addresses import Binding
@@ -18,6 +17,7 @@ from launcher.keeper import Keeper
 from launcher.part import Part
 from launcher.probes import grpc_serving, redis_answers
 from launcher.redis_server import redis_part
+from tests.launcher.launcher_stand_ins import STAY, STUBBORN, Commands, ended, is_alive
 
 FAST = StackSettings(ready_timeout_s=30, stop_timeout_s=10)
 

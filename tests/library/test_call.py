@@ -15,7 +15,7 @@ from trunkline.v1 import model_pb2
 
 def _call(credit: int = 50) -> tuple[Call, Outbox, list[Call]]:
     outbox, ended = Outbox(), []
-    started = model_pb2.CallStarted(call_id="c", format=1, send_credit=credit)
+    started = model_pb2.CallStarted(call_id="c", format=1, send_credit=credit)  # type: ignore[arg-type]
 
     def on_hang_up(call: Call) -> None:
         ended.append(call)
@@ -51,7 +51,7 @@ async def test_sending_waits_while_too_much_is_unwritten() -> None:
 async def test_one_calls_share_is_not_anothers() -> None:
     """A call that filled its share of the outbox leaves its neighbour's alone."""
     call, outbox, _ = _call()
-    started = model_pb2.CallStarted(call_id="d", format=1, send_credit=1)
+    started = model_pb2.CallStarted(call_id="d", format=1, send_credit=1)  # type: ignore[arg-type]
     neighbour = Call(2, started, outbox, lambda _: None)
     await call.send_binary("raw", bytes(WAITING_BYTES))
     stuck = asyncio.create_task(call.send_text("chat", "waits"))
@@ -77,7 +77,7 @@ async def test_credit_is_shared_by_all_senders_of_a_call() -> None:
 async def test_pcm_of_any_length_is_cut_into_frames() -> None:
     """20 ms each in the call's format, the last one filled up with silence."""
     outbox = Outbox()
-    started = model_pb2.CallStarted(call_id="c", format=AudioFormat.PCM16_16000, send_credit=9)
+    started = model_pb2.CallStarted(call_id="c", format=AudioFormat.PCM16_16000, send_credit=9)  # type: ignore[arg-type]
     call = Call(1, started, outbox, lambda _: None)
     await call.send_pcm(b"\1" * 1500)
     frames = [event.audio for batch in outbox.take() for event in batch.events]
@@ -118,7 +118,7 @@ async def test_what_came_before_the_end_can_still_be_read() -> None:
     call, _, _ = _call()
     call.hear(text(1, "last words"))
     call.end()
-    assert [event.text async for event in call.events()] == ["last words"]
+    assert [event.text async for event in call.events()] == ["last words"]  # type: ignore[union-attr]
 
 
 async def test_two_readers_are_refused() -> None:
@@ -174,5 +174,5 @@ async def test_a_round_is_cut_into_messages() -> None:
 
 def test_the_repr_tells_no_secret() -> None:
     """It names the call and nothing of its session, since it may stand in a log."""
-    started = model_pb2.CallStarted(call_id="c", format=1, session_json='{"key":"secret"}')
+    started = model_pb2.CallStarted(call_id="c", format=1, session_json='{"key":"secret"}')  # type: ignore[arg-type]
     assert repr(Call(1, started, Outbox(), lambda _: None)) == "<Call c>"

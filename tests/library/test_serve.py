@@ -111,7 +111,7 @@ async def test_a_call_that_ends_before_its_handler_ran() -> None:
     """Started and ended in one batch leaves no call behind."""
     async with serving(echo, max_calls=1) as server, raw_transceiver(server.port) as transceiver:
         await transceiver.greet()
-        started = model_pb2.CallStarted(call_id="c", format=1, send_credit=1)
+        started = model_pb2.CallStarted(call_id="c", format=1, send_credit=1)  # type: ignore[arg-type]
         await transceiver.send(model_pb2.CallEvent(call=1, started=started), _ended(1))
         assert await transceiver.hear_kinds(1) == [(1, "accepted")]
         await transceiver.start(2)

@@ -184,11 +184,11 @@ def test_later_runs_what_is_due_in_order_and_is_bounded() -> None:
     """Earlier things first, later things not yet, and beyond its bound nothing is kept."""
     later, done = Later(), []
     for due_s in (3.0, 1.0, 2.0):
-        later.at(due_s, lambda due_s=due_s: done.append(due_s))
+        later.at(due_s, lambda due_s=due_s: done.append(due_s))  # type: ignore[misc]
     later.run(2.5)
     assert done == [1.0, 2.0]
     for _ in range(MAX_WAITING):
-        later.at(9.0, list)
+        later.at(9.0, list)  # type: ignore[arg-type]
     assert later.dropped == 1
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import aiohttp
 import pytest
-from loadtest_echo_server import API_KEY, echo_server
 from typer.testing import CliRunner
 
 from launcher.addresses import free_ports
@@ -21,6 +20,7 @@ from loadtest.callers.opus_packets import encode
 from loadtest.errors import CallFailedError
 from loadtest.sound import SAMPLE_RATE_HZ, Samples
 from loadtest.target import Target
+from tests.loadtest.loadtest_echo_server import API_KEY, echo_server
 
 
 class Silent:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +49,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Peers:
 
 
 @pytest.fixture
-def callers() -> socket.socket:
+def callers() -> Iterator[socket.socket]:
     with udp(ANY) as sock:
         yield sock
 
 
 @pytest.fixture
-def node_sock() -> socket.socket:
+def node_sock() -> Iterator[socket.socket]:
     with udp(LOOPBACK) as sock:
         yield sock
 
@@ -240,7 +241,7 @@ async def test_the_c_forwarder_carries_both_ways(
         assert keys <= {packets.keyed(flow, port)[:8] for flow in range(flows)}
         assert peer.tally.count("flows") == flows
         drain(callers)
-        down = traffic.keyed(FakeNode(), peer.upstream, flows, port)
+        down = traffic.keyed(FakeNode(), peer.upstream, flows, port)  # type: ignore[arg-type]
         async with running(built.load, [down], [Sink(callers, "plain")]) as load:
             assert await load.until_done(FRAMES, 20)
             assert load.tally.counts("flow_frames")[:flows].all()
@@ -297,7 +298,7 @@ def test_cpu_time_of_another_process_is_read() -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as child:
-        child.stdout.readline()
+        child.stdout.readline()  # type: ignore[union-attr]
         assert cpu_s(child.pid) > 0
         assert waited_s(child.pid) >= 0
         child.communicate(b"\n")
@@ -313,7 +314,7 @@ def test_a_family_is_killed_whole() -> None:
     )
     command = leashed([sys.executable, "-c", script])
     with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
-        child = int(parent.stdout.readline())
+        child = int(parent.stdout.readline())  # type: ignore[union-attr]
         kill_family(parent.pid, timeout_s=10)
         assert parent.wait() == -9
     state = Path(f"/proc/{child}/stat")

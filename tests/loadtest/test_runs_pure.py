@@ -41,7 +41,7 @@ calls_lost = { max = 0 }
 
 
 def moment(second: int, **numbers: int) -> Moment:
-    tally = Tally(second, live=3, **numbers)
+    tally = Tally(second, live=3, **numbers)  # type: ignore[arg-type]
     tally.gap_ms.add([30.0 + second])
     tally.setup_ms.add([12.0])
     usage = {"relay": Usage(10.0 * second, 50.0 + second), "callers": Usage(1.0, 9.0)}

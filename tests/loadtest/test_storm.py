@@ -15,7 +15,7 @@ STORM = Storm(capacity=20, residents=10, call_s=2.0, times=10, calm_s=2, at_s=4,
 def tallies(late_ms: float, stormy_ms: float, **numbers: int) -> list[Tally]:
     found = []
     for second in range(12):
-        tally = Tally(second, live=10, **numbers)
+        tally = Tally(second, live=10, **numbers)  # type: ignore[arg-type]
         tally.lateness_ms.add([stormy_ms if second >= STORM.at_s else late_ms] * 50)
         found.append(tally)
     return found

@@ -17,7 +17,7 @@ import pytest
 
 from fleet.address import Address
 from fleet.directory.redis_store import RedisStore
-from tests.conftest import free_port
+from tests.conftest import RedisServer, free_port
 from tests.relay.kit import check, media
 from tests.relay.test_relay_process import (
     Node,
@@ -223,7 +223,7 @@ class StallingProxy:
             pass
 
 
-async def test_a_slow_redis_touches_no_call(make_redis: Callable[..., object]) -> None:
+async def test_a_slow_redis_touches_no_call(make_redis: Callable[..., RedisServer]) -> None:
     """Redis takes commands and answers none: media and new calls go on, later all is written."""
     redis = make_redis()
     proxy = StallingProxy(redis.port)

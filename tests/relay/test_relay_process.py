@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fleet.address import Address
 from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import Lease
-from tests.conftest import free_port
+from tests.conftest import RedisServer, free_port
 from tests.relay.kit import check, media
 from tests.rings import token_ring
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
@@ -190,7 +190,7 @@ async def test_a_worker_that_hangs_is_replaced(relay: RunningRelay, node: Node) 
 
 
 async def test_redis_gone_does_not_touch_calls(
-    make_redis: Callable[..., object],
+    make_redis: Callable[..., RedisServer],
 ) -> None:
     """With Redis dead, live flows go on and new clients are still routed by their token."""
     redis = make_redis()

@@ -137,7 +137,7 @@ async def keys_rotate(world: World) -> None:
     world.rotating = True
     before, number = world.keys, world.keys.trunk.current % 15 + 1
     keys = {number: world.chance.randbytes(32)}
-    both_tokens, both_trunks = before.token.keys | keys, before.trunk.keys | keys
+    both_tokens, both_trunks = before.token.keys | keys, before.trunk.keys | keys  # type: ignore[operator]
     old = before.trunk.current
     await _everywhere(world, Keys(KeyRing(old, both_tokens), KeyRing(old, both_trunks)))
     await _everywhere(world, Keys(KeyRing(number, both_tokens), KeyRing(number, both_trunks)))

@@ -27,15 +27,16 @@ from __future__ import annotations
 import math
 
 WINDOW_S = 0.1  # of sound; its least transit is free of most jitter
-STEADY_FALL_S = 0.015  # between two windows: faster than real time beyond it
+STEADY_FALL_S = 0.02  # between two windows: faster than real time beyond it
 STEADY_RISE_S = 0.06
 CONFIRMED = 2  # steady windows in a row: real time again
-LIVE_AFTER_S = 1.5  # of steady sound
-NEAR_LINE_S = 0.04  # below the line: a first frame that was late
-PERHAPS_AFTER_S = 20.0  # of steady sound, whatever came before it
+LIVE_AFTER_S = 2.0  # of sound that keeps to the line
+NEAR_LINE_S = 0.05  # below the line: a first frame that was late
+BREAK_S = 0.15  # between two windows: a pause, unless the source is known to be live
+PERHAPS_AFTER_S = 20.0  # of sound in real time, whatever came before it
 LEAD_S = 0.2  # below the line: more is sent by a source that speaks faster than real time
 FORGOTTEN_AFTER_S = 5.0  # a pause so long is no stall: as much as may be queued
-FOLLOW_DOWN = 0.01  # of the time: more than any clock drifts
+FOLLOW_DOWN = 0.02  # of the time: more than any clock drifts
 FOLLOW_UP = 0.01  # of the way, a window
 
 
@@ -47,13 +48,14 @@ class LiveSource:
 
     __slots__ = (
         "_ahead",
+        "_ahead_at_s",
+        "_ahead_from_s",
         "_kept_s",
         "_least_before_s",
         "_least_s",
         "_line_s",
         "_media_s",
         "_steady",
-        "_steady_s",
         "_turn_at_s",
         "certain",
         "early_s",
@@ -68,9 +70,10 @@ class LiveSource:
         self._least_s = math.inf
         self._turn_at_s = 0.0
         self._line_s = self._least_before_s = math.inf
-        self._kept_s = self._steady_s = 0.0
+        self._kept_s = 0.0
         self._steady = 0  # windows in a row
         self._ahead = False
+        self._ahead_at_s = self._ahead_from_s = 0.0  # its transit, and how much sound was before it
 
     @property
     def live(self) -> bool:
@@ -98,16 +101,15 @@ class LiveSource:
         self._steady = self._steady + 1 if steady else 0
         self._least_before_s = least_s
         self._open_window(WINDOW_S)
-        if self._line_s == math.inf or (moved_s > STEADY_RISE_S and not self.live):
+        if self._line_s == math.inf or (moved_s > BREAK_S and not self.live):
             self._line_s, self._kept_s = least_s, 0.0  # it has to show itself anew
         self.early_s = max(0.0, self._line_s - least_s)
         if self.early_s > LEAD_S:
             self._ahead, self._kept_s = True, 0.0
-        self._steady_s = self._steady_s + WINDOW_S if steady else 0.0
-        if self._ahead and self._steady_s >= PERHAPS_AFTER_S:
-            self._perhaps(least_s)
-        if steady and not self._ahead:
-            self._keep(least_s)
+        if self._ahead:
+            self._watch(least_s)
+        else:
+            self._keep(least_s, steady=steady)
         return self._steady >= CONFIRMED and self.live
 
     def empty(self) -> None:
@@ -125,21 +127,25 @@ class LiveSource:
         self._kept_s = 0.0
         self._ahead = False
         self.certain = True
-        self._steady, self._steady_s = 0, 0.0
+        self._steady = 0
         self._open_window(0.0)
 
     def _open_window(self, length_s: float) -> None:
         self._least_s = self.least_wait_s = math.inf
         self._turn_at_s = self._media_s + length_s
 
-    def _perhaps(self, least_s: float) -> None:
-        self._ahead = self.certain = False
-        self._line_s, self._kept_s, self.early_s = least_s, LIVE_AFTER_S, 0.0
+    def _watch(self, least_s: float) -> None:
+        """Whether a source that was ahead stays as far ahead as it is, for long."""
+        if abs(least_s - self._ahead_at_s) > LEAD_S:
+            self._ahead_at_s, self._ahead_from_s = least_s, self._media_s
+        elif self._media_s - self._ahead_from_s >= PERHAPS_AFTER_S:
+            self._ahead = self.certain = False
+            self._line_s, self._kept_s, self.early_s = least_s, LIVE_AFTER_S, 0.0
 
-    def _keep(self, least_s: float) -> None:
+    def _keep(self, least_s: float, *, steady: bool) -> None:
         if least_s > self._line_s - NEAR_LINE_S:
             self._kept_s += WINDOW_S
         if least_s > self._line_s:
-            self._line_s += (least_s - self._line_s) * FOLLOW_UP
+            self._line_s += (least_s - self._line_s) * FOLLOW_UP * steady
         else:
             self._line_s = max(least_s, self._line_s - WINDOW_S * FOLLOW_DOWN)

@@ -38,7 +38,7 @@ async def server() -> AsyncIterator[TestServer]:
     for path, handler in (("/w", _weather), ("/fail", _fail), ("/flood", _flood), ("/hang", _hang)):
         app.router.add_route("*", path, handler)
     async with TestServer(app) as server:
-        yield server
+        yield server  # type: ignore[misc]
 
 
 def toolbox(server: TestServer, path: str, **members: object) -> Toolbox:

@@ -184,7 +184,7 @@ async def test_a_tool_call_comes_whole(bench: Bench) -> None:
 async def test_leaving_an_answer_ends_it_at_the_server(bench: Bench) -> None:
     """An interrupted answer costs nothing more."""
     bench.server.answers = lambda _: answer_of(*["word " * 2000] * 1000)
-    async with aclosing(bench.think.stream("call", ASKED)) as events:
+    async with aclosing(bench.think.stream("call", ASKED)) as events:  # type: ignore[type-var]
         async for _ in events:
             break
     await asyncio.wait_for(bench.server.closed_early.wait(), 10)

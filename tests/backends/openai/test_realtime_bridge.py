@@ -187,7 +187,7 @@ async def test_a_session_without_interruption_is_not_interrupted(
         caller.say(type="output_audio_buffer.clear")
         await caller.until_told("output_audio_buffer.cleared")
         caller.say(type="response.cancel")
-        kinds = []
+        kinds: list[str] = []
         while not kinds or kinds[-1] != "response.cancel":
             kinds.append((await upstream.heard.get())["type"])
         assert "output_audio_buffer.clear" not in kinds

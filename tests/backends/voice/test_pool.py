@@ -27,7 +27,7 @@ async def test_a_greedy_call_waits_for_itself() -> None:
         ("modest", "other", Urgency.NOW),
     ):
         work = pool.run(call, urgency, lambda name=name: note(name))  # type: ignore[misc]
-        jobs.append(asyncio.ensure_future(work))
+        jobs.append(asyncio.ensure_future(work))  # type: ignore[arg-type]
     await asyncio.sleep(0)
     gate.set()
     await asyncio.wait_for(asyncio.gather(*jobs), 10)

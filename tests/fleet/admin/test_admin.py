@@ -17,8 +17,9 @@ from structlog.testing import capture_logs
 from fleet.address import Address
 from fleet.admin.access import AdminToken
 from fleet.admin.guard import counts
-from fleet.admin.server import LIVE, AdminSecurity, AdminServer, serve
+from fleet.admin.server import AdminSecurity, AdminServer, serve
 from fleet.errors import AddressInUse, AddressUnusable
+from trunkline.process.health import LIVE
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 NAME = "trunkline.v1.RelayAdmin"
@@ -64,7 +65,7 @@ async def check(channel: grpc.aio.Channel, service: str = "") -> int:
 
 async def test_services_answer(channel: grpc.aio.Channel) -> None:
     """What was added is served."""
-    stub = admin_pb2_grpc.RelayAdminStub(channel)  # type: ignore[no-untyped-call]
+    stub = admin_pb2_grpc.RelayAdminStub(channel)
     assert (await stub.Stats(admin_pb2.StatsRequest())).nodes == 7
 
 
@@ -265,7 +266,7 @@ async def test_a_fault_in_a_method_ends_that_call(
     channel: grpc.aio.Channel, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     """INTERNAL with what it was, counted, and logged once; the next call is answered."""
-    stub: Any = admin_pb2_grpc.RelayAdminStub(channel)  # type: ignore[no-untyped-call]
+    stub: Any = admin_pb2_grpc.RelayAdminStub(channel)
     requests = {"Drain": admin_pb2.RelayDrainRequest(), "Watch": admin_pb2.WatchRequest()}
     before = counts["admin_calls_failed"]
     with capture_logs() as logged:

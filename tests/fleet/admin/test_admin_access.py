@@ -88,7 +88,7 @@ async def connected(
 
 
 def stub(channel: grpc.aio.Channel) -> Any:
-    return admin_pb2_grpc.ProcessAdminStub(channel)  # type: ignore[no-untyped-call]
+    return admin_pb2_grpc.ProcessAdminStub(channel)
 
 
 async def code_of(call: Any) -> grpc.StatusCode:
@@ -426,5 +426,5 @@ async def test_watchers_are_bounded_and_slow_ones_are_told() -> None:
     for task in pending[1:]:
         await task
     for watch in watches:
-        await watch.aclose()  # type: ignore[attr-defined]
+        await watch.aclose()
     assert tap._watchers == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from fleet.address import Address
 from fleet.directory.directory import Directory, Node, Snapshot, is_older, next_epoch
 
 
-def node(index: int, epoch: int = 0, **changes: bool) -> Node:
+def node(index: int, epoch: int = 0, **changes: Any) -> Node:
     return Node(index, epoch, Address("127.0.0.1", 5000 + index), f"node-{index}", **changes)
 
 

@@ -208,11 +208,9 @@ async def test_no_key_can_be_made_to_hurt(redis_url: str, key: str, command: tup
     store = RedisStore(redis_url, 0, token_ring, random_below=lambda _: 0)
     lease = await store.claim("n", TRUNK)
     raw = redis.asyncio.Redis.from_url(redis_url)
-    name, *arguments = command
+    name, *arguments = command  # type: ignore[var-annotated]
     with suppress(ResponseError):  # a field command on a key of another type
-        await raw.execute_command(  # type: ignore[no-untyped-call]
-            name, f"trunkline:{{0}}:directory:{key}", *arguments
-        )
+        await raw.execute_command(name, f"trunkline:{{0}}:directory:{key}", *arguments)
     await store.snapshot()
     await store.renew(lease)
     assert lease.node() in (await store.snapshot()).nodes
@@ -261,7 +259,7 @@ async def test_who_reads_redis_learns_nothing_of_a_node(redis_url: str) -> None:
     assert heard
     assert not [word for word in (b"secret-host", b"10.11", b"5000", b"8080") if word in text]
     await store.release(lease)
-    await pubsub.aclose()  # type: ignore[no-untyped-call]
+    await pubsub.aclose()
     await raw.aclose()
     await store.close()
 

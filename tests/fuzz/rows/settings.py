@@ -43,7 +43,7 @@ _FIELDS = [(kind, name) for kind in _CLASSES for name in kind.model_fields]
 def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
     constraints = tuple(field.metadata)
     return TypeAdapter(
-        Annotated[field.annotation, *constraints] if constraints else field.annotation
+        Annotated[field.annotation, *constraints] if constraints else field.annotation  # type: ignore[arg-type]
     )
 
 
@@ -67,7 +67,7 @@ def _variable(data: bytes) -> None:
         return
     needed = {key: value for key, value in _NEEDED.items() if key in kind.model_fields}
     try:
-        kind(**{**needed, name: text_of(data[1:])})
+        kind(**{**needed, name: text_of(data[1:])})  # type: ignore[arg-type]
     except ValidationError as error:
         assert complaints(kind, error)
 
@@ -102,7 +102,7 @@ def _request(data: bytes) -> None:
     """A request of each kind, as far as it is read before anything is done."""
     for kind in map(type, _REQUESTS):
         try:
-            request = kind.FromString(data)
+            request = kind.FromString(data)  # type: ignore[attr-defined]
         except DecodeError:
             continue
         try:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from fleet.ending import end
 from relay.supervisor.flow_persistence import FlowPersistence
-from wire.keys import KeyRing
+from tests.rings import token_ring
 
 
 class Stubborn:
@@ -32,12 +32,13 @@ async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
         relay_flow_cache=True,
         relay_flow_idle_s=60,
     )
-    ring = KeyRing.parse("1:" + "11" * 32)
-    crew = SimpleNamespace(posts=[], store_counts=None, answer=None, ask=None, token_keys=ring)
-    flow_persistence = FlowPersistence(settings, crew)
+    crew = SimpleNamespace(
+        posts=[], store_counts=None, answer=None, ask=None, token_keys=token_ring
+    )
+    flow_persistence = FlowPersistence(settings, crew)  # type: ignore[arg-type]
     loops = Stubborn(), Stubborn()
-    flow_persistence._questions, flow_persistence._cache = loops
-    tasks = [asyncio.create_task(loop) for loop in flow_persistence.loops()]
+    flow_persistence._questions, flow_persistence._cache = loops  # type: ignore[assignment]
+    tasks = [asyncio.create_task(loop()) for loop in flow_persistence.loops().values()]
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await end(tasks)

@@ -86,7 +86,7 @@ async def test_redis_keys_carry_cluster_and_expire(redis_url: str) -> None:
     await store.put({ONE: FlowOwner(1, 2)}, 75)
     raw = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
     [key] = await raw.keys("*")
-    assert key.startswith("trunkline:{7}:flow:")
+    assert key.startswith("trunkline:{7}:flow:")  # type: ignore[arg-type]
     assert ONE[12:16].hex() not in key
     assert 70 < await raw.ttl(key) <= 75
     assert await other.get([ONE]) == {}
@@ -119,7 +119,7 @@ async def test_strange_values_are_nobodys_and_counted(
     [key] = await raw.keys("*")
     await store.put({TWO: FlowOwner(3, 4)}, 60)
     await raw.delete(key)
-    await raw.execute_command(command, key, *arguments)  # type: ignore[no-untyped-call]
+    await raw.execute_command(command, key, *arguments)
     assert await store.get([ONE, TWO]) == {TWO: FlowOwner(3, 4)}
     assert store.unreadable == 1
     await store.put({ONE: FlowOwner(1, 2)}, 60)
@@ -138,10 +138,10 @@ async def test_an_entry_is_good_in_its_own_place_and_time_alone(redis_url: str) 
     sealed = await raw.get(one)
     await store.put({TWO: FlowOwner(3, 4)}, 60)
     [two] = [key for key in await raw.keys("*") if key != one]
-    await raw.set(two, sealed)
+    await raw.set(two, sealed)  # type: ignore[arg-type]
     assert await store.get([ONE, TWO]) == {ONE: FlowOwner(1, 2)}
     stranger = RedisFlowStore(redis_url, 8, token_ring, unix_s=lambda: now_s[0])
-    await raw.set(stranger._names(ONE)[0], sealed)
+    await raw.set(stranger._names(ONE)[0], sealed)  # type: ignore[arg-type]
     assert await stranger.get([ONE]) == {}
     now_s[0] += 60 + 31
     assert await store.get([ONE]) == {}
@@ -255,7 +255,7 @@ async def until_watched(port: int) -> None:
     """The sentinel has heard from its master."""
     raw = redis.asyncio.Redis(port=port, decode_responses=True)
     while True:
-        [state] = (await raw.sentinel_masters()).values()
+        [state] = (await raw.sentinel_masters()).values()  # type: ignore[union-attr]
         if state["is_master"] and not state["is_sdown"] and not state["is_disconnected"]:
             break
         await asyncio.sleep(0.05)

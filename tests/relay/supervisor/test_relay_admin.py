@@ -8,7 +8,7 @@ import re
 import socket
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, field
 
 import grpc.aio
@@ -142,7 +142,7 @@ class Caller:
 
 
 @pytest.fixture
-def caller(relay: Watched, node: Node) -> AsyncIterator[Caller]:
+def caller(relay: Watched, node: Node) -> Iterator[Caller]:
     with bound("127.0.0.1") as sock:
         yield Caller(relay, node, sock)
 

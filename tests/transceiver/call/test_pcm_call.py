@@ -179,7 +179,7 @@ async def test_the_backend_sets_the_encoder(make_world: Callable[..., World]) ->
     sizes = []
     for encoder in ({}, {"bitrate_bps": 96_000}, {"bitrate_bps": 96_000, "complexity": 11}):
         world = await make_world(echo=False).connect()
-        world.session.on_encoder(model_pb2.OpusEncoder(**encoder))
+        world.session.on_encoder(model_pb2.OpusEncoder(**encoder))  # type: ignore[arg-type]
         for number in range(20):
             world.session.on_audio(tone(16_000, start=number * 320), 960)
             await world.settle()

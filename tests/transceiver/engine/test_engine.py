@@ -272,7 +272,7 @@ async def test_an_ice_restart_leads_to_the_same_call(engine: Engine, relay: Rela
     """The new ufrag is a token of this process; the old one ends with its first check."""
     session, caller = await connect(engine, relay)
     old = session.local_ufrag
-    caller.ufrag, caller.password = session.restart_ice("caller2", "p" * 24)
+    caller.ufrag, caller.password = session.restart_ice("caller2", "p" * 24)  # type: ignore[misc]
     caller.remote_ufrag = "caller2"
     assert set(engine._ufrags) == {old, caller.ufrag}
     caller.check()

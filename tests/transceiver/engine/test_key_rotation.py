@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from fleet.address import Address
 from fleet.admin.server import serve
 from fleet.limits.call_limits import CallLimits
+from tests.transceiver.caller import HOME, Caller
 from tests.transceiver.engine import test_engine as kit
 from transceiver.admin import SERVICE_NAME, AdminNode, TransceiverAdmin
 from transceiver.engine.engine import Engine
@@ -34,7 +35,7 @@ BOTH_TRUNK = KeyRing(4, {4: b"K" * 32, 2: b"k" * 32})
 NEW_TRUNK = KeyRing(4, {4: b"K" * 32})
 
 
-async def talk(engine: Engine, relay: kit.Relay, caller: kit.Caller, count: int) -> None:
+async def talk(engine: Engine, relay: kit.Relay, caller: Caller, count: int) -> None:
     """Say something and hear it back, and have a check answered."""
     heard, answered = len(caller.heard), len(caller.responses)
     for _ in range(count):
@@ -63,7 +64,7 @@ async def test_a_call_goes_on_while_keys_rotate(engine: Engine, relay: kit.Relay
     later, _ = kit.make_call(engine)
     assert token.read(NEW, later.local_ufrag) == kit.ROUTE
     relay.tagger = trunk.Tagger(kit.TRUNK_KEYS)
-    relay.up((kit.HOME, b"\x80old"))
+    relay.up((HOME, b"\x80old"))
     await kit.until(lambda: engine.counters["trunk_key"] == 1)
 
 
@@ -84,7 +85,7 @@ async def test_the_operator_rotates_keys(make_engine: Callable[..., Engine]) -> 
     )
     server = await serve(Address("127.0.0.1", 0), [add], [SERVICE_NAME])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        stub = admin_pb2_grpc.TransceiverAdminStub(channel)  # type: ignore[no-untyped-call]
+        stub = admin_pb2_grpc.TransceiverAdminStub(channel)
         with capture_logs() as logged:
             answer = await stub.RotateKeys(
                 admin_pb2.RotateKeysRequest(token_keys=BOTH.export(), why="leak")

@@ -235,7 +235,7 @@ class Deaf:
 async def test_a_stuck_backend_stalls_nobody_else() -> None:
     """A backend that stops reading keeps its own frames waiting; another's echo comes back."""
     deaf, server = Deaf(), grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    model_pb2_grpc.add_ModelBackendServicer_to_server(deaf, server)  # type: ignore[no-untyped-call]
+    model_pb2_grpc.add_ModelBackendServicer_to_server(deaf, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with serving(echo) as second, linked(port) as stuck, linked(second.port) as live:

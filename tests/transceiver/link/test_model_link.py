@@ -57,7 +57,7 @@ async def test_many_calls_at_once_each_hear_themselves_in_order() -> None:
             handle.send_text("chat", f"text {number}")
             handle.send_binary("raw", b"binary %d" % number)
         for number, (_, sink) in enumerate(calls):
-            await sink.until(lambda sink=sink: len(sink.audio) == 40 and len(sink.data) == 2)
+            await sink.until(lambda sink=sink: len(sink.audio) == 40 and len(sink.data) == 2)  # type: ignore[misc]
             assert sink.audio == [(b"%d/%d" % (number, frame), 960) for frame in range(40)]
             assert sink.data == [("chat", f"text {number}"), ("raw", b"binary %d" % number)]
         assert link.counters.link_credit_violations == 0
@@ -205,7 +205,7 @@ async def test_a_stuck_handler_stalls_nobody_else() -> None:
                 slow.send_audio(b"x", 0, 960)
             before = len(quick_sink.audio)
             quick.send_audio(b"y", 0, 960)
-            await quick_sink.until(lambda before=before: len(quick_sink.audio) > before)
+            await quick_sink.until(lambda before=before: len(quick_sink.audio) > before)  # type: ignore[misc]
         assert stuck[0].dropped_frames == 500 - 250
         assert not slow_sink.hang_ups
 

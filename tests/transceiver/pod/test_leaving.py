@@ -57,7 +57,7 @@ class Leaver:
 class Away(MemoryStore):
     """A store that takes the lease and then answers nothing."""
 
-    async def renew(self, lease: object, **others: object) -> None:  # type: ignore[override]
+    async def renew(self, lease: object, **others: object) -> None:
         await asyncio.Event().wait()
 
 
@@ -115,7 +115,7 @@ async def test_a_store_that_does_not_answer_holds_nobody_up() -> None:
 async def test_a_drain_can_be_taken_back() -> None:
     """The node takes calls again and says so in the directory."""
     store, engine = MemoryStore(), Leaver(1)
-    keeper = NodeKeeper(store, "n", Address("127.0.0.1", 4000), engine, 5)  # type: ignore[arg-type]
+    keeper = NodeKeeper(store, "n", Address("127.0.0.1", 4000), engine, 5)
     await keeper.claim()
     await keeper.drain(None)
     assert [node.draining for node in (await store.snapshot()).nodes] == [True]

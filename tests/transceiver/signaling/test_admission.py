@@ -176,7 +176,7 @@ async def test_who_was_overtaken_gets_another_backend() -> None:
             voice.max_calls = 10
             return create(*asked)
 
-        door.engine.create_call = late  # type: ignore[method-assign]
+        door.engine.create_call = late  # type: ignore[assignment, method-assign]
         assert (await door.post_sdp("/whip", real_offer())).status == 201
         assert given(door) == ["voice"] * 10 + ["lab"]
 

@@ -86,7 +86,7 @@ async def test_offers_that_come_at_once_are_taken_one_a_turn() -> None:
             made.append(media.count)
             return create(*asked)
 
-        door.engine.create_call = noted  # type: ignore[method-assign]
+        door.engine.create_call = noted  # type: ignore[assignment, method-assign]
         with a_busy_socket() as media:
             placed = await asyncio.gather(
                 *(door.post_sdp("/whip", real_offer()) for _ in range(WAITERS))

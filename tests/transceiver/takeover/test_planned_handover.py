@@ -134,7 +134,7 @@ async def test_checks_and_restarts_reach_the_new_owner(move: Move) -> None:
     move.caller.check()
     await move.until(lambda: len(move.caller.responses) == answered + 1)
     assert session.local_ufrag == move.caller.ufrag
-    move.caller.ufrag, move.caller.password = session.restart_ice("caller2", "c" * 24)
+    move.caller.ufrag, move.caller.password = session.restart_ice("caller2", "c" * 24)  # type: ignore[misc]
     move.caller.remote_ufrag = "caller2"
     move.caller.check()
     await move.until(lambda: len(move.caller.responses) == answered + 2)

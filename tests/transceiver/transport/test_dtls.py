@@ -486,7 +486,7 @@ def test_old_peers_are_refused(version: int, cipher: bytes, reason: str) -> None
     context.set_min_proto_version(version)
     context.set_max_proto_version(version)
     context.set_cipher_list(cipher)
-    assert _openssl_client(context, server()) == [Failed(reason)]
+    assert _openssl_client(context, server()) == [Failed(reason)]  # type: ignore[arg-type]
 
 
 def _openssl_client(context: SSL.Context, association: DtlsAssociation) -> list[Event]:
