@@ -201,10 +201,10 @@ async def _take(channel: Channel, cluster: int) -> Inheritance:
     if not channel.is_same_user():
         raise HandoverRefused("the relay that holds the hand-over path runs as another user")
     channel.send({"take": LAYOUT, "cluster": cluster})
-    said, nodes = await channel.expect("relay", ANSWER_TIMEOUT_S)
-    if number(said, "cluster") != cluster:
+    answer, nodes = await channel.expect("relay", ANSWER_TIMEOUT_S)
+    if number(answer, "cluster") != cluster:
         raise HandoverRefused("the relay that holds the hand-over path is of another cluster")
-    posts = number(said, "posts", 1, MAX_WORKERS)
+    posts = number(answer, "posts", 1, MAX_WORKERS)
     inherited = Inheritance([], [], [], _whole(nodes, SHARED_BYTES), channel)
     for _ in range(posts):
         post, (public, trunk, *memory) = await channel.expect("capacity", ANSWER_TIMEOUT_S)
@@ -339,8 +339,8 @@ class Handover:
             self._on_succeeded()
 
     async def _hand_over(self, channel: Channel) -> None:
-        said, _ = await channel.expect("take", ANSWER_TIMEOUT_S)
-        same_layout = said["take"] == LAYOUT and number(said, "cluster") == self._cluster
+        answer, _ = await channel.expect("take", ANSWER_TIMEOUT_S)
+        same_layout = answer["take"] == LAYOUT and number(answer, "cluster") == self._cluster
         posts = self._crew.posts
         relay = {"relay": LAYOUT, "cluster": self._cluster, "posts": len(posts)}
         channel.send(relay, [self._crew.nodes_fd] if same_layout else [])

@@ -1,4 +1,4 @@
-"""The HTTP socket: bounded connections, and no patience for silent ones.
+"""The HTTP socket: connections are bounded, and silent ones are closed.
 
 aiohttp closes a connection whose next request head is not there after `keepalive_timeout`, the
 first one included; with the body's own time limit (see `body`) and that for unread answers (see

@@ -38,7 +38,7 @@ async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
     flow_persistence = FlowPersistence(settings, crew)  # type: ignore[arg-type]
     loops = Stubborn(), Stubborn()
     flow_persistence._questions, flow_persistence._cache = loops  # type: ignore[assignment]
-    tasks = [asyncio.ensure_future(loop()) for loop in flow_persistence.loops().values()]
+    tasks = [asyncio.create_task(loop()) for loop in flow_persistence.loops().values()]
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await end(tasks)
