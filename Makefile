@@ -21,10 +21,10 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 SHOW := | sed -unE '/\.metadata/d; s/^ *(Downloading|Using cached) ([^ -]+-[^ -]+)[^ ]* *(.*)/  \2 \3/p; s/^Installing collected.*/  unpacking/p'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup voice run test lint proto build bench measured clean
+.PHONY: help setup voice run test lint proto build bench measured audit sbom update pin-images clean
 
 help: ## show this help
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@echo "Making $(VENV) with $(PYTHON)"
@@ -80,6 +80,26 @@ bench: setup ## measure: ten real calls through the whole path
 
 measured: setup ## measure rows of docs/measured.md again (ROWS="relay-kill voice"; `measured list` has the names)
 	$(BIN)/python -m loadtest measured run $(ROWS)
+
+# Apart from what they look at, so that they are no part of it.
+TOOLS := $(VENV)/tools
+
+$(TOOLS)/.setup:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	@touch $@
+
+audit: setup $(TOOLS)/.setup ## known vulnerabilities of the packages we pin (exit 2: nobody could be asked)
+	@$(BIN)/python -m supply.audit $(TOOLS)/bin/pip-audit
+
+sbom: $(TOOLS)/.setup ## artifacts/sbom: what each distribution is made of (CycloneDX)
+	@PYTHON=$(PYTHON) supply/sbom $(TOOLS)/bin
+
+update: setup ## resolve all packages anew into constraints.txt
+	@$(BIN)/python -m supply.update
+
+pin-images: setup ## write the digests of others' images into docker/ and k8s/
+	@$(BIN)/python -m supply.images --pin
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis artifacts dist

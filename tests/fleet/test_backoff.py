@@ -6,9 +6,9 @@ import pytest
 
 from fleet.backoff import STORE_PACE, Backoff, Pace
 from launcher.keeper import RESTART_PACE as PART_PACE
-from relay.supervisor.crew import RESTART_PACE as WORKER_PACE
+from relay.supervisor.post import RESTART_PACE as WORKER_PACE
 from transceiver.link.model_link import RECONNECT_PACE
-from transceiver.pod.crew import RESTART_PACE as PROCESS_PACE
+from transceiver.pod.member import RESTART_PACE as PROCESS_PACE
 
 PACES = [STORE_PACE, PART_PACE, WORKER_PACE, PROCESS_PACE, RECONNECT_PACE]
 EVEN = Pace(0.5, 10, spread=False)

@@ -59,6 +59,7 @@ def test_a_fleets_log_redacts_the_librarys_tracebacks() -> None:
         raise ValueError("from 192.0.2.7")
     except ValueError:
         LOG.exception("handler_failed", extra={"call_id": "a"})
+    assert logs.flush()
     line = json.loads(out.getvalue())
     assert (line["event"], line["call_id"]) == ("handler_failed", "a")
     assert "ValueError" in line["exception"]

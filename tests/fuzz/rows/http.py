@@ -17,10 +17,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from fleet.api_key import ApiKey, key_id
 from fleet.page_policy import DEFAULT
+from fleet.seal import Seal
 from tests.fuzz.mutation import words
 from tests.fuzz.row import Reader, Row, plain, repeated, text_of, together
 from transceiver.call.call_id import new_call_id, origin_of
 from transceiver.call.principal import Principal
+from transceiver.pod.proof import PURPOSE, NotProven, Passed, Proofs
 from transceiver.signaling.access import ApiKeys, SecretKeys
 from transceiver.signaling.body import as_text, require_type
 from transceiver.signaling.client_secret import ClientSecret, SecretRefused, seal, unseal
@@ -124,6 +126,11 @@ def _secret_request(data: bytes) -> None:
 
 def _secret(data: bytes) -> None:
     unseal(_RING, data.decode("latin-1"), 1000.0)
+
+
+def _proof(data: bytes) -> None:
+    """As any text, and as the content of a seal that is right."""
+    _PROOFS.read(_ASKED, data.decode("latin-1"))
 
 
 def _call_id(data: bytes) -> None:
@@ -255,6 +262,9 @@ def _head_shapes(size: int) -> Iterable[bytes]:
     yield (request + b"\r\n") * (size // (len(request) + 2))
 
 
+_PROOFS = Proofs(Seal(lambda: _RING, PURPOSE, 7), lambda: 1000.0)
+_ASKED = Passed("PATCH", "/whip/rtc_1", _PAGE, "a/b", '"tag"', b"body")
+
 ROWS = (
     Row(
         name="HTTP heads",
@@ -379,6 +389,19 @@ ROWS = (
         seeds=(_SECRET.encode(), _SECRET.encode() + b"="),
         worst=repeated(b"A", b"=", b"\xff", head=b"ek_"),
         refusals=(SecretRefused,),
+        weight=6,
+    ),
+    Row(
+        name="proofs of what is passed on",
+        where="transceiver/pod/proof.py",
+        who="whoever reaches a transceiver's HTTP port",
+        largest=LONGEST_LINE,
+        steps=4_000,
+        becomes="404 as problem+json",
+        open=plain(_proof),
+        seeds=(_PROOFS.write(_ASKED).encode(),),
+        worst=repeated(b"A", b".", b"\xff", head=b"1."),
+        refusals=(NotProven,),
         weight=6,
     ),
     Row(

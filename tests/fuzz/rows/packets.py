@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from tests.fuzz.row import Row, plain, repeated, text_of
+from tests.fuzz.row import Reader, Row, made, plain, repeated, text_of
 from tests.relay.kit import TOKEN_KEYS, TRUNK_KEYS, check, from_node, media, ufrag
 from wire import stun, token, trunk
 from wire.address import pack_address
 from wire.classify import classify
 from wire.errors import WireError
+from wire.rejoin import Rejoin
 
 SLOT_BYTES = 2048  # of a receive buffer, in relay and transceiver
 _TAGGER = trunk.Tagger(TRUNK_KEYS)
@@ -30,8 +31,9 @@ def _token(data: bytes) -> None:
     token.password(TOKEN_KEYS, ufrag)
 
 
-def _trunk(datagram: bytes) -> None:
-    trunk.read(_TAGGER, datagram)
+def _trunk() -> Reader:
+    rejoin = Rejoin()
+    return lambda datagram: rejoin.frames(trunk.read(_TAGGER, datagram))
 
 
 def _attributes(size: int) -> Iterable[bytes]:
@@ -88,7 +90,7 @@ ROWS = (
         largest=SLOT_BYTES,
         steps=4_000,
         becomes="drop counted by reason",
-        open=plain(_trunk),
+        open=made(_trunk),
         seeds=(from_node(*_FRAMES), from_node(_FRAMES[0]), from_node()),
         worst=_tables,
         refusals=(WireError,),

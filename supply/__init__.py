@@ -1,0 +1,1 @@
+"""What we are made of: images, packages, advisories; commands of the Makefile."""
