@@ -44,10 +44,6 @@ def packed(address: Address) -> bytes:
     return pack_address(address.host, address.port)
 
 
-def _raise(error: Exception) -> None:
-    raise error
-
-
 class Trunk:
     """A relay worker's data plane and a transceiver's port, with a socket pair between them."""
 

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from datagram.fresh import WORTH_S
 from fleet.address import Address
 from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import Lease
@@ -187,6 +188,35 @@ async def test_a_worker_that_hangs_is_replaced(relay: RunningRelay, node: Node) 
     os.kill(victim.pid, signal.SIGSTOP)
     await relay.until(lambda s: s.workers[0].pid not in {0, victim.pid})
     assert (await relay.stats()).workers[0].restarts == 1
+
+
+async def test_what_waited_while_a_worker_stood_still_is_passed_over(
+    relay: RunningRelay, node: Node
+) -> None:
+    """Packets older than a second are counted and go nowhere; those that come now are forwarded."""
+    loop = asyncio.get_running_loop()
+    target = ("127.0.0.1", relay.port)
+    with bound("127.0.0.1") as sock:
+        me = pack_address(*sock.getsockname()[:2])
+        await loop.sock_sendto(sock, check(node.ufrag()), target)
+        _, worker = await node.receive()
+        stood_still = [one.pid for one in (await relay.stats()).workers if one.pid]
+        for pid in stood_still:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            for _ in range(5):
+                await loop.sock_sendto(sock, media(), target)
+                node.send(worker, (me, b"old"))
+            await asyncio.sleep(WORTH_S + 0.1)  # they grow old: nothing else says when
+            await loop.sock_sendto(sock, media(99), target)
+            node.send(worker, (me, b"new"))
+        finally:
+            for pid in stood_still:
+                os.kill(pid, signal.SIGCONT)
+        assert (await node.receive())[0].frames == ((me, media(99)),)
+        assert await loop.sock_recv(sock, 2000) == b"new"
+        await relay.until(lambda stats: stats.total["drop_up_stale"] == 5)
+        await relay.until(lambda stats: stats.total["drop_down_stale"] == 5)
 
 
 async def test_redis_gone_does_not_touch_calls(
