@@ -92,6 +92,13 @@ class ReceiveBatch:
         taken: int = _recvmmsg(fd, self._pointer, most or self.capacity, socket.MSG_DONTWAIT, None)
         return max(taken, 0)
 
+    def move(self, source: int, target: int) -> None:
+        """Put the datagram of one row into another."""
+        if source != target:
+            length = self.lengths[source]
+            self.slots[target, :length] = self.slots[source, :length]
+            self.names[target], self.lengths[target] = self.names[source], length
+
 
 class SendBatch:
     """Room for `capacity` datagrams, made of `parts` pieces of memory in all.

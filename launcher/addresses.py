@@ -8,11 +8,10 @@ import socket
 from dataclasses import dataclass
 from typing import Literal
 
+from fleet.address import Address
 from launcher.errors import StartupError
 
 LOOPBACK = "127.0.0.1"
-MAX_PORT = 65535
-UNSPECIFIED = frozenset({"", "::", "0.0.0.0"})
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -24,25 +23,10 @@ class Binding:
     host: str
     port: int
 
-
-def join(host: str, port: int) -> str:
-    """Write an address as `host:port`, or `[v6]:port`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def split(address: str) -> tuple[str, int]:
-    """Read `host:port` or `[v6]:port`. Raises ValueError when it is neither."""
-    host, separator, port = address.rpartition(":")
-    if not separator:
-        raise ValueError("an address is written host:port or [v6]:port")
-    return host.strip("[]"), port_number(port)
-
-
-def port_number(text: str) -> int:
-    """Read a port. Raises ValueError when it is not one."""
-    if not text.isdecimal() or int(text) > MAX_PORT:
-        raise ValueError(f"a port is a number from 0 to {MAX_PORT}")
-    return int(text)
+    @classmethod
+    def tcp(cls, address: Address) -> Binding:
+        """A TCP server's."""
+        return cls("tcp", address.host, address.port)
 
 
 def free_ports(count: int) -> list[int]:
@@ -74,9 +58,9 @@ def require_free(name: str, binding: Binding) -> None:
         raise StartupError(f"{name}: {protocol} port {binding.port} is already taken")
 
 
-def reachable_host(host: str) -> str:
-    """Where a client on this machine reaches a server bound to `host`."""
-    return LOOPBACK if host in UNSPECIFIED else host
+def reachable(bound: Address) -> Address:
+    """Where a client on this machine reaches a server bound there."""
+    return Address(LOOPBACK, bound.port) if bound.unspecified else bound
 
 
 def outward_host() -> str | None:
@@ -87,7 +71,7 @@ def outward_host() -> str | None:
         except OSError:
             return None
         host: str = probe.getsockname()[0]
-    return None if host in UNSPECIFIED else host
+    return None if Address(host, 0).unspecified else host
 
 
 def _bind_and_close(binding: Binding) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from launcher.addresses import Binding, join, reachable_host
+from launcher.addresses import Binding, reachable
 from launcher.backend_choice import BACKENDS, BackendChoice
 from launcher.part import Part
 from launcher.probes import grpc_serving
-from launcher.variables import address_in, of_part, port_in
+from launcher.variables import address_in, of_part, public_address
 
 _FLEET = ("CLUSTER", "TOKEN_KEYS", "TRUNK_KEYS", "REDIS_URL", "ADMIN_")
 
@@ -42,16 +42,16 @@ def backend_part(
     name: str = "backend",
 ) -> Part:
     """Return the chosen backend. Raises StartupError as `plan` does."""
-    host, port = address_in(variables, "TRUNKLINE_BACKEND_LISTEN")
-    admin_host, admin_port = address_in(variables, "TRUNKLINE_BACKEND_ADMIN")
+    listen = address_in(variables, "TRUNKLINE_BACKEND_LISTEN")
+    admin = address_in(variables, "TRUNKLINE_BACKEND_ADMIN")
     return Part(
         name=name,
         command=(*_module(choice.module), *choice.arguments),
-        ready=grpc_serving(reachable_host(host), port),
+        ready=grpc_serving(reachable(listen).host, listen.port),
         environment={**environment, **of_part(variables, "BACKEND_", "ADMIN_")},
-        binds=(Binding("tcp", host, port), Binding("tcp", admin_host, admin_port)),
-        address=join(host, port),
-        summary=f"{choice.summary}; admin {join(admin_host, admin_port)}",
+        binds=(Binding.tcp(listen), Binding.tcp(admin)),
+        address=str(listen),
+        summary=f"{choice.summary}; admin {admin}",
     )
 
 
@@ -62,24 +62,23 @@ def relay_part(
     name: str = "relay",
 ) -> Part:
     """Return a relay. Raises StartupError as `plan` does."""
-    host, port = address_in(variables, "TRUNKLINE_RELAY_ADMIN")
-    metrics_host, metrics_port = address_in(variables, "TRUNKLINE_RELAY_METRICS")
-    public_host = variables["TRUNKLINE_RELAY_HOST"]
-    public_port = port_in(variables, "TRUNKLINE_RELAY_PORT")
+    admin = address_in(variables, "TRUNKLINE_RELAY_ADMIN")
+    metrics = address_in(variables, "TRUNKLINE_RELAY_METRICS")
+    public = public_address(variables)
     workers = variables["TRUNKLINE_RELAY_WORKERS"]
     return Part(
         name=name,
         command=_module("relay"),
-        ready=grpc_serving(reachable_host(host), port),
+        ready=grpc_serving(reachable(admin).host, admin.port),
         environment={**environment, **of_part(variables, "RELAY_", *_FLEET)},
         after=after,
         binds=(
-            Binding("udp", public_host, public_port),
-            Binding("tcp", host, port),
-            Binding("tcp", metrics_host, metrics_port),
+            Binding("udp", public.host, public.port),
+            Binding.tcp(admin),
+            Binding.tcp(metrics),
         ),
-        address=f"udp {join(public_host, public_port)}",
-        summary=f"public edge, {workers} workers; admin {join(host, port)}",
+        address=f"udp {public}",
+        summary=f"public edge, {workers} workers; admin {admin}",
     )
 
 
@@ -90,17 +89,17 @@ def transceiver_part(
     name: str = "transceiver",
 ) -> Part:
     """Return a transceiver. Raises StartupError as `plan` does."""
-    host, port = address_in(variables, "TRUNKLINE_TRANSCEIVER_ADMIN")
-    http_host, http_port = address_in(variables, "TRUNKLINE_TRANSCEIVER_HTTP")
+    admin = address_in(variables, "TRUNKLINE_TRANSCEIVER_ADMIN")
+    http = address_in(variables, "TRUNKLINE_TRANSCEIVER_HTTP")
     return Part(
         name=name,
         command=_module("transceiver"),
-        ready=grpc_serving(reachable_host(host), port),
+        ready=grpc_serving(reachable(admin).host, admin.port),
         environment={**environment, **of_part(variables, "TRANSCEIVER_", *_FLEET)},
         after=after,
-        binds=(Binding("tcp", http_host, http_port), Binding("tcp", host, port)),
-        address=f"http {join(http_host, http_port)}",
-        summary=f"owns the calls, serves the console; admin {join(host, port)}",
+        binds=(Binding.tcp(http), Binding.tcp(admin)),
+        address=f"http {http}",
+        summary=f"owns the calls, serves the console; admin {admin}",
     )
 
 

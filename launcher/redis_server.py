@@ -13,7 +13,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from launcher.addresses import LOOPBACK, Binding, free_ports, join
+from fleet.address import Address
+from launcher.addresses import LOOPBACK, Binding, free_ports
 from launcher.errors import StartupError
 from launcher.part import Part
 from launcher.probes import redis_answers
@@ -39,7 +40,7 @@ def redis_part(directory: Path, environment: Mapping[str, str]) -> tuple[Part, s
         ready=redis_answers(LOOPBACK, port),
         environment=environment,
         binds=(Binding("tcp", LOOPBACK, port),),
-        address=join(LOOPBACK, port),
+        address=str(Address(LOOPBACK, port)),
         summary="directory, flow cache (private, in memory)",
     )
     return part, f"redis://:{password}@{LOOPBACK}:{port}/0"

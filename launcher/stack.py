@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
+from fleet.address import Address
 from fleet.api_key import ApiKey
-from launcher.addresses import join, reachable_host, require_free, split
+from launcher.addresses import reachable, require_free
 from launcher.backend_choice import choose
 from launcher.errors import StartupError
 from launcher.keeper import Keeper
@@ -205,5 +206,4 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _reachable(address: str) -> str:
-    host, port = split(address)
-    return join(reachable_host(host), port)
+    return str(reachable(Address.parse(address)))

@@ -7,16 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fleet import unknown_variables
-from launcher.addresses import (
-    LOOPBACK,
-    UNSPECIFIED,
-    free_ports,
-    join,
-    outward_host,
-    port_number,
-    reachable_host,
-    split,
-)
+from fleet.address import MAX_PORT, Address, shown
+from launcher.addresses import LOOPBACK, free_ports, outward_host, reachable
 from launcher.errors import StartupError
 
 PREFIX = "TRUNKLINE_"
@@ -56,12 +48,12 @@ def fill(given: Mapping[str, str], ports: Ports, *, loopback_only: bool) -> dict
         "TRUNKLINE_RELAY_HOST": LOOPBACK if loopback_only else "::",
         "TRUNKLINE_RELAY_PORT": str(ports.relay),
         "TRUNKLINE_RELAY_WORKERS": "2",
-        "TRUNKLINE_RELAY_ADMIN": join(LOOPBACK, ports.relay_admin),
-        "TRUNKLINE_RELAY_METRICS": join(LOOPBACK, ports.relay_metrics),
-        "TRUNKLINE_BACKEND_LISTEN": join(LOOPBACK, ports.backend),
-        "TRUNKLINE_BACKEND_ADMIN": join(LOOPBACK, ports.backend_admin),
-        "TRUNKLINE_TRANSCEIVER_HTTP": join(LOOPBACK, ports.console),
-        "TRUNKLINE_TRANSCEIVER_ADMIN": join(LOOPBACK, ports.transceiver_admin),
+        "TRUNKLINE_RELAY_ADMIN": str(Address(LOOPBACK, ports.relay_admin)),
+        "TRUNKLINE_RELAY_METRICS": str(Address(LOOPBACK, ports.relay_metrics)),
+        "TRUNKLINE_BACKEND_LISTEN": str(Address(LOOPBACK, ports.backend)),
+        "TRUNKLINE_BACKEND_ADMIN": str(Address(LOOPBACK, ports.backend_admin)),
+        "TRUNKLINE_TRANSCEIVER_HTTP": str(Address(LOOPBACK, ports.console)),
+        "TRUNKLINE_TRANSCEIVER_ADMIN": str(Address(LOOPBACK, ports.transceiver_admin)),
         "TRUNKLINE_TRANSCEIVER_API_KEYS": f"tl-{secrets.token_urlsafe(24)}",
         "TRUNKLINE_TRANSCEIVER_CONSOLE": "true",
         "TRUNKLINE_TRANSCEIVER_DRAIN_S": "0",  # Ctrl-C means now
@@ -102,30 +94,37 @@ def of_part(variables: Mapping[str, str], *prefixes: str) -> dict[str, str]:
     return {name: value for name, value in variables.items() if name.startswith(wanted)}
 
 
-def address_in(variables: Mapping[str, str], name: str) -> tuple[str, int]:
+def address_in(variables: Mapping[str, str], name: str) -> Address:
     """Read the address in a variable. Raises StartupError that names the variable and the rule."""
     try:
-        return split(variables[name])
+        return Address.parse(variables[name])
     except ValueError as error:
         raise StartupError(f"{name}: {error}") from None
 
 
 def port_in(variables: Mapping[str, str], name: str) -> int:
     """Read the port in a variable. Raises StartupError that names the variable and the rule."""
+    text = variables[name].strip()
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_PORT):
+        raise StartupError(f"{name}: {shown(text)} is not a port")
+    return int(text)
+
+
+def public_address(variables: Mapping[str, str]) -> Address:
+    """Where the relay hears callers. Raises StartupError as `address_in` does."""
+    port = port_in(variables, "TRUNKLINE_RELAY_PORT")
     try:
-        return port_number(variables[name])
+        return Address(variables["TRUNKLINE_RELAY_HOST"].strip(), port)
     except ValueError as error:
-        raise StartupError(f"{name}: {error}") from None
+        raise StartupError(f"TRUNKLINE_RELAY_HOST: {error}") from None
 
 
 def _client_side(variables: Mapping[str, str]) -> str:
-    host, port = address_in(variables, "TRUNKLINE_BACKEND_LISTEN")
-    return join(reachable_host(host), port)
+    return str(reachable(address_in(variables, "TRUNKLINE_BACKEND_LISTEN")))
 
 
 def _advertised(variables: Mapping[str, str]) -> str:
-    host = variables["TRUNKLINE_RELAY_HOST"]
     outward = outward_host()
-    hosts = [host] if host not in UNSPECIFIED else [LOOPBACK, *([outward] if outward else [])]
-    port = port_in(variables, "TRUNKLINE_RELAY_PORT")
-    return ",".join(join(host, port) for host in dict.fromkeys(hosts))
+    public = public_address(variables)
+    hosts = [LOOPBACK, *([outward] if outward else [])] if public.unspecified else [public.host]
+    return ",".join(str(Address(host, public.port)) for host in dict.fromkeys(hosts))

@@ -8,8 +8,9 @@ import fleet.extras  # noqa: F401 - first: it says what to install when an impor
 import asyncio
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 
 import grpc.aio
@@ -24,6 +25,7 @@ from fleet.directory.directory import Directory, Node
 from fleet.directory.follower import DirectoryFollower
 from fleet.directory.redis_store import RedisStore
 from fleet.ending import ending
+from fleet.keep_going import keep_going
 from fleet.settings import load
 from relay.settings import RelaySettings
 from relay.shared.nodes import NodeTable
@@ -68,28 +70,66 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
         crew.start()
         stack.push_async_callback(crew.stop)
         # Before anything else is waited for: the first packets may be of flows to be asked about.
-        work = (follower.run(), crew.watch(), *remembering.loops())
-        running += [tasks.create_task(coroutine) for coroutine in work]
+        loops = {"directory": follower.run, "watch": crew.watch, **remembering.loops()}
+        running += [_kept(tasks, crew, name, loop) for name, loop in loops.items()]
         if inherited:
             await inherited.serve(crew)
         holder.open()  # before the predecessor ends: there is always somebody at the path
         if inherited:
             await inherited.outlive()
-        scraper = metrics.serve(settings.relay_metrics, crew, directory)
-        stack.callback(scraper.server_close)
-        stack.push_async_callback(asyncio.to_thread, scraper.shutdown)
-        servicer = RelayAdmin(crew, directory)
-        server = await admin.serve(
-            settings.relay_admin,
-            _admin_services(settings, servicer, directory),
-            [SERVICE_NAME, process_admin.SERVICE_NAME],
-            admin.AdminSecurity.of(settings),
+        doors = await _open_doors(settings, crew, directory, stack)
+        running.append(_kept(tasks, crew, "health", doors.report_health))
+        _log.info(
+            "relay_started", port=settings.relay_port, workers=len(public), admin=doors.server.port
         )
-        stack.push_async_callback(server.close)
-        running.append(tasks.create_task(_report_health(crew, servicer, server)))
-        _log.info("relay_started", port=settings.relay_port, workers=len(public), admin=server.port)
         await stop.wait()
     _log.info("relay_stopped")
+
+
+@dataclass(frozen=True)
+class _Doors:
+    """What operators and Prometheus speak to."""
+
+    crew: Crew
+    operator: RelayAdmin
+    server: admin.AdminServer
+
+    async def report_health(self) -> None:
+        """Ready means: the data plane moves, and nobody asked for a drain.
+
+        It does not depend on Redis once there is a directory.
+        """
+        told = False
+        while True:
+            ready = self.crew.up() and not self.operator.draining
+            if ready != told:
+                told = ready
+                await self.server.set_serving(told)
+            await asyncio.sleep(_READY_CHECK_INTERVAL_S)
+
+
+async def _open_doors(
+    settings: RelaySettings, crew: Crew, directory: Directory, stack: AsyncExitStack
+) -> _Doors:
+    scraper = metrics.serve(settings.relay_metrics, crew, directory)
+    stack.callback(scraper.server_close)
+    stack.push_async_callback(asyncio.to_thread, scraper.shutdown)
+    operator = RelayAdmin(crew, directory)
+    server = await admin.serve(
+        settings.relay_admin,
+        _admin_services(settings, operator, directory),
+        [SERVICE_NAME, process_admin.SERVICE_NAME],
+        admin.AdminSecurity.of(settings),
+    )
+    stack.push_async_callback(server.close)
+    return _Doors(crew, operator, server)
+
+
+def _kept(
+    tasks: asyncio.TaskGroup, crew: Crew, name: str, loop: Callable[[], Awaitable[None]]
+) -> asyncio.Task[None]:
+    """A task for a loop that goes on whatever it raises."""
+    return tasks.create_task(keep_going(loop, crew.faults.at(name)))
 
 
 def _admin_services(
@@ -115,20 +155,6 @@ def _tell_workers(table: NodeTable, changed: Sequence[Node]) -> None:
     # Also a node without a lease stays: its calls go on as long as it answers (fleet.directory).
     for node in changed:
         table.put(node.index, node.epoch, pack_address(node.trunk.host, node.trunk.port))
-
-
-async def _report_health(crew: Crew, operator: RelayAdmin, server: admin.AdminServer) -> None:
-    """Ready means: the data plane moves, and nobody asked for a drain.
-
-    It does not depend on Redis once there is a directory.
-    """
-    said = False
-    while True:
-        ready = crew.up() and not operator.draining
-        if ready != said:
-            said = ready
-            await server.set_serving(said)
-        await asyncio.sleep(_READY_CHECK_INTERVAL_S)
 
 
 def main() -> int:

@@ -11,8 +11,11 @@ from pydantic import AfterValidator, Field
 from fleet.settings import Address, FleetSettings, NumericHost, Port, within
 from relay.shared.rates import MAX_RATE
 
-_Workers = Annotated[int, within("a number of workers", 1, 256)]
-_Capacity = Annotated[int, within("a number of flows", 1, 4_000_000)]
+MAX_WORKERS = 256
+MAX_CAPACITY = 4_000_000
+
+_Workers = Annotated[int, within("a number of workers", 1, MAX_WORKERS)]
+_Capacity = Annotated[int, within("a number of flows", 1, MAX_CAPACITY)]
 _Seconds = Annotated[int, within("a number of seconds", 30, 3600)]
 _Batch = Annotated[int, within("a batch size", 1, 1024)]
 _Rate = Annotated[int, within("packets per second", 0, MAX_RATE)]
@@ -57,18 +60,20 @@ class RelaySettings(FleetSettings):
         description="a flow without packets is forgotten after this; at least 30, ICE consent's "
         "own limit (RFC 7675)",
     )
-    relay_batch: _Batch = Field(512, description="packets taken from a socket in one system call")
-    relay_stranger_rate: _Rate = Field(
+    relay_batch_packets: _Batch = Field(
+        512, description="packets taken from a socket in one system call"
+    )
+    relay_stranger_packets_per_s: _Rate = Field(
         2000,
         description="packets per second that a worker looks at from addresses without a flow, for "
         "each source prefix (/24, /48); twice that at once; 0: no limit",
     )
-    relay_check_rate: _Rate = Field(
+    relay_checks_per_s: _Rate = Field(
         50,
         description="STUN requests per second that a worker looks at from one address with a flow; "
         "twice that at once; 0: no limit",
     )
-    relay_packet_rate: _Rate = Field(
+    relay_packets_per_s: _Rate = Field(
         0,
         description="packets per second of any kind that a worker takes from one source prefix, "
         "behind which many callers may be (carrier NAT); 0: no limit",
@@ -83,7 +88,7 @@ class RelaySettings(FleetSettings):
         description="keep a copy of the flows in Redis, so that a relay that replaces this one "
         "finds them; false: they come back with the callers' next STUN requests, 2.5 s in Chrome",
     )
-    relay_questions: _Questions = Field(
+    relay_questions_per_s: _Questions = Field(
         2000,
         description="unknown addresses per second that a worker has Redis asked about; five times "
         "that at once, for the callers of a relay that was replaced",

@@ -36,6 +36,66 @@ ALLOWED: dict[str, frozenset[str]] = {
     "k8s": frozenset(),
     "supply": frozenset(),
 }
+# Each room of a package may import itself and these; "" are the modules at the package's root.
+ROOMS: dict[str, dict[str, str]] = {
+    "relay": {
+        "": "shared supervisor",
+        "shared": "",
+        "worker": "shared",
+        "supervisor": ". shared",
+    },
+    "fleet": {
+        "": "admin",
+        "admin": ". directory",
+        "directory": ".",
+        "limits": ".",
+    },
+    # A call is a value that its parts write and are made from again (`takeover`), so `takeover`
+    # and those parts know each other.
+    "transceiver": {
+        "": "call engine link pod signaling transport",
+        "rtp": ". takeover transport",
+        "opus": "call rtp",
+        "transport": ". takeover",
+        "data": ". takeover transport",
+        "takeover": ". call transport",
+        "link": ". call",
+        "call": ". data link opus rtp takeover transport",
+        "engine": ". call link takeover transport",
+        "signaling": ". call engine link pod",
+        "pod": ". call engine signaling",
+    },
+    "backends": {
+        "": "",
+        "realtime": "",
+        "agent": ". realtime",
+        "voice": ". agent",
+        "openai_pipeline": ". agent voice",
+        "openai_realtime": ". agent openai_pipeline realtime",
+    },
+    "cli": {
+        "": "doctor",
+        "doctor": ".",
+    },
+    "loadtest": {
+        "": "*",
+        "benchmarks": ". callers media_bench relay_bench",
+        "callers": ".",
+        "live": ". callers media_bench",
+        "media_bench": ". callers relay_bench",
+        "measured": "",
+        "peers": "live",
+        "plan": "",
+        "relay_bench": ".",
+        "scenario_runs": ". live relay_bench stand",
+        "siege": ". callers live relay_bench scenario_runs stand storm",
+        "simulate": ".",
+        "stall": ". callers scenario_runs stand",
+        "stand": ".",
+        "storm": ". live scenario_runs stand",
+        "voice_bench": ". callers relay_bench",
+    },
+}
 # The relay's image carries none of these; whatever a relay imports must do without.
 MEDIA_LIBRARIES = frozenset({"aiortc", "aioice", "av", "pylibsrtp", "OpenSSL", "aiohttp"})
 ON_THE_EDGE = ("wire", "datagram", "fleet", "relay")
@@ -61,6 +121,47 @@ def _is_dynamic_import(call: ast.Call) -> bool:
     return name in {"import_module", "__import__"} and bool(call.args)
 
 
+def _modules_of(path: Path, *, for_types: bool = True) -> Iterator[str]:
+    """The modules that a file of ours imports, by their full names.
+
+    Without `for_types` those are left out that only a type checker imports.
+    """
+    tree = ast.parse(path.read_text())
+    checked = {
+        id(node) for block in ast.walk(tree) if _is_for_types(block) for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        if for_types or id(node) not in checked:
+            yield from _full_names(node)
+
+
+def _full_names(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        for alias in node.names:
+            inner = f"{node.module}.{alias.name}"
+            yield (
+                inner
+                if (ROOT / inner.replace(".", "/")).with_suffix(".py").exists()
+                else node.module
+            )
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def _name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _room(package: str, module: str) -> str:
+    """The room of a module of ours; "." at the root of its package."""
+    room = [*module.split("."), ""][1]
+    return room if room and (ROOT / package / room).is_dir() else "."
+
+
 def forbidden(package: str, source: str) -> set[str]:
     """What of ours a module of `package` imports and may not."""
     return (imported(source) & OURS) - ALLOWED[package] - {package}
@@ -81,6 +182,89 @@ def test_arrows(package: str) -> None:
     }
     assert modules(package)
     assert wrong == {}
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_arrows_between_rooms(package: str) -> None:
+    """No module imports a room of its own package that its room may not."""
+    wrong = set()
+    for path in modules(package):
+        room = _room(package, _name_of(path))
+        allowed = ROOMS[package][room.removeprefix(".")].split()
+        for module in _modules_of(path):
+            other = _room(package, module) if module.partition(".")[0] == package else room
+            if other != room and other not in allowed and allowed != ["*"]:
+                wrong.add((_name_of(path), module))
+    assert wrong == set()
+
+
+def test_every_room_has_its_arrows() -> None:
+    """A new room must say what it may import."""
+    found = {
+        package: {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+        for package in ALLOWED
+    }
+    assert {package: rooms for package, rooms in found.items() if rooms} == {
+        package: set(rooms) - {""} for package, rooms in ROOMS.items()
+    }
+
+
+@pytest.mark.parametrize("for_types", [False, True])
+def test_no_module_imports_itself_by_way_of_others(for_types: bool) -> None:
+    """Not at run time; and where types alone go round, that is within one room."""
+    paths = {
+        _name_of(path): path
+        for package in ALLOWED
+        for path in modules(package)
+        if package != "trunkline"
+    }
+    graph = {
+        name: {m for m in _modules_of(path, for_types=for_types) if m in paths and m != name}
+        for name, path in paths.items()
+    }
+    for ring in _rings(graph):
+        assert for_types, ring
+        assert len({module.rpartition(".")[0] for module in ring}) == 1, ring
+
+
+def _rings(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Modules that reach each other: what is left when those are taken away that end nowhere."""
+    left = {name: set(others) for name, others in graph.items()}
+    while ends := {name for name, others in left.items() if not others & left.keys()}:
+        for name in ends:
+            del left[name]
+    rings: list[set[str]] = []
+    while left:
+        name = next(iter(left))
+        ring = {other for other in _reach(left, name) if name in _reach(left, other)}
+        if ring:
+            rings.append(ring)
+        for other in ring | {name}:
+            left.pop(other, None)
+    return rings
+
+
+def _reach(graph: dict[str, set[str]], start: str) -> set[str]:
+    reached, waiting = set[str](), [start]
+    while waiting:
+        for other in graph.get(waiting.pop(), set()) - reached:
+            reached.add(other)
+            waiting.append(other)
+    return reached
+
+
+def test_rings_are_found() -> None:
+    """One of two, one of three beside it, and what only leads to them is none."""
+    graph = {
+        "a": {"b"},
+        "b": {"a", "x"},
+        "x": set(),
+        "c": {"d", "a"},
+        "d": {"e"},
+        "e": {"c"},
+        "f": {"c"},
+    }
+    assert sorted(map(sorted, _rings(graph))) == [["a", "b"], ["c", "d", "e"]]
 
 
 def test_wire_needs_only_the_standard_library() -> None:

@@ -145,8 +145,14 @@ class Counted(StrEnum):
     SCTP_SEND = "sctp_send"
     SCTP_PASSED_OVER = "sctp_passed_over"
 
-    # Between the processes of a fleet
+    # The HTTP port
     HTTP_UNPROVEN = "http_unproven"
+    HTTP_MALFORMED = "http_malformed"
+    HTTP_UNREAD = "http_unread"
+    HTTP_GAVE_WAY = "http_gave_way"
+    HTTP_TURNED_AWAY = "http_turned_away"
+    HTTP_FAILED = "http_failed"
+    SIDEBAND_FAILED = "sideband_failed"
 
     # How calls ended
     CALL_ENDED_HANGUP = "call_ended_hangup"

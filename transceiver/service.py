@@ -11,6 +11,7 @@ import asyncio
 import gc
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -76,12 +77,14 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event, place: Place =
         loops = [node.run(), limits.run(), *(link.run() for link in media.links)]
         running += [tasks.create_task(loop) for loop in loops]
         owners = Owners(place, http_for_others(settings, trunk), _nodes_of(store))
-        app = _app(settings, place, media, node, owners, stack)
+        http_counters: Counter[str] = Counter()
+        app = _app(settings, place, media, node, owners, http_counters, stack)
         http = await listen(
             app,
             settings.transceiver_http,
             sockets=place.http_sockets,
             unix_path=place.socket_of(place.index),
+            counters=http_counters,
         )
         stack.push_async_callback(http.close)
         server = await admin.serve(
@@ -184,6 +187,7 @@ def _app(
     media: Media,
     node: NodeKeeper,
     owners: Owners,
+    http_counters: Counter[str],
     stack: AsyncExitStack,
 ) -> web.Application:
     engine, backends = media.engine, media.backends
@@ -196,6 +200,7 @@ def _app(
         counters=lambda: {
             **media.counters,
             **neighbours.counters,
+            **http_counters,
             **process_counts(),
         },
         gauges=lambda: media.gauges,
@@ -210,6 +215,7 @@ def _app(
         cors_origins=settings.transceiver_cors_origins,
         console=_console(keys[0].key, backends) if settings.transceiver_console else None,
         neighbours=neighbours,
+        http_counters=http_counters,
     )
 
 

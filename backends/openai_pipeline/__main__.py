@@ -50,7 +50,7 @@ async def pipeline(settings: PipelineSettings) -> AsyncIterator[Models]:
                 speak,
                 settings.backend_tts_voice,
                 settings.backend_tts_voices,
-                settings.backend_tts_rate,
+                settings.backend_tts_rate_hz,
             ),
         )
     finally:
@@ -60,7 +60,7 @@ async def pipeline(settings: PipelineSettings) -> AsyncIterator[Models]:
 
 def _server(stage: Stage, settings: PipelineSettings, url: str, key: SecretStr) -> Server:
     model = str(getattr(settings, f"backend_{stage}_model"))
-    return Server(stage, Endpoint(url, key, model, float(settings.backend_model_timeout)))
+    return Server(stage, Endpoint(url, key, model, float(settings.backend_model_timeout_s)))
 
 
 def manner(settings: PipelineSettings) -> Manner:

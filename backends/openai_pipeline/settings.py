@@ -64,9 +64,9 @@ class PipelineSettings(AgentSettings):
         description="other voices that calls may name, separated by commas",
         json_schema_extra={"default": "none"},
     )
-    backend_tts_rate: Annotated[int, within("a rate in Hz", 8_000, 48_000)] = Field(
+    backend_tts_rate_hz: Annotated[int, within("a rate in Hz", 8_000, 48_000)] = Field(
         24_000, description="rate of the PCM that the speech server sends, in Hz"
     )
-    backend_model_timeout: Seconds = Field(
+    backend_model_timeout_s: Seconds = Field(
         15, description="seconds without an answer after which a server is given up, 1–120"
     )

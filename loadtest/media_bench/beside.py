@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from fleet.address import Address
 from launcher import Stack, StackSettings
-from launcher.addresses import LOOPBACK, Binding, free_ports, join
+from launcher.addresses import LOOPBACK, Binding, free_ports
 from launcher.part import Part, Probe
 from launcher.probes import grpc_serving
 from launcher.variables import without
@@ -41,7 +42,7 @@ async def aiortc_beside(
             replace(parts[0], after=("backend",)),
         ]
     async with Stack(StackSettings(), parts=parts) as stack:
-        yield Target(f"http://{join(LOOPBACK, http_port)}", NO_KEY, stack)
+        yield Target(f"http://{Address(LOOPBACK, http_port)}", NO_KEY, stack)
 
 
 def _echo(port: int, audio_format: str, environment: Mapping[str, str]) -> Part:
@@ -52,8 +53,8 @@ def _echo(port: int, audio_format: str, environment: Mapping[str, str]) -> Part:
         environment={
             **environment,
             ACCEPTS: audio_format,
-            "TRUNKLINE_BACKEND_LISTEN": join(LOOPBACK, port),
-            "TRUNKLINE_BACKEND_ADMIN": join(LOOPBACK, 0),
+            "TRUNKLINE_BACKEND_LISTEN": str(Address(LOOPBACK, port)),
+            "TRUNKLINE_BACKEND_ADMIN": str(Address(LOOPBACK, 0)),
             "TRUNKLINE_LOG_LEVEL": "warning",
         },
         binds=(Binding("tcp", LOOPBACK, port),),
@@ -70,7 +71,7 @@ def _aiortc(
         name=ENGINE,
         command=(
             *(sys.executable, "-m", "loadtest.peers.aiortc_echo", str(http_port)),
-            *(join(LOOPBACK, backend_port), audio_format),
+            *(str(Address(LOOPBACK, backend_port)), audio_format),
         ),
         ready=_accepts(http_port),
         environment=environment,

@@ -6,7 +6,7 @@ import socket
 from collections import Counter
 from dataclasses import dataclass, field
 
-from launcher.addresses import split
+from fleet.address import Address as Place
 from loadtest.callers.dtls import Identity
 from loadtest.stand import Stand
 from loadtest.target import Target
@@ -42,13 +42,15 @@ class Ground:
     def relay(self) -> Address:
         """The relay's public port."""
         relays = self.stand.setting("transceiver-1", "TRUNKLINE_TRANSCEIVER_RELAYS")
-        host, port = split(relays.split(",")[0].strip())
+        relay = Place.parse(relays.split(",")[0])
+        host, port = relay.host, relay.port
         return host, port
 
     @property
     def admin_ports(self) -> list[Address]:
         """Of relay and transceiver."""
-        return [split(self.stand.admin(name)) for name in ("relay-1", "transceiver-1")]
+        found = [Place.parse(self.stand.admin(name)) for name in ("relay-1", "transceiver-1")]
+        return [(one.host, one.port) for one in found]
 
     @property
     def redis_url(self) -> str:
@@ -60,7 +62,8 @@ class Ground:
         return [n for kind in ("relay", "transceiver", "backend") for n in self.stand.names(kind)]
 
     def _address(self, part: str, setting: str) -> Address:
-        host, port = split(self.stand.setting(part, setting))
+        bound = Place.parse(self.stand.setting(part, setting))
+        host, port = bound.host, bound.port
         return host, port
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from backends.echo import echo
-from launcher.addresses import LOOPBACK, join
+from launcher.addresses import LOOPBACK
 from loadtest.stall import speech
 from trunkline.backend import Address, AudioFormat, Backend, BackendServer, Call
 
@@ -79,7 +79,7 @@ async def serving() -> AsyncIterator[Backends]:
             backend = Backend(backends.handle, name, accepts=(audio_format,))
             server = BackendServer(backend, Address(LOOPBACK, 0))
             await stack.enter_async_context(server)
-            backends.addresses[name] = join(LOOPBACK, server.port)
+            backends.addresses[name] = str(Address(LOOPBACK, server.port))
         yield backends
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from launcher.addresses import LOOPBACK, free_ports, join
+from fleet.address import Address
+from launcher.addresses import LOOPBACK, free_ports
 from launcher.backend_choice import BACKENDS, BackendChoice
 from launcher.part import Part
 from launcher.plan import backend_part, relay_part, transceiver_part
@@ -76,11 +77,11 @@ def _common(shape: Shape, redis: RedisParts, ports: Sequence[Ports]) -> dict[str
     made = fill({}, ports[0], loopback_only=True)
     alike = ("TRUNKLINE_TOKEN_KEYS", "TRUNKLINE_TRUNK_KEYS", "TRUNKLINE_TRANSCEIVER_API_KEYS")
     backends = [
-        f"backend-{number + 1}={join(LOOPBACK, ports[number].backend)}"
+        f"backend-{number + 1}={Address(LOOPBACK, ports[number].backend)}"
         for number in range(shape.backends)
     ]
     if shape.talker:
-        backends.append(f"talker={join(LOOPBACK, ports[-1].backend)}*0")
+        backends.append(f"talker={Address(LOOPBACK, ports[-1].backend)}*0")
     if shape.guest_backend:
         backends.append(f"{shape.guest_backend}*0")
     return {
@@ -97,7 +98,7 @@ def _common(shape: Shape, redis: RedisParts, ports: Sequence[Ports]) -> dict[str
 def _settings(
     shape: Shape, common: Mapping[str, str], own: Ports, number: int, ports: Sequence[Ports]
 ) -> dict[str, str]:
-    addresses = [join(LOOPBACK, ports[index].relay) for index in range(shape.relays)]
+    addresses = [str(Address(LOOPBACK, ports[index].relay)) for index in range(shape.relays)]
     first = number % len(addresses)
     relays = ",".join([*addresses[first:], *addresses[:first]])
     return fill({"TRUNKLINE_TRANSCEIVER_RELAYS": relays, **common}, own, loopback_only=True)

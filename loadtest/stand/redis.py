@@ -10,7 +10,8 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from launcher.addresses import LOOPBACK, Binding, join
+from fleet.address import Address
+from launcher.addresses import LOOPBACK, Binding
 from launcher.part import Part, Probe
 from launcher.redis_server import binary, configuration, redis_part
 
@@ -61,7 +62,7 @@ def with_sentinels(
         replace(_sentinel(directory, environment, number, port, password, servers[0]), after=joined)
         for number, port in enumerate(sentinels, 1)
     )
-    places = ",".join(join(LOOPBACK, port) for port in sentinels)
+    places = ",".join(str(Address(LOOPBACK, port)) for port in sentinels)
     return RedisParts(
         (master, *followers, *watchers),
         tuple(part.name for part in watchers),
@@ -131,7 +132,7 @@ def _part(
         ready=ready,
         environment=environment,
         binds=(Binding("tcp", LOOPBACK, port),),
-        address=join(LOOPBACK, port),
+        address=str(Address(LOOPBACK, port)),
         summary="directory, flow cache, limits" if name.startswith("redis") else "watches Redis",
     )
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
+from fleet.address import Address
 from launcher import Stack, StackSettings, StartupError
-from launcher.addresses import split
 from launcher.keeper import Keeper
 from launcher.log import Log
 from launcher.variables import without
@@ -143,14 +143,14 @@ class Stand:
     async def _master(self) -> str:
         sentinels = self.names("sentinel")
         for name in sentinels:
-            _, port = split(self.keepers[name].part.address)
-            leader = await redis.master_port(port)
+            leader = await redis.master_port(self._port(name))
             if leader is not None:
                 return self._redis_at(leader)
         return "redis-1" if not sentinels else MASTER
 
     def _redis_at(self, port: int) -> str:
         names = self.names("redis")
-        return next(
-            (name for name in names if split(self.keepers[name].part.address)[1] == port), MASTER
-        )
+        return next((name for name in names if self._port(name) == port), MASTER)
+
+    def _port(self, name: str) -> int:
+        return Address.parse(self.keepers[name].part.address).port

@@ -18,8 +18,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fleet.address import Address
 from launcher import StartupError
-from launcher.addresses import LOOPBACK, join
+from launcher.addresses import LOOPBACK
 from loadtest.benchmark import Result
 from loadtest.live.order import Mix, Order, Point, Retry
 from loadtest.live.tally import Tally
@@ -79,7 +80,7 @@ def _shape(storm: Storm, backend: CountedBackend) -> Shape:
         backends=0,
         variables={
             "TRUNKLINE_TRANSCEIVER_MAX_CALLS": str(storm.capacity),
-            "TRUNKLINE_TRANSCEIVER_BACKENDS": f"counted={join(LOOPBACK, backend.port)}",
+            "TRUNKLINE_TRANSCEIVER_BACKENDS": f"counted={Address(LOOPBACK, backend.port)}",
         },
     )
 

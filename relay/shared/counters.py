@@ -71,6 +71,10 @@ class Counter(IntEnum):
     DROP_TRUNK_FRAMES = 62  # more frames than a datagram may have
     DROP_DOWN_SEND_BUFFER_FULL = 60
     DROP_DOWN_SEND_REFUSED = 61
+    # faults of our own
+    WORKER_FAULTS = 63  # steps of a worker's loop that raised, and that it survived
+    DROP_UP_FAULT = 64  # a packet from a client at which the worker raised
+    DROP_DOWN_FAULT = 65  # a trunk datagram at which it did
     # sight and defence
     UP_QUEUE_OVERFLOW = 90  # lost in the kernel: the worker came too late
     DOWN_QUEUE_OVERFLOW = 91

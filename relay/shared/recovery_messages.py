@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from relay.shared.control import Message
 from relay.shared.memory import Table
 from relay.shared.nodes import FlowOwner
+from wire.address import ADDRESS_BYTES
 
 ADDRESSES_PER_MESSAGE = 256  # some 10 KB, well below control.MAX_MESSAGE_BYTES
 OWNERS, ASK, SIBLINGS = "owners", "ask", "siblings"
@@ -30,9 +31,23 @@ def questions_message(addresses: Iterable[bytes]) -> Message:
 
 
 def read_questions(message: Message) -> list[bytes] | None:
-    """The addresses asked about; None when the message is about something else."""
-    asked: list[str] | None = message.get(ASK)
-    return None if asked is None else [bytes.fromhex(address) for address in asked]
+    """The addresses asked about; None when the message is about something else.
+
+    Raises ValueError for what are no addresses, or too many.
+    """
+    asked = message.get(ASK)
+    if asked is None:
+        return None
+    if not isinstance(asked, list) or len(asked) > ADDRESSES_PER_MESSAGE:
+        raise ValueError("no list of addresses")
+    return [_address(text) for text in asked]
+
+
+def _address(text: object) -> bytes:
+    address = bytes.fromhex(text) if isinstance(text, str) else b""
+    if len(address) != ADDRESS_BYTES:
+        raise ValueError("no address")
+    return address
 
 
 def owners_message(owners: Mapping[bytes, FlowOwner | None]) -> Message:

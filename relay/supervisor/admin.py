@@ -25,8 +25,9 @@ from relay.shared.latency import Latency
 from relay.shared.orders import Orders
 from relay.shared.rates import Rates
 from relay.shared.voice import MAX_WATCHED, WatchOrder
-from relay.supervisor.crew import Crew, Post
+from relay.supervisor.crew import Crew
 from relay.supervisor.gains import Gains
+from relay.supervisor.post import Post
 from relay.supervisor.watches import TooManyWatches, UnknownFlow, Watches, health_of
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 from wire.address import unpack_address

@@ -13,137 +13,35 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 import structlog
 
-from fleet.backoff import Backoff, Pace
+from fleet.liveness import HUNG_AFTER_MS, Pulse
 from relay.settings import RelaySettings
 from relay.shared import control, memory
 from relay.shared.assignment import Assignment
+from relay.shared.fault_message import read_fault
 from relay.shared.memory import Table, WorkerMemory
 from relay.shared.nodes import FlowOwner, NodeTable
 from relay.shared.orders import Orders
 from relay.shared.recovery_messages import owners_message, read_questions, siblings_message
-from relay.shared.voice import WatchOrder
-from relay.supervisor.liveness import HUNG_AFTER_MS, Pulse, read_usage
+from relay.supervisor.faults import Faults
+from relay.supervisor.post import Post
+from relay.supervisor.process import Process
+from relay.supervisor.spare import Spare
 from relay.supervisor.store_counts import StoreCounts
 from relay.supervisor.worker_settings import first_orders
 from wire.keys import KeyRing
 
 CHECK_INTERVAL_S = 0.25
 STOP_TIMEOUT_S = 2.0
-STEADY_S = 1.0
-"""A worker that lived this long is replaced at once: the spare is running."""
-RESTART_PACE = Pace(first_s=0.1, longest_s=5.0, spread=False)  # of one slot; others go on
 _MAX_SIBLINGS = control.MAX_FDS - 4  # beside a worker's own descriptors in one message
 
 _log = structlog.get_logger(__name__)
-
-
-class Process:
-    """A spare, later a worker: the process and our end of its control channel."""
-
-    def __init__(self) -> None:
-        self._stop_listening: Callable[[], None] = _nothing
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-m", "relay.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
-        self.pid = self._popen.pid
-        self.pid_fd = os.pidfd_open(self.pid)
-        self.started_s = time.monotonic()
-
-    def assign(self, assignment: Assignment, fds: list[int]) -> None:
-        """Make it a worker; a process that is still starting reads this when it is ready."""
-        control.send(self._channel, asdict(assignment), fds)
-
-    def order(self, orders: Orders) -> None:
-        """Tell it what is wanted; raises OSError when it is gone."""
-        control.send(self._channel, orders.message())
-
-    def tell(self, message: control.Message, fds: Sequence[int] = ()) -> None:
-        """Tell it something else; raises OSError when it is gone or does not read."""
-        control.send(self._channel, message, fds)
-
-    def listen(self, hear: Callable[[control.Message], None]) -> None:
-        """Have `hear` called with every message of the worker, until `dismiss`."""
-        loop = asyncio.get_running_loop()
-        fd = self._channel.fileno()
-
-        def stop() -> None:
-            # Once only: the number may be another descriptor's afterwards.
-            self._stop_listening = _nothing
-            loop.remove_reader(fd)
-
-        def on_readable() -> None:
-            try:
-                received = control.receive(self._channel)
-            except OSError:
-                received = None
-            if received is None:
-                stop()  # it is gone: its exit is what counts
-            else:
-                hear(received[0])
-
-        loop.add_reader(fd, on_readable)
-        self._stop_listening = stop
-
-    def dismiss(self) -> None:
-        """Let it end by itself: it reads the end of the channel."""
-        self._stop_listening()
-        self._channel.close()
-
-    def kill(self) -> None:
-        """End it now."""
-        self._popen.kill()
-
-    def reap(self, timeout_s: float) -> int:
-        """Exit status; a process that outlives the time-out is killed."""
-        self.dismiss()
-        try:
-            status = self._popen.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            status = self._popen.wait()
-        os.close(self.pid_fd)
-        return status
-
-
-@dataclass
-class Post:
-    """One worker slot: what stays when its worker is replaced."""
-
-    number: int
-    cpu: int
-    public: socket.socket
-    trunk: socket.socket
-    memory_fd: int
-    memory: WorkerMemory
-    process: Process | None = None
-    restarts: int = 0
-    backoff: Backoff = field(default_factory=lambda: Backoff(RESTART_PACE, STEADY_S))
-    assigned_s: float = field(default_factory=time.monotonic)
-    watches: tuple[WatchOrder, ...] = ()  # flows of this post that somebody asks about
-    pulse: Pulse = field(default_factory=Pulse)
-
-    def hangs(self, now_ms: int) -> bool:
-        """Whether its worker had time and did nothing with it; asked at every look."""
-        usage = read_usage(self.process.pid) if self.process else None
-        return usage is not None and self.pulse.hangs(self.memory.beat_ms, usage, now_ms)
-
-    @property
-    def table(self) -> Table:
-        """What others need to read this post's flows."""
-        return Table(self.memory_fd, self.memory.flows.capacity)
 
 
 class Crew:
@@ -176,7 +74,8 @@ class Crew:
             self._post(number, cpus[number % len(cpus)], sockets)
             for number, sockets in enumerate(zip(public, trunk, strict=True))
         ]
-        self._spare: Process | None = None
+        self.faults = Faults()
+        self._spare = Spare(self.faults)
         self._timers: set[asyncio.TimerHandle] = set()
         self._stopping = False
 
@@ -196,7 +95,7 @@ class Crew:
         """Fill every post and train a spare."""
         for post in self.posts:
             self._fill(post)
-        self._spare = Process()
+        self._spare.train()
         self._later(self._settings.relay_flow_idle_s, self._close_strange_tables)
 
     def answer(self, post: Post, owners: Mapping[bytes, FlowOwner | None]) -> None:
@@ -228,6 +127,8 @@ class Crew:
         asked = read_questions(message)
         if asked:
             self.ask(post, asked)
+        if fault := read_fault(message):
+            _log.error("worker_fault", worker=post.number, fault=fault)
 
     def up(self) -> bool:
         """Whether every worker's loop is coming round."""
@@ -242,11 +143,14 @@ class Crew:
         while True:
             await asyncio.sleep(CHECK_INTERVAL_S)
             now_s = time.monotonic()
+            now_ms = int(now_s * 1000)
             for post in self.posts:
-                settled = (now_s - post.assigned_s) * 1000 > 2 * HUNG_AFTER_MS
-                if post.process and settled and post.hangs(int(now_s * 1000)):
+                if post.process and post.is_settled(now_s) and post.hangs(now_ms):
                     _log.error("worker_hung", worker=post.number, pid=post.process.pid)
                     post.process.kill()
+            self._spare.look(now_ms)
+            if all(post.process and post.is_settled(now_s) for post in self.posts):
+                self._spare.train()  # the one there was has ended, or could not be started
 
     async def stop(self) -> None:
         """End all workers and the spare; returns when none is left."""
@@ -255,27 +159,38 @@ class Crew:
         for timer in self._timers:
             timer.cancel()
         processes = [post.process for post in self.posts if post.process]
-        if self._spare:
-            processes.append(self._spare)
         for process in processes:
             loop.remove_reader(process.pid_fd)
+        if spare := self._spare.close():
+            processes.append(spare)
+        for process in processes:
             process.dismiss()
         for process in processes:
-            await asyncio.to_thread(process.reap, STOP_TIMEOUT_S)
+            await process.ended(STOP_TIMEOUT_S)
+            process.reap()
         for post in self.posts:
             post.process = None
 
     def _fill(self, post: Post) -> None:
-        process, self._spare = self._spare or Process(), None
+        try:
+            process = self._spare.take()
+        except Exception as error:  # no descriptor, no memory, no process left: there may be soon
+            self.faults.note("worker_start", error)
+            self._later(post.backoff.after(0.0), partial(self._replace, post))
+            return
         post.process, post.assigned_s, post.pulse = process, time.monotonic(), Pulse()
         asyncio.get_running_loop().add_reader(process.pid_fd, self._on_exit, post, process)
-        fds = [post.public.fileno(), post.trunk.fileno(), post.memory_fd, self.nodes_fd]
         try:
-            process.assign(self._assignment(post), [*fds, *self._sibling_fds(post)])
-            process.order(self._orders_for(post))
-            process.listen(partial(self._hear, post))
-        except OSError:
-            process.kill()  # it died while it was a spare: its exit refills the post
+            self._assign(post, process)
+        except Exception as error:  # it died while it was a spare: its exit refills the post
+            self.faults.note("worker_assign", error)
+            process.kill()
+
+    def _assign(self, post: Post, process: Process) -> None:
+        fds = [post.public.fileno(), post.trunk.fileno(), post.memory_fd, self.nodes_fd]
+        process.assign(self._assignment(post), [*fds, *self._sibling_fds(post)])
+        process.order(self._orders_for(post))
+        process.listen(partial(self._hear, post), self.faults.at("worker_message"))
 
     def _assignment(self, post: Post) -> Assignment:
         settings = self._settings
@@ -284,11 +199,11 @@ class Crew:
             cpu=post.cpu,
             flow_capacity=settings.relay_flow_capacity,
             flow_idle_s=settings.relay_flow_idle_s,
-            batch=settings.relay_batch,
+            batch=settings.relay_batch_packets,
             mtu=settings.trunk_mtu,
             cluster=settings.cluster,
             parking_packets=settings.relay_parking_packets,
-            questions_per_s=settings.relay_questions,
+            questions_per_s=settings.relay_questions_per_s,
             token_keys=self.orders.token_keys,
             trunk_keys=self.orders.trunk_keys,
             siblings=siblings_message(self._tables_beside(post)),
@@ -310,28 +225,23 @@ class Crew:
         return replace(self.orders, watches=post.watches)
 
     def _on_exit(self, post: Post, process: Process) -> None:
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(process.pid_fd)
+        asyncio.get_running_loop().remove_reader(process.pid_fd)
         post.process = None
-        status = process.reap(0)
+        status = process.reap()
         if self._stopping:
             return
         post.restarts += 1
         delay_s = post.backoff.after(time.monotonic() - post.assigned_s)
         _log.error("worker_died", worker=post.number, status=_status(status), delay_s=delay_s)
         if delay_s:
-            self._later(delay_s, lambda: self._replace(post))
+            self._later(delay_s, partial(self._replace, post))
         else:
             self._replace(post)
 
     def _replace(self, post: Post) -> None:
         self._fill(post)
         # After the successor has its packets, and not while the crew is going home.
-        self._later(CHECK_INTERVAL_S, self._train_spare)
-
-    def _train_spare(self) -> None:
-        if self._spare is None:
-            self._spare = Process()
+        self._later(CHECK_INTERVAL_S, self._spare.train)
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> None:
         def run() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 from relay.settings import RelaySettings
-from relay.supervisor.crew import Crew, Post
+from relay.supervisor.crew import Crew
 from relay.supervisor.flow_cache import WRITE_TIMEOUT_S, FlowCache
 from relay.supervisor.flow_store import RedisFlowStore
+from relay.supervisor.post import Post
 from relay.supervisor.questions import Questions
 
 
@@ -33,13 +33,16 @@ class Remembering:
         self._replies = {post.number: partial(crew.answer, post) for post in crew.posts}
         crew.ask = self._ask
 
-    def loops(self) -> list[Coroutine[Any, Any, None]]:
-        """What writes and answers until cancelled: for a task each, ended by `fleet.ending`.
+    def loops(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What writes and answers until cancelled, by name: a task for each, ended by
+        `fleet.ending`.
 
         Not a task group in here: it would pass a cancellation on once, and one that redis-py
         swallows has to be repeated. A relay with a write on its way hung on SIGTERM that way.
         """
-        return [self._questions.run(), self._cache.run()] if self._enabled else []
+        if not self._enabled:
+            return {}
+        return {"flow_questions": self._questions.run, "flow_cache": self._cache.run}
 
     async def close(self) -> None:
         """Let go of the connections."""

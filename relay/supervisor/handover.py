@@ -34,14 +34,16 @@ from pathlib import Path
 import structlog
 
 from fleet.errors import AddressUnusable, StartupError
-from relay.settings import RelaySettings
+from relay.settings import MAX_CAPACITY, MAX_WORKERS, RelaySettings
 from relay.shared import control
-from relay.shared.memory import LAYOUT, Table, shared_nodes
+from relay.shared.control import number
+from relay.shared.memory import LAYOUT, SHARED_BYTES, Table, WorkerMemory, shared_nodes
 from relay.supervisor.crew import Crew
 
 ANSWER_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 60.0  # from handing the sockets over to `serving`
 END_TIMEOUT_S = 15.0
+ACCEPT_PAUSE_S = 0.5
 _LOOK_INTERVAL_S = 0.01
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _log = structlog.get_logger(__name__)
@@ -76,7 +78,11 @@ class Channel:
     async def expect(self, kind: str, timeout_s: float) -> tuple[control.Message, list[int]]:
         """The next message, of that kind. Raises OSError at the end or for another kind."""
         received = await self.receive(timeout_s)
-        if received is None or kind not in received[0]:
+        if received is None:
+            raise ConnectionAbortedError
+        if kind not in received[0]:
+            for fd in received[1]:
+                os.close(fd)
             raise ConnectionAbortedError
         return received
 
@@ -196,15 +202,46 @@ async def _take(channel: Channel, cluster: int) -> Inheritance:
         raise HandoverRefused("the relay that holds the hand-over path runs as another user")
     channel.send({"take": LAYOUT, "cluster": cluster})
     said, nodes = await channel.expect("relay", ANSWER_TIMEOUT_S)
-    if said["cluster"] != cluster:
+    if number(said, "cluster") != cluster:
         raise HandoverRefused("the relay that holds the hand-over path is of another cluster")
-    inherited = Inheritance([], [], [], nodes[0] if nodes else None, channel)
-    for _ in range(said["posts"]):
+    posts = number(said, "posts", 1, MAX_WORKERS)
+    inherited = Inheritance([], [], [], _whole(nodes, SHARED_BYTES), channel)
+    for _ in range(posts):
         post, (public, trunk, *memory) = await channel.expect("capacity", ANSWER_TIMEOUT_S)
-        inherited.public.append(socket.socket(fileno=public))
-        inherited.trunk.append(socket.socket(fileno=trunk))
-        inherited.tables.extend(Table(fd, post["capacity"]) for fd in memory)
+        inherited.public.append(_datagram_socket(public))
+        inherited.trunk.append(_datagram_socket(trunk))
+        inherited.tables += _tables([number(post, "capacity")] * len(memory), memory)
     return inherited
+
+
+def _datagram_socket(fd: int) -> socket.socket:
+    """Raises ValueError for what is not one that a worker can read."""
+    sock = socket.socket(fileno=fd)
+    if sock.family is not socket.AF_INET6 or sock.type is not socket.SOCK_DGRAM:
+        sock.close()
+        raise ValueError("not a UDP socket")
+    sock.setblocking(False)
+    return sock
+
+
+def _whole(fds: Sequence[int], size_bytes: int) -> int | None:
+    """The one descriptor there is, if its memory is as large as it must be; others are closed."""
+    if len(fds) == 1 and os.fstat(fds[0]).st_size >= size_bytes:
+        return fds[0]
+    for fd in fds:
+        os.close(fd)
+    return None
+
+
+def _tables(capacities: Sequence[object], fds: Sequence[int]) -> list[Table]:
+    """Those tables that can be mapped: a worker must not meet one that cannot."""
+    found = []
+    for capacity, fd in zip([*capacities, *[None] * len(fds)], fds, strict=False):
+        if not isinstance(capacity, int) or not 1 <= capacity <= MAX_CAPACITY:
+            os.close(fd)
+        elif _whole([fd], WorkerMemory.size_bytes(capacity)) is not None:
+            found.append(Table(fd, capacity))
+    return found
 
 
 class Handover:
@@ -225,6 +262,7 @@ class Handover:
         self._inode = 0
         self._conversation: asyncio.Task[None] | None = None
         self._successor: Channel | None = None
+        self._resuming: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Listen at the path, in place of whoever did. Raises AddressUnusable."""
@@ -248,6 +286,8 @@ class Handover:
 
     async def close(self) -> None:
         """Give the path up, unless a successor has it already, and end the conversation."""
+        if self._resuming:
+            self._resuming.cancel()
         if self._listener and self._path:
             asyncio.get_running_loop().remove_reader(self._listener.fileno())
             self._listener.close()
@@ -263,8 +303,9 @@ class Handover:
     def _on_connection(self, listener: socket.socket) -> None:
         try:
             sock, _ = listener.accept()
-        except OSError:
-            return  # it went away again
+        except OSError:  # it went away again, or there is no descriptor: then it is there still
+            self._pause(listener)
+            return
         channel = Channel(sock)
         busy = self._conversation and not self._conversation.done()
         if busy or self._successor or not channel.is_same_user():
@@ -273,15 +314,25 @@ class Handover:
             return
         self._conversation = asyncio.create_task(self._converse(channel))
 
+    def _pause(self, listener: socket.socket) -> None:
+        """Look again in a moment: what cannot be accepted now would be reported at once."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener.fileno())
+        self._resuming = loop.call_later(ACCEPT_PAUSE_S, self._listen_again, listener)
+
+    def _listen_again(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(listener.fileno(), self._on_connection, listener)
+
     async def _converse(self, channel: Channel) -> None:
         try:
             await self._hand_over(channel)
-        except (OSError, ValueError):
-            _log.warning("handover_broken_off")
-            channel.close()
         except asyncio.CancelledError:
             channel.close()
             raise
+        except Exception as error:  # whatever it sent: we go on as before
+            _log.warning("handover_broken_off", kind=type(error).__name__)
+            channel.close()
         else:
             self._successor = channel
             _log.info("handover_done")
@@ -289,7 +340,7 @@ class Handover:
 
     async def _hand_over(self, channel: Channel) -> None:
         said, _ = await channel.expect("take", ANSWER_TIMEOUT_S)
-        same_layout = said["take"] == LAYOUT and said["cluster"] == self._cluster
+        same_layout = said["take"] == LAYOUT and number(said, "cluster") == self._cluster
         posts = self._crew.posts
         relay = {"relay": LAYOUT, "cluster": self._cluster, "posts": len(posts)}
         channel.send(relay, [self._crew.nodes_fd] if same_layout else [])
@@ -302,9 +353,10 @@ class Handover:
             self._read_too(said["tables"], fds)
         await channel.expect("serving", START_TIMEOUT_S)
 
-    def _read_too(self, capacities: list[int], fds: list[int]) -> None:
+    def _read_too(self, capacities: object, fds: list[int]) -> None:
+        tables = _tables(capacities if isinstance(capacities, list) else [], fds)
         try:
-            self._crew.read_too([Table(*pair) for pair in zip(fds, capacities, strict=True)])
+            self._crew.read_too(tables)
         finally:
-            for fd in fds:
-                os.close(fd)
+            for table in tables:
+                os.close(table.fd)

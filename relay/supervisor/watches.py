@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 
 from relay.shared.flows import FlowRow
 from relay.shared.voice import MAX_WATCHED, VoiceHealth, WatchOrder
-from relay.supervisor.crew import Crew, Post
+from relay.supervisor.crew import Crew
+from relay.supervisor.post import Post
 
 LINGER_MS = 60_000
 _FINGERPRINT_BYTES = 6

@@ -14,9 +14,9 @@ def first_orders(settings: RelaySettings, number: int) -> Orders:
         token_keys=settings.token_keys.export(),
         trunk_keys=settings.trunk_keys.export(),
         rates=Rates(
-            strangers=settings.relay_stranger_rate,
-            checks=settings.relay_check_rate,
-            packets=settings.relay_packet_rate,
+            strangers=settings.relay_stranger_packets_per_s,
+            checks=settings.relay_checks_per_s,
+            packets=settings.relay_packets_per_s,
         ),
         checks_trunk_source=settings.relay_trunk_source_check,
     )

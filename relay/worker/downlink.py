@@ -8,6 +8,7 @@ the client, so this direction needs no flow table, and any worker can do it.
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from datagram.mmsg import FAMILY, NAME_WORDS, ReceiveBatch, SendBatch
 from relay.shared.counters import Counter, Counts, drop
 from relay.shared.nodes import NodeTable
+from relay.worker.faults import Faults
 from wire.errors import WireError
 from wire.replay import ReplayWindow
 from wire.trunk import (
@@ -54,7 +56,9 @@ class Downlink:
         tagger: Tagger,
         replay: ReplayWindow,
         counts: Counts,
+        faults: Faults | None = None,
     ) -> None:
+        self._faults = faults or Faults(counts)
         self.outgoing = SendBatch(
             received.capacity * MAX_FRAMES, parts=received.capacity * MAX_FRAMES
         )
@@ -84,14 +88,19 @@ class Downlink:
             return 0
         if sum(self._octets[slot * self._received.slot_bytes + 2] for slot in sound) <= FEW:
             return self._lay_out_few(sound)
-        return self._lay_out(np.array(sound))
+        try:
+            return self._lay_out(np.array(sound))
+        except Exception:  # one of them: `_lay_out_few` finds which, and counts it
+            return self._lay_out_few(sound)
 
     def _tagged(self, lengths: npt.NDArray[np.uint32]) -> list[int]:
         """The slots whose form and tag hold."""
-        if lengths.size < FEW_DATAGRAMS:
-            return [
-                slot for slot, size in enumerate(lengths.tolist()) if self._is_whole(slot, size)
-            ]
+        if lengths.size >= FEW_DATAGRAMS:
+            with suppress(Exception):  # one of them: then one by one
+                return self._tagged_by_arrays(lengths)
+        return [slot for slot, size in enumerate(lengths.tolist()) if self._is_whole(slot, size)]
+
+    def _tagged_by_arrays(self, lengths: npt.NDArray[np.uint32]) -> list[int]:
         heads = self._received.slots[: lengths.size]
         table_ends = HEADER_BYTES + ENTRY_BYTES * heads[:, 2].astype(np.int64)
         usual = (heads[:, 1] == self._tagger.key_id) & (lengths >= table_ends)
@@ -121,6 +130,9 @@ class Downlink:
         except WireError as error:
             self._counts[drop(error.reason)] += 1
             return False
+        except Exception as error:
+            self._faults.note(Counter.DROP_DOWN_FAULT, error)
+            return False
         return True
 
     def _admitted(self, slots: list[int], unix_s: int) -> list[int]:
@@ -137,6 +149,8 @@ class Downlink:
                 self._replay.accept(sender, time_s, number, unix_s)
             except WireError as error:
                 self._counts[drop(error.reason)] += 1
+            except Exception as error:
+                self._faults.note(Counter.DROP_DOWN_FAULT, error)
             else:
                 admitted.append(slot)
         return admitted
@@ -155,7 +169,11 @@ class Downlink:
         """`_lay_out` without array operations, which cost too much for a few frames."""
         count = 0
         for slot in slots:
-            frames = self._frames(slot)
+            try:
+                frames = self._frames(slot)
+            except Exception as error:
+                self._faults.note(Counter.DROP_DOWN_FAULT, error)
+                continue
             for high, low, port, offset, length in frames:
                 words, out = NAME_WORDS * count, self.outgoing
                 out.name_words[words] = _FAMILY | port << 16

@@ -20,6 +20,7 @@ from relay.shared.flows import FlowTable, Put
 from relay.shared.nodes import NO_EPOCH, FlowOwner, NodeTable
 from relay.shared.rates import Rates
 from relay.worker.admission import Admission, Check
+from relay.worker.faults import Faults
 from relay.worker.fresh_checks import FreshChecks
 from relay.worker.limits import Mask, SourceLimits
 from relay.worker.recovery import Recovery
@@ -67,7 +68,9 @@ class Uplink:
         limits: SourceLimits | None = None,
         recovery: Recovery | None = None,
         fresh: FreshChecks | None = None,
+        faults: Faults | None = None,
     ) -> None:
+        self._faults = faults or Faults(counts)
         self._fresh = fresh
         self._recovery = recovery
         self._limits = limits or SourceLimits(Rates())
@@ -80,11 +83,13 @@ class Uplink:
         self._max_payload = max_payload(mtu)
         self._longest = longest_packet(mtu)
         self._octets = received.slots.data.cast("B")
+        self._is_counted = self._has_long = False  # of the batch under way
         self._few = FewUplink(received, flows, nodes, writer, self._max_payload, BY_ADDRESS)
 
     def route(self, count: int, now_ms: int, unix_s: int) -> int:
         """Route the first `count` received packets; returns how many trunk datagrams to send."""
         counts = self._counts
+        self._is_counted = self._has_long = False
         if count <= FEW and not self._limits.holds_packets:
             datagrams = self._few.route(count, now_ms, unix_s)
             if datagrams is not None:
@@ -98,6 +103,7 @@ class Uplink:
         counts[Counter.UP_BATCHES] += 1
         counts[Counter.UP_PACKETS] += count
         counts[Counter.UP_BYTES] += int(lengths.sum())
+        self._is_counted = True
         if self._limits.holds_packets:
             addresses = self._received.names[:count, 1:3]
             lengths[~self._limits.packets(addresses, now_ms)] = _LIMITED
@@ -114,8 +120,23 @@ class Uplink:
         counts[Counter.UP_DATAGRAMS] += datagrams
         return datagrams
 
+    def take_back(self, count: int) -> None:
+        """The batch of `count` that raised in `route` comes again: count it as not received."""
+        if self._is_counted:
+            self._counts[Counter.UP_BATCHES] -= 1
+            self._counts[Counter.UP_PACKETS] -= count
+            self._counts[Counter.UP_BYTES] -= int(self._received.lengths[:count].sum())
+
+    def give_up(self, error: Exception) -> None:
+        """The one packet of the batch raised `error` in `route`: it was received, and is lost."""
+        if not self._is_counted:
+            self._counts[Counter.UP_BATCHES] += 1
+            self._counts[Counter.UP_PACKETS] += 1
+            self._counts[Counter.UP_BYTES] += int(self._received.lengths[0])
+        self._faults.note(Counter.DROP_UP_FAULT, error)
+
     def _write(self, routed: Indexes, nodes: Indexes, lengths: Indexes, unix_s: int) -> int:
-        if lengths.max() <= self._max_payload:
+        if not self._has_long:
             return self._writer.write(routed, nodes, lengths, unix_s)
         self._counts[Counter.UP_SPLIT] += np.count_nonzero(lengths > self._max_payload)
         return self._writer.write_long(routed, nodes, lengths, unix_s)
@@ -126,7 +147,7 @@ class Uplink:
         kinds = slots[:count, 0].tobytes().translate(_KINDS)
         if (
             kinds.count(_ALL_BY_ADDRESS) == count
-            and lengths.max() <= self._longest
+            and lengths.max() <= self._max_payload
             and lengths.min() > 0
         ):
             return self._owners_by_address(slice(count), now_ms)  # nearly every batch
@@ -137,6 +158,7 @@ class Uplink:
     ) -> Indexes:
         slots, count = self._received.slots, kinds.size
         sound = (lengths > 0) & (lengths <= self._longest) & (kinds != _NOT_WEBRTC)
+        self._has_long = bool(lengths.max() > self._max_payload)
         self._count_unsound(lengths, sound)
         # Class bits 00 are a request (RFC 8489 §5); only requests carry USERNAME.
         is_request = (
@@ -251,6 +273,8 @@ class Uplink:
                 )
             except WireError as error:
                 self._counts[drop(error.reason)] += 1
+            except Exception as error:
+                self._faults.note(Counter.DROP_UP_FAULT, error)
 
     def _admitted_requests(
         self, requests: Indexes, unknown: Mask, hashes: npt.NDArray[np.uint64], now_ms: int

@@ -11,7 +11,6 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ import grpc.aio
 from aiohttp import ClientSession
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from fleet.liveness import Usage
 from loadtest.callers.caller import Caller
 from loadtest.callers.calling import connected
 from loadtest.callers.dtls import Identity
@@ -30,11 +30,11 @@ from loadtest.signaling import hang_up, post_offer
 from loadtest.target import Target
 from relay import __main__ as relay_main
 from relay.settings import RelaySettings
-from relay.supervisor import crew
+from relay.supervisor import process, spare
 from relay.worker.loop import Worker, await_assignment
 from tests.backends.kit import serving, soon
 from tests.conftest import free_port
-from transceiver import __main__ as transceiver_main
+from transceiver import service
 from transceiver.settings import TransceiverSettings
 from trunkline.backend import Audio, Call
 
@@ -47,7 +47,7 @@ Step = tuple[str, str]
 """A file from the root, and the name of a function in it with that of its class."""
 
 
-class ThreadedWorker(crew.Process):
+class ThreadedWorker(process.Process):
     """A worker whose loop runs in a thread of this process."""
 
     def __init__(self) -> None:
@@ -55,7 +55,6 @@ class ThreadedWorker(crew.Process):
         self._channel, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._end, self._at_end = socket.socketpair()
         self.pid, self.pid_fd = 0, self._end.fileno()
-        self.started_s = time.monotonic()
         self._thread = threading.Thread(target=self._work)
         self._thread.start()
 
@@ -77,10 +76,18 @@ class ThreadedWorker(crew.Process):
         """Close the channel, at which the loop ends."""
         self.dismiss()
 
-    def reap(self, timeout_s: float) -> int:
+    def usage(self) -> Usage:
+        """A thread has no account of its own: it waits for a core, so it does not hang."""
+        return Usage(0, runnable=True)
+
+    async def ended(self, timeout_s: float) -> None:
         """Wait for the end of the thread."""
+        await asyncio.to_thread(self._thread.join, timeout_s)
+
+    def reap(self) -> int:
+        """Wait for the end of the thread, and leave nothing of it."""
         self.dismiss()
-        self._thread.join(timeout_s or None)
+        self._thread.join()
         for end in (self._theirs, self._end, self._at_end):
             end.close()
         return 0
@@ -218,9 +225,9 @@ async def whole_path(redis_url: str) -> AsyncIterator[tuple[Target, OneCall]]:
             transceiver_backend=f"127.0.0.1:{server.port}",
         )
         stop = asyncio.Event()
-        with mock.patch.object(crew, "Process", ThreadedWorker), _closed_at_the_end():
+        with mock.patch.object(spare, "Process", ThreadedWorker), _closed_at_the_end():
             processes = [
-                asyncio.create_task(transceiver_main.run(transceiver, stop)),
+                asyncio.create_task(service.run(transceiver, stop)),
                 asyncio.create_task(relay_main.run(relay, stop)),
             ]
             try:

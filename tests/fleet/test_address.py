@@ -41,7 +41,7 @@ def test_ipv6_stands_in_brackets() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", ":", "host", "host:", ":80", "host:port", "1.2.3.4:70000", "1.2.3.4:-1", "::1:80"),
+        *("", ":", "host", "host:", "host:port", "1.2.3.4:70000", "1.2.3.4:-1", "::1:80"),
         *(
             "[::1]80",
             "[1.2.3.4]:80",
@@ -72,3 +72,11 @@ def test_shown_fits_one_line() -> None:
     """What an error quotes is printable and short, whatever was typed."""
     assert shown("a\nb\x1b[31m") == "a?b?[31m"
     assert shown("x" * 1000) == "x" * 60 + "…"
+
+
+def test_without_a_host_it_is_every_address() -> None:
+    """`:8080` is `[::]:8080`: every address of this machine, as `0.0.0.0` is of IPv4."""
+    assert Address.parse(":8080") == Address.parse("[::]:8080") == Address("::", 8080)
+    unspecified = ("[::]:1", "0.0.0.0:1", ":1", "[0::0]:1")
+    assert all(Address.parse(text).unspecified for text in unspecified)
+    assert not any(Address.parse(text).unspecified for text in ("[::1]:1", "127.0.0.1:1", "h:1"))

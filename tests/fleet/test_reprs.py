@@ -15,7 +15,7 @@ from fleet.admin.access import AdminToken, Caller
 from fleet.redacted_types import ClientAddress, Secret, Transcript, Ufrag
 from fleet.redis_url import parse_sentinel
 from relay.settings import RelaySettings
-from relay.shared.orders import first_orders
+from relay.supervisor.worker_settings import first_orders
 from transceiver.settings import TransceiverSettings
 from wire.keys import KeyRing
 

@@ -49,7 +49,9 @@ class Trunk:
 
     def __init__(self, mtu: int, stack: ExitStack, relay_mtu: int | None = None) -> None:
         self.counters: Counter[str] = Counter()
-        self.port = TrunkPort(TRUNK_KEYS, mtu, self.counters)
+        faults: list[Exception] = []
+        stack.callback(lambda: pytest.fail(repr(faults)) if faults else None)
+        self.port = TrunkPort(TRUNK_KEYS, mtu, self.counters, faults.append)
         bound = self.port.open(Address("127.0.0.1", 0)).address
         stack.callback(self.port.close)
         self.relay_socket = TrunkSocket(Address("127.0.0.1", 0))
@@ -60,7 +62,7 @@ class Trunk:
         self.calls = [ufrag() for _ in range(CALLERS)]
         for number, call in enumerate(self.calls):
             self.up([(client(number), check(call))])
-        list(self.port.receive())
+        assert len(list(self.received())) == CALLERS
 
     def up(self, packets: list[tuple[bytes, bytes]]) -> None:
         """A batch of callers' packets, out on the relay's trunk socket."""
@@ -71,9 +73,10 @@ class Trunk:
 
     def received(self) -> Iterator[tuple[bytes, bytes]]:
         """What the transceiver has of it."""
-        for source, frames in self.port.receive():
-            assert source == self.relay
-            yield from frames
+        while some := list(self.port.receive(time.monotonic())):
+            for source, frames in some:
+                assert source == self.relay
+                yield from frames
 
 
 @pytest.mark.parametrize("mtu", MTUS)

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.addresses import Binding, free_ports, is_free, join, outward_host, require_free, split
+from fleet.address import Address
+from launcher import redis_server
+from launcher.addresses import Binding, free_ports, is_free, outward_host, require_free
 from launcher.backend_choice import BACKENDS
 from launcher.errors import StartupError
 from launcher.keeper import exit_text
@@ -76,19 +78,6 @@ def test_exit_text(status: int, text: str) -> None:
     assert exit_text(status) == text
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:80", "[2001:db8::1]:3478", ":80", "host:0"])
-def test_addresses_are_read_as_written(address: str) -> None:
-    """split() and join() are inverse for IPv4, IPv6, no host and port 0."""
-    assert join(*split(address)) == address
-
-
-@pytest.mark.parametrize("address", ["", "80", "host:", "host:65536", "host:-1", "host:8o"])
-def test_what_is_no_address_is_refused(address: str) -> None:
-    """A text without a host part or a valid port raises ValueError."""
-    with pytest.raises(ValueError, match="port"):
-        split(address)
-
-
 def test_free_ports_are_different_and_free() -> None:
     """Each port can be bound at once, for TCP and UDP."""
     ports = free_ports(5)
@@ -129,7 +118,9 @@ def test_a_relay_for_all_is_advertised_on_loopback_first() -> None:
     """A relay that binds every address is advertised on loopback, then where the machine is."""
     variables = fill({}, Ports(), loopback_only=False)
     assert variables["TRUNKLINE_RELAY_HOST"] == "::"
-    hosts = [split(relay)[0] for relay in variables["TRUNKLINE_TRANSCEIVER_RELAYS"].split(",")]
+    hosts = [
+        Address.parse(relay).host for relay in variables["TRUNKLINE_TRANSCEIVER_RELAYS"].split(",")
+    ]
     assert hosts == list(dict.fromkeys(["127.0.0.1", outward_host() or "127.0.0.1"]))
 
 
@@ -145,7 +136,7 @@ def test_a_relay_on_one_host_is_advertised_there() -> None:
 )
 def test_a_bad_setting_names_its_variable(name: str, value: str) -> None:
     """One line says which variable breaks which rule."""
-    with pytest.raises(StartupError, match=f"^{name}: an? .*port"):
+    with pytest.raises(StartupError, match=f"^{name}: .* is not .*port"):
         fill({name: value}, Ports(), loopback_only=True)
 
 
@@ -205,3 +196,27 @@ def test_a_name_that_is_no_parts_is_said() -> None:
     with pytest.raises(StartupError, match=r"^TRUNKLINE_RELEY_PORT: no variable of "):
         given_in({"TRUNKLINE_RELEY_PORT": "1"})
     assert given_in({"TRUNKLINE_RELAY_ODD": "1"}) == {"TRUNKLINE_RELAY_ODD": "1"}
+
+
+@pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
+def test_without_the_wheel_an_installed_server_is_taken(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis or Valkey, whichever the PATH has."""
+    monkeypatch.setattr(redis_server, "_WHEEL", "no_such_package")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / name).write_text("#!/bin/sh\n")
+    (tmp_path / name).chmod(0o755)
+    assert binary() == tmp_path / name
+
+
+def test_without_any_server_it_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line with the three ways."""
+    monkeypatch.setattr(redis_server, "_WHEEL", "no_such_package")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        StartupError, match=r"^redis: set REDIS_URL, .* no_such_package, .* redis-server$"
+    ):
+        binary()

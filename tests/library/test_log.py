@@ -42,6 +42,7 @@ def test_a_fleets_log_keeps_event_and_fields() -> None:
     LOG.debug("not_shown")
     LOG.info("drain_began", extra={"calls": 3})
     logging.getLogger("other").warning("words from %s", "192.0.2.7")
+    assert logs.flush()
     ours, other = (json.loads(line) for line in out.getvalue().splitlines())
     assert (ours["event"], ours["calls"], ours["process"], ours["level"]) == (
         *("drain_began", 3, "backend", "info"),
@@ -58,6 +59,7 @@ def test_a_fleets_log_redacts_the_librarys_tracebacks() -> None:
         raise ValueError("from 192.0.2.7")
     except ValueError:
         LOG.exception("handler_failed", extra={"call_id": "a"})
+    assert logs.flush()
     line = json.loads(out.getvalue())
     assert (line["event"], line["call_id"]) == ("handler_failed", "a")
     assert "ValueError" in line["exception"]

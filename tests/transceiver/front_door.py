@@ -110,6 +110,7 @@ class FakeEngine:
         self.counters: Counter[str] = Counter()
         self.full: Exception | None = None
         self.places = 10_000
+        self.http_counters: Counter[str] = Counter()
         self._ended_listeners: list[Callable[[str], None]] = []
         self._connected_listeners: list[Callable[[str], None]] = []
         self.refusal: Exception | None = None
@@ -202,6 +203,7 @@ class FrontDoor:
 
     def __init__(self, engine: FakeEngine, listener: HttpListener, client: ClientSession) -> None:
         self.engine = engine
+        self.listener = listener
         self.port = listener.port
         self.ready = True
         self._client = client
@@ -266,12 +268,14 @@ async def front_door(
         console=console,
         body_timeout_s=body_timeout_s,
         neighbours=neighbours(engine) if neighbours else None,
+        http_counters=engine.http_counters,
     )
     listener = await listen(
         app,
         Address("127.0.0.1", 0),
         idle_timeout_s=idle_timeout_s,
         max_connections=max_connections,
+        counters=engine.http_counters,
     )
     try:
         async with ClientSession() as client:

@@ -76,13 +76,13 @@ class TrunkPort:
             try:
                 read = trunk.read(self._tagger, datagram)
                 self._replay.accept(read.sender, read.time_s, read.count, unix_s)
+                frames, lost = self._rejoin.frames(read)
             except WireError as error:
                 self._counters[error.reason] += 1
                 continue
             except Exception as error:
                 self._on_fault(error)
                 continue
-            frames, lost = self._rejoin.frames(read)
             if lost:
                 self._counters[Counted.TRUNK_PART] += lost
             yield source, frames

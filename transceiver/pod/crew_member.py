@@ -1,6 +1,6 @@
 """One process of a transceiver of several. Only `transceiver.pod.crew` starts it.
 
-python -m transceiver.pod.crew_member INDEX COUNT DIRECTORY LEASH_FD HTTP_FD …
+python -m transceiver.pod.crew_member INDEX COUNT DIRECTORY LEASH_FD HEARTBEAT_FD HTTP_FD …
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from fleet import logs
 from fleet.ending import ending
 from fleet.settings import load
+from transceiver.pod.heartbeat import Heartbeat
 from transceiver.pod.pod_place import Place
 from transceiver.service import run
 from transceiver.settings import TransceiverSettings
@@ -24,10 +25,15 @@ UP = b"\n"
 
 
 async def _run(
-    settings: TransceiverSettings, place: Place, leash: socket.socket, stop: asyncio.Event
+    settings: TransceiverSettings,
+    place: Place,
+    leash: socket.socket,
+    heartbeat: Heartbeat,
+    stop: asyncio.Event,
 ) -> None:
     async with asyncio.TaskGroup() as tasks, ending() as running:
         running.append(tasks.create_task(_follow(leash, stop)))
+        running.append(tasks.create_task(heartbeat.run()))
         await run(place.own(settings), stop, place)
 
 
@@ -39,7 +45,7 @@ async def _follow(leash: socket.socket, stop: asyncio.Event) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Entry point; returns the exit status."""
-    index, count, directory, leash_fd, *http_fds = arguments
+    index, count, directory, leash_fd, heartbeat_fd, *http_fds = arguments
     settings = load(TransceiverSettings, "python -m transceiver", argv=[])
     logs.configure(settings.log_level, settings.log_format, process=f"transceiver-{index}")
     leash = socket.socket(fileno=int(leash_fd))
@@ -51,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         directory=Path(directory),
         up=lambda: leash.sendall(UP),
     )
-    return shell.run(partial(_run, settings, place, leash))
+    return shell.run(partial(_run, settings, place, leash, Heartbeat(int(heartbeat_fd))))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from transceiver.signaling.problem import Problem
 from transceiver.signaling.sideband import GREETING, SIDEBAND_PATH, sideband_socket
 
 BODY_TIMEOUT_S = 10.0
+POD_TIMEOUT_S = 1.0  # for what is asked of all: who is well answers in a few ms
 MAX_PODS = 256  # connected at the same time; beyond it they are closed and made again
 
 PASSED = web.RequestKey("passed", Passed)  # how another process passed the request on
@@ -190,7 +191,9 @@ class Neighbours:
         texts = {index: answer.body.decode() for index, answer in answers.items()}
         if isinstance(own, web.Response) and isinstance(own.body, bytes):
             texts[self._place.index] = own.body.decode()
-        return web.Response(body=joined(texts), headers={"Content-Type": CONTENT_TYPE})
+        missing = set(range(self._place.count)) - set(texts)
+        page = joined(texts, missing)
+        return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
 
     async def _health(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Ready when all that answer are ready. One that does not answer is being restarted."""
@@ -203,11 +206,12 @@ class Neighbours:
         return own
 
     async def _ask_all(self, path: str) -> Mapping[int, Answer]:
-        """What those of this pod say that answer."""
+        """What those of this pod say that answer, and in time: whoever asks may not wait long."""
         others = [n for n in range(self._place.count) if n != self._place.index]
         peers = [await self._peer(index) for index in others]
         found = await asyncio.gather(
-            *(peer.ask_openly(path) for peer in peers), return_exceptions=True
+            *(asyncio.wait_for(peer.ask_openly(path), POD_TIMEOUT_S) for peer in peers),
+            return_exceptions=True,
         )
         answers: dict[int, Answer] = {}
         for index, answer in zip(others, found, strict=True):

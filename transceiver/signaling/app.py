@@ -8,6 +8,7 @@ preflights and the console page need none.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ from transceiver.signaling.cors import ANY_ORIGIN, cors
 from transceiver.signaling.intake import Intake
 from transceiver.signaling.realtime_calls import RealtimeCalls
 from transceiver.signaling.refusal_pace import paced_refusals, refusal_pace
-from transceiver.signaling.refusals import answer_problems
+from transceiver.signaling.refusals import FAILURES, Failures, answer_problems
 from transceiver.signaling.sideband import Sideband
 from transceiver.signaling.whip import Whip
 from wire.keys import KeyRing
@@ -56,11 +57,12 @@ def make_app(
     console: ConsolePage | None = None,
     neighbours: Neighbours | None = None,
     body_timeout_s: float = BODY_TIMEOUT_S,
+    http_counters: Counter[str] | None = None,
 ) -> web.Application:
     """The application, without a socket. Raises nothing; a handler's errors become answers.
 
     `ring` gives the keys that client secrets are sealed with, as they are now; `pages` says what
-    their holders may set of a session.
+    their holders may set of a session; `http_counters` learns of requests that failed here.
     """
     neighbours = neighbours or Neighbours.none(ring)
     app = web.Application(
@@ -69,8 +71,10 @@ def make_app(
             *(neighbours.proving, answer_problems, neighbours.joining),
         ]
     )
+    counters = http_counters if http_counters is not None else Counter()
+    app[FAILURES] = Failures(counters)
     app.on_shutdown.append(neighbours.leave)
-    sideband = Sideband(intake)
+    sideband = Sideband(intake, counters)
     app.on_shutdown.append(sideband.close_all)
     for_keys = [
         *Whip(intake, body_timeout_s).routes(),

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections import Counter
+from dataclasses import dataclass, field
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from transceiver.counters import Counted
+from transceiver.signaling.log_rate import LogRate
 from transceiver.signaling.problem import PROBLEM_TYPE, Problem, problem_object
 
 OPENAI_PREFIX = "/v1/"
+
+
+@dataclass(frozen=True)
+class Failures:
+    """What became of faults of ours in one application."""
+
+    counters: Counter[str] = field(default_factory=Counter)
+    rate: LogRate = field(default_factory=LogRate)
+
+
+FAILURES = web.AppKey("failures", Failures)
 
 log = structlog.get_logger(__name__)
 
@@ -30,9 +46,24 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         return _response(request, _translated(refusal))
     except ConnectionError:
         raise  # the caller is gone, there is nobody to answer
-    except Exception:
-        log.exception("request_failed", method=request.method, route=_route(request))
+    except Exception as error:
+        _note(request, error)
         return _response(request, Problem("internal", "The operator's log says more."))
+
+
+def _note(request: web.Request, error: Exception) -> None:
+    """A fault of ours: counted, and a line with its traceback, of those that come often a few."""
+    failures = request.app[FAILURES]
+    failures.counters[Counted.HTTP_FAILED] += 1
+    if failures.rate.allows(asyncio.get_running_loop().time()):
+        log.error(
+            "request_failed",
+            method=request.method,
+            route=_route(request),
+            call_id=request.match_info.get("call_id", "")[:64],
+            unsaid=failures.rate.take_unsaid(),
+            exc_info=error,
+        )
 
 
 def _response(request: web.Request, problem: Problem) -> web.Response:

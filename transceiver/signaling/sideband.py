@@ -10,7 +10,7 @@ it is read too slowly (1013): a slow listener never holds up a call.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
@@ -20,6 +20,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from fleet.ending import end
 from transceiver.call.principal import Principal
+from transceiver.counters import Counted
 from transceiver.signaling.access import PRINCIPAL
 from transceiver.signaling.intake import CallSession, Intake
 from transceiver.signaling.pace import Pace
@@ -42,7 +43,7 @@ LONGEST_WAIT_S = 10.0
 HEARTBEAT_S = 20.0
 CLOSE_TIMEOUT_S = 2.0
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 _sleep = asyncio.sleep
 
 
@@ -92,6 +93,11 @@ class _Mouth:
     session: CallSession
     pace: Pace
     from_server: bool
+    counters: Counter[str]
+
+    def failed(self) -> None:
+        """The side band ends by a fault of ours."""
+        self.counters[Counted.SIDEBAND_FAILED] += 1
 
     async def say(self, text: str) -> None:
         """Let the call hear it, when it is time."""
@@ -108,7 +114,8 @@ class _Mouth:
 class Sideband:
     """The handler of side bands. `close_all` is for the end of the process."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, counters: Counter[str]) -> None:
+        self._counters = counters
         self._intake = intake
         self._open: set[_Mailbox] = set()
         self._shares = Shares()
@@ -135,7 +142,7 @@ class Sideband:
             await socket.prepare(request)
             if GREETING in request:
                 await socket.send_str(request[GREETING])
-            mouth = _Mouth(session, self._pace(principal), from_server=not principal.secret_id)
+            mouth = _Mouth(session, self._pace(principal), not principal.secret_id, self._counters)
             await _converse(socket, mouth, mailbox)
         finally:
             self._open.discard(mailbox)
@@ -187,6 +194,7 @@ async def _converse(socket: web.WebSocketResponse, mouth: _Mouth, mailbox: _Mail
     for task in (reading, writing):
         error = _error_of(task)
         if error is not None:  # the end of this side band, and of nothing else
+            mouth.failed()
             log.error("sideband_failed", call_id=mouth.session.call_id, exc_info=error)
             mailbox.close_code = WSCloseCode.INTERNAL_ERROR
     await _close(socket, mailbox.close_code or WSCloseCode.OK)

@@ -33,8 +33,12 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `host:port` or `[v6]:port`. Raises ValueError with a sentence that quotes `text`."""
+        """Read `host:port` or `[v6]:port`; without a host it is `[::]:port`, as in `:8080`.
+
+        Raises ValueError with a sentence that quotes `text`.
+        """
         host, colon, port = text.strip().rpartition(":")
+        host = "[::]" if colon and not host else host
         bracketed = host.startswith("[") and host.endswith("]")
         bare_host = host[1:-1] if bracketed else host
         if not colon or not _DIGITS.fullmatch(port) or bracketed != (":" in bare_host):

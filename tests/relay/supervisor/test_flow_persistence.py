@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from fleet.ending import end
 from relay.supervisor.flow_persistence import Remembering
+from tests.rings import token_ring
 
 
 class Stubborn:
@@ -31,11 +32,13 @@ async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
         relay_flow_cache=True,
         relay_flow_idle_s=60,
     )
-    crew = SimpleNamespace(posts=[], store_counts=None, answer=None, ask=None)
+    crew = SimpleNamespace(
+        posts=[], store_counts=None, answer=None, ask=None, token_keys=token_ring
+    )
     remembering = Remembering(settings, crew)
     loops = Stubborn(), Stubborn()
     remembering._questions, remembering._cache = loops
-    tasks = [asyncio.create_task(loop) for loop in remembering.loops()]
+    tasks = [asyncio.create_task(loop()) for loop in remembering.loops().values()]
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await end(tasks)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from relay.shared.counters import Counter
 from relay.worker.downlink import FEW_DATAGRAMS
 from tests.relay import kit
 from tests.relay.kit import Plane, client, from_node, media
+from wire import trunk
+from wire.errors import WireError
 from wire.keys import KeyRing
+from wire.replay import ReplayWindow
 from wire.trunk import ENTRY_BYTES, HEADER_BYTES, TAG_OFFSET, TAGGED_FROM, Tagger
 
 
@@ -98,3 +103,67 @@ def test_a_replayed_datagram_sends_nothing() -> None:
     assert plane.down([GOOD]) == []
     assert plane.drops() == {"trunk_replay": 2}
     assert plane.count(Counter.DOWN_PACKETS) == 2
+
+
+ENTRY = st.tuples(
+    st.integers(0, 5).map(client) | st.binary(min_size=18, max_size=18),
+    st.integers(0, 60) | st.integers(0, 0xFFFF),
+    st.just(1 << 24) | st.sampled_from([2 << 24, 3 << 24]) | st.integers(0, 0xFFFFFFFF),
+)
+DATAGRAM = st.tuples(
+    st.sampled_from([kit.NODE << 16 | kit.EPOCH]) | st.integers(0, 0xFFFFFFFF),
+    st.just(kit.NOW_S) | st.integers(0, 0xFFFFFFFF),
+    st.lists(st.tuples(st.just(client(1)), st.integers(0, 60), st.just(1 << 24)), max_size=9)
+    | st.lists(ENTRY, max_size=5)
+    | st.integers(50, 255).map(lambda frames: [(client(1), 3, 1 << 24)] * frames),
+    st.none() | st.binary(max_size=90),
+)
+
+
+@given(
+    said=st.lists(DATAGRAM, min_size=1, max_size=6),
+    counts=st.lists(st.integers(0, 40) | st.integers(0, 0xFFFFFFFF), min_size=6, max_size=6),
+    many=st.booleans(),
+)
+@settings(deadline=None)
+def test_whatever_a_correct_tag_covers(
+    said: list[tuple[int, int, list[tuple[bytes, int, int]], bytes | None]],
+    counts: list[int],
+    many: bool,
+) -> None:
+    """By arrays and one by one: what `trunk.read` accepts is sent as it is, all else is counted."""
+    plane, replay = Plane(batch=64), ReplayWindow()
+    datagrams, expected, refused = [], [], 0
+    for (sender, time_s, entries, payload), count in zip(said, counts, strict=False):
+        whole = bytes(min(sum(length for _, length, _ in entries), 9000 - 24 - 24 * len(entries)))
+        behind = whole if payload is None else payload
+        datagrams.append(packed(sender, time_s, count, entries, behind))
+    padding = [from_node((client(2), b"good"), count=0x8000 + n) for n in range(FEW_DATAGRAMS)]
+    for datagram in (datagrams := datagrams + padding * many):
+        try:
+            plane.tagger.check(datagram)
+            sender, time_s, count = trunk.origin(datagram)
+            if not plane.nodes.knows_sender(sender):
+                raise WireError("trunk_sender")
+            replay.accept(sender, time_s, count, kit.NOW_S)
+            read = trunk.read(plane.tagger, datagram)
+        except WireError:
+            refused += 1
+            continue
+        if read.first is trunk.FrameType.DATAGRAM:
+            expected += read.frames
+        else:
+            refused += 1
+    sent = plane.down(datagrams)
+    assert sorted(sent) == sorted(expected)
+    assert sum(plane.drops().values()) == refused
+
+
+def packed(
+    sender: int, time_s: int, count: int, entries: list[tuple[bytes, int, int]], payload: bytes
+) -> bytes:
+    """A datagram with a correct tag over whatever this is."""
+    origin = trunk._ORIGIN.pack(sender, time_s, count)
+    table = b"".join(trunk._ENTRY.pack(*fields) for fields in entries)
+    lead = trunk._LEAD.pack(trunk.VERSION, kit.TRUNK_KEYS.current, len(entries))
+    return signed(lead + bytes(8) + origin + table + payload)

@@ -231,7 +231,7 @@ async def test_a_process_that_crashes_is_replaced(two: Pod) -> None:
     calls = await two.place_on_both()
     before = two.children()
     survivors = await two.calls_of(1)
-    await asyncio.to_thread(kill_first, two)
+    await asyncio.to_thread(signal_first, two, signal.SIGKILL)
     await asyncio.to_thread(until_logged, two.process, "transceiver_process_restarted")
     assert len(set(two.children()) & set(before)) == 1
     assert await two.calls_of(0) == 0
@@ -254,12 +254,34 @@ def ended(pidfd: int) -> list[int]:
     return select.select([pidfd], [], [], TIMEOUT_S)[0]
 
 
-def kill_first(running: Pod) -> None:
-    """Kill process 0, found by its command line."""
+def signal_first(running: Pod, number: signal.Signals) -> None:
+    """Signal process 0, found by its command line."""
     for pid in running.children():
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         if command[3] == b"0":
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
+
+
+def up_of(page: str) -> dict[int, int]:
+    found = re.findall(r'trunkline_transceiver_process_up\{process="(\d)"\} (\d)', page)
+    return {int(process): int(up) for process, up in found}
+
+
+async def test_a_process_that_is_stopped_is_replaced(two: Pod) -> None:
+    """Until then the page of metrics comes without it and says so; the neighbour's calls go on."""
+    calls = await two.place_on_both()
+    survivors = await two.calls_of(1)
+    assert up_of((await two.ask("GET", "/metrics"))[2]) == {0: 1, 1: 1}
+    await asyncio.to_thread(signal_first, two, signal.SIGSTOP)
+    async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(5.0):  # a scraper gives up after ten
+            page = (await two.ask("GET", "/metrics"))[2]
+        assert up_of(page) == {0: 0, 1: 1}
+        await asyncio.to_thread(until_logged, two.process, "transceiver_process_hung")
+        await asyncio.to_thread(until_logged, two.process, "transceiver_process_restarted")
+    assert await two.calls_of(1) == survivors
+    assert (await two.ask("DELETE", f"/whip/{calls[1]}"))[0] == 200
+    assert set(await two.place_on_both()) == {0, 1}
 
 
 async def test_the_end_of_the_parent_ends_all(redis_server: RedisServer) -> None:

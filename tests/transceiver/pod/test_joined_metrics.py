@@ -30,6 +30,14 @@ def test_every_sample_says_whose_it_is() -> None:
     } == {("0", "late"): 7.0, ("0", 'odd "name"'): 1.0, ("1", "late"): 5.0}
 
 
+def test_who_does_not_answer_is_named() -> None:
+    """A gauge says of every process whether it is on the page."""
+    whole = joined({1: page(3)}, missing={0, 2})
+    families = {family.name: family for family in text_string_to_metric_families(whole.decode())}
+    up = families["trunkline_transceiver_process_up"].samples
+    assert {sample.labels["process"]: sample.value for sample in up} == {"0": 0, "1": 1, "2": 0}
+
+
 def test_nobody_has_metrics() -> None:
     """No pages make an empty one."""
     assert joined({}) == b""

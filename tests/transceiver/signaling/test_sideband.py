@@ -206,7 +206,7 @@ async def test_a_side_band_speaks_at_its_pace(
 ) -> None:
     """What comes faster than a key may speak waits, unread; pings and long messages count."""
     waits: list[float] = []
-    monkeypatch.setattr(sideband, "MESSAGE_BURST", 2.0)
+    monkeypatch.setattr(sideband, "MESSAGE_BURST", 2.5)
     monkeypatch.setattr(sideband, "MESSAGES_PER_S", 0.001)
     slept = asyncio.Event()
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from relay.supervisor.liveness import HUNG_AFTER_MS, MAX_STEP_MS, Pulse, Usage, read_usage
+from fleet.liveness import HUNG_AFTER_MS, MAX_STEP_MS, Account, Pulse, Usage
 
 LOOK_MS = 250
 BEAT_MS = 7
@@ -58,18 +60,43 @@ def test_a_look_that_comes_late_counts_little() -> None:
     assert looks_until_hung(False, 0, look_ms=60_000) == HUNG_AFTER_MS // MAX_STEP_MS + 1
 
 
-def test_the_kernel_knows_who_runs_and_who_is_stopped() -> None:
+@pytest.fixture
+def busy() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that computes, at least a little already."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_kernel_knows_who_runs_and_who_is_stopped(busy: subprocess.Popen[bytes]) -> None:
     """A process that computes has used CPU; a stopped one cannot run; one that is gone is None."""
-    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    account = Account(busy.pid)
+    while not ((usage := account.usage()) and usage.cpu_ms):
+        assert usage is None or not usage.stopped
+    os.kill(busy.pid, signal.SIGSTOP)
+    os.waitpid(busy.pid, os.WUNTRACED)
+    stopped = account.usage()
+    assert stopped
+    assert stopped.stopped
+    assert not stopped.runnable
+    busy.kill()
+    busy.wait()
+    assert account.usage() is None
+    account.close()
+    with pytest.raises(OSError):
+        Account(busy.pid)
+
+
+def test_a_look_needs_no_descriptor(busy: subprocess.Popen[bytes]) -> None:
+    """A process at its limit still knows how its children are."""
+    account = Account(busy.pid)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
-        while not ((usage := read_usage(busy.pid)) and usage.cpu_ms):
-            pass
-        os.kill(busy.pid, signal.SIGSTOP)
-        os.waitpid(busy.pid, os.WUNTRACED)
-        stopped = read_usage(busy.pid)
-        assert stopped
-        assert not stopped.runnable
+        with pytest.raises(OSError, match="Too many open files"):
+            os.open("/dev/null", os.O_RDONLY)
+        assert account.usage()
     finally:
-        busy.kill()
-        busy.wait()
-    assert read_usage(busy.pid) is None
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        account.close()
