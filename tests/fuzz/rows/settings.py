@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from backends.settings import BackendSettings
+from fleet.address import Address
 from fleet.admin.access import AdminAccess, AdminToken, Caller, Denied, bearer
 from fleet.admin.call_pages import BadPage, page_of
 from fleet.admin.operator import BadDeadline, BadKeys, BadWhy, deadline, host_of, key_ring, why
@@ -18,7 +19,6 @@ from fleet.admin.tls import read_operator
 from fleet.redis_link import RedisLink
 from fleet.settings import ProcessSettings
 from fleet.usage import complaints
-from launcher.addresses import split
 from relay.settings import RelaySettings
 from tests.fuzz.mutation import words
 from tests.fuzz.row import Row, plain, repeated, text_of
@@ -81,7 +81,7 @@ def _text(data: bytes) -> None:
         (lambda: why(text), BadWhy),
         (lambda: _TOKENS.identify(Caller("", bearer(text))), Denied),
         (lambda: host_of(text), ValueError),
-        (lambda: split(text), ValueError),
+        (lambda: Address.parse(text), ValueError),
         (lambda: page_of([], text, 0), BadPage),
     )
     for read, refusal in readers:
