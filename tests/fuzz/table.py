@@ -1,4 +1,4 @@
-"""Writes the table of parsers in docs/security.md: `python -m tests.fuzz.table`."""
+"""The table of parsers in docs/security.md; `python -m tests.fuzz.table` writes it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ PAGE = Path(__file__).parents[2] / "docs/security.md"
 BEGIN = "<!-- Written by `python -m tests.fuzz.table`. -->\n"
 END = "<!-- End of the table. -->\n"
 HEAD = (
-    "| what | parser | who reaches it | largest input | work in its length "
-    "| what an error becomes |\n"
+    "| what | parser | who reaches it | largest input | work in its length |"
+    " what an error becomes |\n"
     "|---|---|---|---|---|---|\n"
 )
 
