@@ -123,7 +123,7 @@ class Stand:
     """A worker in this process, and the supervisor's end of its channel."""
 
     def __init__(self) -> None:
-        self.public, self.trunk = (TrunkSocket(Address("127.0.0.1", 0)) for _ in range(2))  # type: ignore[arg-type]
+        self.public, self.trunk = (TrunkSocket(Address("127.0.0.1", 0)) for _ in range(2))
         self.supervisor, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.supervisor.setblocking(False)
         own = memory.create("test", WorkerMemory.size_bytes(100))

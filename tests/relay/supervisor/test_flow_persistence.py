@@ -35,10 +35,10 @@ async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
     crew = SimpleNamespace(
         posts=[], store_counts=None, answer=None, ask=None, token_keys=token_ring
     )
-    remembering = Remembering(settings, crew)  # type: ignore[arg-type]
+    flow_persistence = FlowPersistence(settings, crew)  # type: ignore[arg-type]
     loops = Stubborn(), Stubborn()
-    remembering._questions, remembering._cache = loops  # type: ignore[assignment]
-    tasks = [asyncio.create_task(loop()) for loop in remembering.loops().values()]  # type: ignore[arg-type, var-annotated]
+    flow_persistence._questions, flow_persistence._cache = loops  # type: ignore[assignment]
+    tasks = [asyncio.ensure_future(loop()) for loop in flow_persistence.loops().values()]
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await end(tasks)

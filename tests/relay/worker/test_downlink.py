@@ -133,8 +133,10 @@ def test_whatever_a_correct_tag_covers(
 ) -> None:
     """By arrays and one by one: what `trunk.read` accepts is sent as it is, all else is counted."""
     plane, replay = Plane(batch=64), ReplayWindow()
-    datagrams, expected, refused = [], [], 0  # type: ignore[var-annotated]
-    for (sender, time_s, entries, payload), count in zip(said, counts, strict=False):
+    datagrams: list[bytes] = []
+    expected: list[tuple[bytes, bytes]] = []
+    refused = 0
+    for (sender, time_s, entries, payload), count in zip(sent, counts, strict=False):
         whole = bytes(min(sum(length for _, length, _ in entries), 9000 - 24 - 24 * len(entries)))
         behind = whole if payload is None else payload
         datagrams.append(packed(sender, time_s, count, entries, behind))

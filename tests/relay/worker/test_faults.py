@@ -48,7 +48,7 @@ class Broken(Exception):  # noqa: N818
 @pytest.fixture
 def socket_() -> Iterator[TrunkSocket]:
     """Takes what a worker sends, whichever way."""
-    bound = TrunkSocket(Address("127.0.0.1", 0))  # type: ignore[arg-type]
+    bound = TrunkSocket(Address("127.0.0.1", 0))
     yield bound
     bound.close()
 

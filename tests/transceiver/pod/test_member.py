@@ -90,7 +90,7 @@ async def test_a_process_that_never_begins_is_ended(
     """It gets its time to start, and no more."""
     monkeypatch.setattr(member, "START_MS", 1000)
     stand.mode = "mute"
-    with pytest.raises(member.StartupError):  # type: ignore[attr-defined]
+    with pytest.raises(StartupError):
         async with asyncio.timeout(60):
             await stand.start()
 
