@@ -106,7 +106,7 @@ def port_in(variables: Mapping[str, str], name: str) -> int:
     """Read the port in a variable. Raises StartupError that names the variable and the rule."""
     text = variables[name].strip()
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_PORT):
-        raise StartupError(f"{name}: {shown(text)} is not a port")
+        raise StartupError(f"{name}: {shown(text)} is not a port (0 to 65535)")
     return int(text)
 
 

@@ -138,7 +138,7 @@ async def test_a_bad_setting_is_one_line_and_exit_status_1() -> None:
     async with launched(environment(TRUNKLINE_RELAY_PORT="stun")) as process:
         _, errors = await process.communicate()
     assert process.returncode == 1
-    assert errors.decode() == "TRUNKLINE_RELAY_PORT: a port is a number from 0 to 65535\n"
+    assert errors.decode() == "TRUNKLINE_RELAY_PORT: stun is not a port (0 to 65535)\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
