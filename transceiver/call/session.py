@@ -342,6 +342,7 @@ class Session:
         if checked:
             self.state = follow(self.state, Step.CHECKED)
             self._on_dtls(self._transport.checked(now), now)
+            self._rewake(now)  # a ClientHello of ours may be lost
 
     def forget_address(self, address: bytes) -> None:
         """Another session owns `address` now."""

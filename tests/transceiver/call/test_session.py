@@ -28,7 +28,7 @@ from transceiver.call.waiting_messages import MAX_BYTES, MAX_MESSAGES, WaitingMe
 from transceiver.engine.wheel import Wheel
 from transceiver.faults import Guard
 from transceiver.rtp.receive import HOLD_S
-from transceiver.transport.dtls import Connected
+from transceiver.transport.dtls import RETRANSMIT_S, Connected
 from transceiver.transport.ice import CONSENT_S
 from wire.address import pack_address
 from wire.rtcp import Goodbye, ReceiverReport, ReportBlock, SenderReport
@@ -530,6 +530,20 @@ async def test_dtls_that_never_finishes_ends_the_session() -> None:
                 session.tick(next_s)
         world.time_s = until_s
     assert world.session.state is State.ENDED and world.handle.closed == "timeout"
+
+
+async def test_a_lost_hello_of_ours_is_repeated() -> None:
+    """Where we are the DTLS client nothing comes before our hello, so only time repeats it."""
+    world = World(make_offer("client"))
+    world.caller.check()
+    world.session.handle_datagram(HOME, world.caller.out.pop(), world.time_s)
+    world.sent.clear()  # the network loses the answer and the hello
+    world.caller.start_dtls(world.time_s)
+    await world.advance(RETRANSMIT_S + 0.1)
+    world.caller.check()  # it goes on asking, and so may be sent more
+    await world.settle()
+    assert world.session.state is State.CONNECTED
+    await world.finish()
 
 
 async def test_a_wrong_certificate_ends_the_call() -> None:
