@@ -13,7 +13,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import grpc.aio
@@ -36,6 +36,7 @@ from transceiver.admin import SERVICE_NAME, TransceiverAdmin
 from transceiver.advertised import http_for_others, reachable, trunk_for_relays
 from transceiver.engine.engine import Engine
 from transceiver.link.backends import Backends
+from transceiver.link.model_link import ModelLink
 from transceiver.media import Media, make_media
 from transceiver.node import NodeKeeper
 from transceiver.pod.leaving import leave
@@ -55,6 +56,7 @@ from trunkline.v1.admin_pb2_grpc import (
     add_TransceiverAdminServicer_to_server,
 )
 
+GREETING_PATIENCE_S = 0.5  # a backend in the same cluster greets in a tenth of it
 _READY_CHECK_INTERVAL_S = 0.1
 _log = structlog.get_logger(__name__)
 
@@ -78,6 +80,7 @@ async def run(
         node = await _node(settings, name, trunk, media.engine, store, stack)
         loops = [node.run(), limits.run(), *(link.run() for link in media.links)]
         running += [tasks.create_task(loop) for loop in loops]
+        await _greeted(media.links)
         owners = Owners(pod_place, http_for_others(settings, trunk), _nodes_of(store))
         http_counters: Counter[str] = Counter()
         app = _app(settings, pod_place, media, node, owners, http_counters, stack)
@@ -103,6 +106,13 @@ async def run(
         await stop.wait()
         await leave(node, media.engine, settings.transceiver_drain_s, stop)
     _log.info("transceiver_stopped")
+
+
+async def _greeted(links: Sequence[ModelLink]) -> None:
+    """Give the backends that are there a moment, or the first callers hear that none is."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GREETING_PATIENCE_S):
+            await asyncio.gather(*(link.until_ready() for link in links))
 
 
 async def _check(settings: TransceiverSettings, pod_place: PodPlace) -> None:

@@ -19,6 +19,7 @@ from wire.address import pack_address
 from wire.classify import PacketKind, classify
 from wire.errors import WireError
 
+WAITS_A_CHECK = 5  # of a tenth of a second each: libwebrtc checks an unstable pair that often
 HOST_PRIORITY = 2130706431  # RFC 8445 section 5.1.2.1, for a host candidate, component 1
 
 
@@ -31,6 +32,7 @@ class Caller:
         self._ssrc = secrets.randbits(32)
         self._remote: RemoteSide | None = None
         self._dtls: LightDtls | None = None
+        self._waits = 0
         self.check = b""
         """The connectivity check, prebuilt: sent again it also keeps consent (RFC 7675)."""
         self.voice: Voice | None = None
@@ -81,8 +83,16 @@ class Caller:
         return []
 
     def again(self) -> list[bytes]:
-        """What to send when nothing came for a while."""
-        return [self.check] if self._dtls is None else self._dtls.timed_out()
+        """What to send when nothing came for a while.
+
+        Checks go on beside the handshake, as those of browsers do: an address that has not answered
+        is sent no more than three times what comes from there, so a hello may wait for the next.
+        """
+        if self._dtls is None:
+            return [self.check]
+        self._waits += 1
+        check = [self.check] if self._waits % WAITS_A_CHECK == 0 else []
+        return [*check, *self._dtls.timed_out()]
 
     def _read_stun(self, packet: bytes) -> list[bytes]:
         try:
