@@ -141,7 +141,7 @@ def _one_answer(
             request = await guard.read(method, data, context, read)
             _log_action(method, operator, request)
             return await inner(request, context)
-        except grpc.aio.AbortError:
+        except grpc.aio.BaseError:  # aborted, or whoever asked is gone
             raise
         except Exception as error:
             await guard.fail(method, context, error)

@@ -8,6 +8,8 @@ preflights and the console page need none.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ from transceiver.signaling.sideband import Sideband
 from transceiver.signaling.whip import Whip
 from wire.keys import KeyRing
 
+METRICS_KEPT_S = 0.2  # a page takes milliseconds to make, and anybody may ask for it
 BODY_TIMEOUT_S = 10.0  # an offer is a few kilobytes; who needs longer holds a connection hostage
 
 
@@ -67,7 +70,7 @@ def make_app(
     neighbours = neighbours or Neighbours.none(ring)
     app = web.Application(
         middlewares=[
-            *(cors(cors_origins), paced_refusals(refusal_pace())),
+            *(one_a_turn, cors(cors_origins), paced_refusals(refusal_pace())),
             *(neighbours.proving, answer_problems, neighbours.joining),
         ]
     )
@@ -129,12 +132,27 @@ def _secret_check(keys: ApiKeys, secrets: SecretKeys) -> Check:
     return check
 
 
+@web.middleware
+async def one_a_turn(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Requests that one connection sends together are answered one in each turn of the loop.
+
+    A thousand fit into one read, and media would wait for all of them.
+    """
+    await asyncio.sleep(0)
+    return await handler(request)
+
+
 def _open_routes(status: Status) -> list[web.RouteDef]:
     collector = TransceiverCollector(status.counters, status.gauges)
 
+    kept, kept_until_s = b"", 0.0
+
     async def metrics(_request: web.Request) -> web.Response:
-        headers = {"Content-Type": CONTENT_TYPE}
-        return web.Response(body=page(collector), headers=headers)
+        nonlocal kept, kept_until_s
+        now_s = time.monotonic()
+        if now_s >= kept_until_s:
+            kept, kept_until_s = page(collector), now_s + METRICS_KEPT_S
+        return web.Response(body=kept, headers={"Content-Type": CONTENT_TYPE})
 
     async def healthz(_request: web.Request) -> web.Response:
         ready = status.ready()
