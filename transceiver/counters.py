@@ -145,6 +145,11 @@ class Counted(StrEnum):
     SCTP_SEND = "sctp_send"
     SCTP_PASSED_OVER = "sctp_passed_over"
 
+    # Checkpoints
+    CHECKPOINTS = "checkpoints"
+    CHECKPOINTS_FAILED = "checkpoints_failed"
+    CHECKPOINT_TOO_LARGE = "checkpoint_too_large"
+
     # The HTTP port
     HTTP_UNPROVEN = "http_unproven"
     HTTP_MALFORMED = "http_malformed"

@@ -193,6 +193,7 @@ class Session:
         self._messages.resume(state.sctp, state.waiting, reserve)
         log.info("call_resumed", call_id=self.call_id)
         self._rewake(now)
+        self._host.changed(self)
 
     def export(self, unix_s: float, relay_of: Callable[[bytes], bytes]) -> SessionState:
         """The call as a value, at the Unix time `unix_s`. Raises RuntimeError when not connected.
@@ -276,6 +277,7 @@ class Session:
         if replaced is not None:
             self._host.ufrag_ended(replaced.local_ufrag)
         self._host.answers_to(self, self.local_ufrag)
+        self._host.changed(self)
         return self.local_ufrag, self.local_password
 
     def snapshot(self) -> CallSnapshot:
@@ -339,6 +341,8 @@ class Session:
         events, checked = self._transport.handle_stun(message, packet, address, now)
         for event in events:
             self._on_ice(event)
+        if events:
+            self._host.changed(self)
         if checked:
             self.state = follow(self.state, Step.CHECKED)
             self._on_dtls(self._transport.checked(now), now)
@@ -458,6 +462,8 @@ class Session:
     def _on_dtls_event(self, event: dtls.Event, now: float) -> None:
         if isinstance(event, dtls.ApplicationData):
             self._messages.handle(event.data)
+            if self._messages.has_news():
+                self._host.changed(self)
         elif isinstance(event, dtls.Connected):
             self._secured(event.keys, now)
         elif isinstance(event, dtls.Closed):
@@ -476,6 +482,7 @@ class Session:
         log.info("call_connected", call_id=self.call_id)
         self._messages.start()
         self._play(now)
+        self._host.changed(self)
 
     # Inside: messages.
 

@@ -25,6 +25,7 @@ from functools import partial
 import structlog
 
 from fleet.address import Address
+from fleet.calls.owner import Owner
 from transceiver.call.call_id import new_call_id
 from transceiver.call.offer import Offer
 from transceiver.call.principal import NOBODY, Principal
@@ -82,6 +83,7 @@ class Engine:
         self._certificate = certificate
         self.max_calls = max_calls
         self._connected_listeners: list[Callable[[str], None]] = []
+        self._changed_listeners: list[Callable[[str], None]] = []
         self._ended_listeners: list[Callable[[str], None]] = []
         self._process = process
         self._loop = asyncio.get_running_loop()
@@ -112,6 +114,11 @@ class Engine:
         self._token_keys = token_keys or self._token_keys
         if trunk_keys is not None:
             self._trunk.rotate(trunk_keys)
+
+    @property
+    def owner(self) -> Owner:
+        """Who has these calls: this process, by the lease of now."""
+        return Owner(self.route.node, self.route.epoch)
 
     @property
     def key_rings(self) -> tuple[KeyRing, KeyRing]:
@@ -269,6 +276,10 @@ class Engine:
         """Call `listener` with the id of every call whose caller has connected."""
         self._connected_listeners.append(listener)
 
+    def listen_changed(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the id of a call in which something cannot be repeated."""
+        self._changed_listeners.append(listener)
+
     def listen_ended(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the id of every call that is no longer live."""
         self._ended_listeners.append(listener)
@@ -334,6 +345,11 @@ class Engine:
     def address_forgotten(self, session: Session, address: bytes) -> None:
         """Stop that, unless it is another session's by now."""
         self._routes.forget(session, address)
+
+    def changed(self, session: Session) -> None:
+        """Something has happened that a checkpoint is to know."""
+        for tell in self._changed_listeners:
+            tell(session.call_id)
 
     def connected(self, session: Session) -> None:
         """The handshake is over: the caller is there."""

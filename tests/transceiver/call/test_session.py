@@ -83,6 +83,9 @@ class World:
     def answers_to(self, session: Session, ufrag: str) -> None:
         self.ufrags.add(ufrag)
 
+    def changed(self, session: Session) -> None:
+        """No checkpoints here."""
+
     def ufrag_ended(self, ufrag: str) -> None:
         self.ufrags.remove(ufrag)
 
