@@ -47,6 +47,7 @@ ROOMS: dict[str, dict[str, str]] = {
     "fleet": {
         "": "admin",
         "admin": ". directory",
+        "calls": ". directory",
         "directory": ".",
         "limits": ".",
     },
