@@ -49,6 +49,7 @@ ROOMS: dict[str, dict[str, str]] = {
     "fleet": {
         "": "admin",
         "admin": ". directory",
+        "calls": ". directory",
         "directory": ".",
         "limits": ".",
     },

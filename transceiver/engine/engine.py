@@ -10,18 +10,11 @@ model link) lets the sessions put packets into the trunk port, which sends them 
 
 What raises in a call is the end of that call (`fail`): every way into a session stands under one
 of the guards here, or hands what it caught to `fail`.
-
-    Exception
-    └── EngineRefusal
-        ├── TooManyCalls    `max_calls` are live
-        ├── Draining        the process takes no new calls
-        └── CallFailed      the call raised while it was made
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 import time
 from collections import Counter
@@ -39,9 +32,11 @@ from transceiver.call.session import Session
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import State
 from transceiver.counters import Counted, call_ended
+from transceiver.engine.alarm import Alarm
 from transceiver.engine.handshakes import MAX_DATAGRAMS_PER_TURN, HandshakeQueue
+from transceiver.engine.refusals import CallFailed, Draining, TooManyCalls
+from transceiver.engine.routes import Path, Routes
 from transceiver.engine.trunk_port import Frames, TrunkPort
-from transceiver.engine.wheel import Wheel
 from transceiver.faults import Guard
 from transceiver.link.errors import LinkError
 from transceiver.link.model_link import ModelLink
@@ -58,32 +53,6 @@ _RESPONSES = frozenset({stun.MessageClass.SUCCESS, stun.MessageClass.ERROR})  # 
 MIN_MEDIA_BYTE = 128  # and from here on RTP and RTCP; DTLS is between
 
 log = structlog.get_logger(__name__)
-
-
-class EngineRefusal(Exception):  # noqa: N818 - a state of the process, not a mistake
-    """The process will not take a call now."""
-
-
-class TooManyCalls(EngineRefusal):
-    """As many calls are live as the process takes."""
-
-
-class Draining(EngineRefusal):
-    """The process is about to leave."""
-
-
-class CallFailed(EngineRefusal):
-    """The call is over before it began, by a fault of ours; the log says more."""
-
-
-class _Path:
-    """An address of a caller: its session, and the relay worker that receives from it."""
-
-    __slots__ = ("relay", "session")
-
-    def __init__(self, session: Session, relay: bytes) -> None:
-        self.session = session
-        self.relay = relay
 
 
 class Engine:
@@ -117,15 +86,13 @@ class Engine:
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._calls: dict[str, Session] = {}
-        self._ufrags: dict[str, Session] = {}
-        self._paths: dict[bytes, _Path] = {}
+        self._routes = Routes()
+        self._ufrags, self._paths = self._routes.ufrags, self._routes.paths
         self._source = b""  # of the trunk datagram being read
         self._flush_is_due = False  # at the end of this wake-up, or scheduled
         self._handshakes: HandshakeQueue[Session] = HandshakeQueue()
         self._handshakes_are_due = False
-        self._wheel: Wheel[Session] = Wheel()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_s = math.inf
+        self._alarm: Alarm[Session] = Alarm(self._loop, self._on_due)
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -162,9 +129,7 @@ class Engine:
             self._end(session, reason)
         self._flush()
         await asyncio.sleep(0)  # what the SCTP library has scheduled finds nothing to do
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.stop()
         if self._trunk.socket is not None:
             self._loop.remove_reader(self._trunk.socket.fileno())
             self._trunk.close()
@@ -221,7 +186,7 @@ class Engine:
         if session is None or session.state is not State.CONNECTED:
             return None
         with self.guarded(session):
-            return session.export(time.time(), self._relay_of)
+            return session.export(time.time(), self._routes.relay_of)
         return None
 
     def adopt(
@@ -253,10 +218,6 @@ class Engine:
         self._calls[session.call_id] = session
         self.begun += 1
         self._idle.clear()
-
-    def _relay_of(self, address: bytes) -> bytes:
-        path = self._paths.get(address)
-        return b"" if path is None else path.relay
 
     def find(self, call_id: str) -> Session | None:
         """The live call of that id."""
@@ -342,9 +303,7 @@ class Engine:
 
     def wake_at(self, session: Session, when_s: float) -> None:
         """Put the session on the wheel."""
-        self._wheel.schedule(session, when_s)
-        if when_s < self._timer_s:
-            self._arm()
+        self._alarm.wake_at(session, when_s)
 
     def mint(self) -> tuple[str, str]:
         """ICE credentials that lead to this process."""
@@ -366,18 +325,15 @@ class Engine:
         self._learn(session, address, self._source)
 
     def _learn(self, session: Session, address: bytes, relay: bytes) -> None:
-        path = self._paths.get(address)
-        if path is not None and path.session is not session:
-            with self.guarded(path.session):
-                path.session.forget_address(address)
+        before = self._routes.learn(session, address, relay)
+        if before is not None:
+            with self.guarded(before):
+                before.forget_address(address)
             self.count(Counted.ADDRESS_TAKEN_OVER)
-        self._paths[address] = _Path(session, relay)
 
     def address_forgotten(self, session: Session, address: bytes) -> None:
         """Stop that, unless it is another session's by now."""
-        path = self._paths.get(address)
-        if path is not None and path.session is session:
-            del self._paths[address]
+        self._routes.forget(session, address)
 
     def connected(self, session: Session) -> None:
         """The handshake is over: the caller is there."""
@@ -387,11 +343,8 @@ class Engine:
     def ended(self, session: Session) -> None:
         """The call is no longer live, and nothing of it is left but what waits for the flush."""
         self._calls.pop(session.call_id, None)
-        for ufrag in session.ufrags:
-            self._ufrags.pop(ufrag, None)
-        for address in session.addresses:
-            self.address_forgotten(session, address)
-        self._wheel.cancel(session)
+        self._routes.drop(session)
+        self._alarm.cancel(session)
         self._handshakes.forget(session)
         self.counters[call_ended(session.end_reason)] += 1
         if not self._calls:
@@ -448,9 +401,7 @@ class Engine:
             else:
                 self._dispatch_other(path, address, packet, now)
 
-    def _dispatch_other(
-        self, path: _Path | None, address: bytes, packet: bytes, now: float
-    ) -> None:
+    def _dispatch_other(self, path: Path | None, address: bytes, packet: bytes, now: float) -> None:
         if packet and packet[0] <= MAX_STUN_BYTE:
             self._dispatch_stun(path, address, packet, now)
         elif path is None:
@@ -468,7 +419,7 @@ class Engine:
         except Exception as error:
             self.fail(session, error)
 
-    def _dispatch_stun(self, path: _Path | None, address: bytes, packet: bytes, now: float) -> None:
+    def _dispatch_stun(self, path: Path | None, address: bytes, packet: bytes, now: float) -> None:
         try:
             message = stun.read(packet)
             if path is not None and message.message_class in _RESPONSES:
@@ -518,31 +469,15 @@ class Engine:
 
     # A wake-up by the wheel.
 
-    def _arm(self) -> None:
-        next_s = self._wheel.next_s()
-        if next_s == self._timer_s:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._timer_s = math.inf if next_s is None else next_s
-        if next_s is not None:
-            self._timer = self._loop.call_at(next_s, self._on_timer)
-
-    def _on_timer(self) -> None:
-        # Loops round: a timer may fire a little early, and must not find its slot not yet due.
-        now = max(self._loop.time(), self._timer_s)
-        self._timer, self._timer_s = None, -math.inf  # what is scheduled meanwhile must not arm
+    def _on_due(self, sessions: list[Session], now: float) -> None:
         self._flush_is_due = True
         try:
-            for session in self._wheel.expire(now):
+            for session in sessions:
                 try:
                     session.tick(now)
                 except Exception as error:
                     self.fail(session, error)
-        finally:  # whatever happens, the others have their timer
-            self._timer_s = math.inf
-            self._arm()
+        finally:
             self._flush()
 
     # The end of a wake-up.

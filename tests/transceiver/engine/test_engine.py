@@ -17,7 +17,8 @@ from tests.transceiver.caller import AWAY, HOME, OUR_CERTIFICATE, Caller, FakeLi
 from transceiver.call.session import Session
 from transceiver.call.states import State
 from transceiver.engine import trunk_socket
-from transceiver.engine.engine import Draining, Engine, TooManyCalls
+from transceiver.engine.engine import Engine
+from transceiver.engine.refusals import Draining, TooManyCalls
 from transceiver.engine.trunk_socket import TrunkSocket
 from transceiver.link.errors import BackendAbsent
 from wire import token, trunk
@@ -162,7 +163,7 @@ async def test_a_whole_call_over_the_trunk(engine: Engine, relay: Relay) -> None
     await converse(relay, caller, lambda: caller.closed)
     await caller.hang_up()
     assert engine.find(session.call_id) is None and engine.calls() == []
-    assert not engine._paths and not engine._ufrags and len(engine._wheel) == 0
+    assert not engine._paths and not engine._ufrags and len(engine._alarm.wheel) == 0
 
 
 async def test_one_wake_up_packs_the_packets_of_many_calls(engine: Engine, relay: Relay) -> None:
@@ -308,7 +309,7 @@ async def test_an_absent_backend_leaves_no_call_behind(make_engine: Callable[...
     engine = make_engine()
     with pytest.raises(BackendAbsent):
         make_call(engine, FakeLink(ready=False))
-    assert engine.calls() == [] and not engine._ufrags and len(engine._wheel) == 0
+    assert engine.calls() == [] and not engine._ufrags and len(engine._alarm.wheel) == 0
     await asyncio.wait_for(engine.idle(), 5)
 
 
@@ -372,7 +373,7 @@ async def test_close_says_goodbye_and_leaves_nothing(
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == tasks
     assert open_descriptors() == descriptors
-    assert not engine._paths and engine._timer is None
+    assert not engine._paths and engine._alarm.timer is None
 
 
 def test_a_taken_port_and_a_foreign_address_are_one_clear_error() -> None:

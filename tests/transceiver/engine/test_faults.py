@@ -28,7 +28,7 @@ from transceiver.call.sidebands import EVENTS_LABEL
 from transceiver.call.states import State
 from transceiver.counters import Counted
 from transceiver.data.sctp import Association
-from transceiver.engine.engine import CallFailed
+from transceiver.engine.refusals import CallFailed
 from transceiver.link.call_handle import CallHandle, CallSink
 from transceiver.link.counters import LinkCounters
 from transceiver.link.model_link import ModelLink
@@ -440,7 +440,7 @@ def test_a_fault_ends_its_call_and_no_other(run: Run, place: str, error: type[Ex
         ]
         assert scene.engine.counters[Counted.CALL_FAULTS] >= 1
         assert scene.engine.counters["call_ended_failed"] == 1
-        assert scene.engine._timer is not None
+        assert scene.engine._alarm.timer is not None
         assert scene.carrier.forgotten or scene.victim.handle is None
         kept = residue(scene.street)
         assert (kept["calls"], kept["ufrags"], kept["paths"]) == (1, 1, 1 + (place == TAKEN_OVER))
