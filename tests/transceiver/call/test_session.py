@@ -95,6 +95,9 @@ class World:
     def address_forgotten(self, session: Session, address: bytes) -> None:
         self.paths.discard(address)
 
+    def unhold(self, session: Session) -> None:
+        """Nobody moves here."""
+
     def connected(self, session: Session) -> None:
         """Nobody counts here."""
 
