@@ -38,6 +38,7 @@ from transceiver.engine.engine import Engine
 from transceiver.link.backends import Backends
 from transceiver.link.model_link import ModelLink
 from transceiver.media import Media, make_media
+from transceiver.moves.moves import Moves
 from transceiver.node import NodeKeeper
 from transceiver.pod.leaving import leave
 from transceiver.pod.neighbours import Neighbours
@@ -83,7 +84,10 @@ async def run(
         await _greeted(media.links)
         owners = Owners(pod_place, http_for_others(settings, trunk), _nodes_of(store))
         http_counters: Counter[str] = Counter()
-        app = _app(settings, pod_place, media, node, owners, http_counters, stack)
+        neighbours = _neighbours(settings, pod_place, media, owners)
+        stack.push_async_callback(neighbours.close)
+        moves = _moves(settings, media, node, neighbours, trunk, store)
+        app = _app(settings, media, node, neighbours, moves, http_counters)
         http = await listen(
             app,
             settings.transceiver_http,
@@ -92,9 +96,11 @@ async def run(
             counters=http_counters,
         )
         stack.push_async_callback(http.close)
+        stack.push_async_callback(moves.close)
+        running.append(tasks.create_task(moves.emptying.run()))
         server = await admin.serve(
             settings.transceiver_admin,
-            _admin_services(settings, media.engine, node, limits, store),
+            _admin_services(settings, media.engine, node, limits, store, moves),
             [SERVICE_NAME, process_admin.SERVICE_NAME],
             admin.AdminSecurity.of(settings),
         )
@@ -177,8 +183,9 @@ def _admin_services(
     node: NodeKeeper,
     limits: CallLimits,
     store: RedisStore,
+    moves: Moves,
 ) -> list[Callable[[grpc.aio.Server], None]]:
-    own = TransceiverAdmin(engine, node, limits)
+    own = TransceiverAdmin(engine, node, limits, moves)
     common = process_admin.ProcessAdmin("transceiver", settings, _nodes_of(store))
     return [
         partial(add_TransceiverAdminServicer_to_server, own),
@@ -193,20 +200,43 @@ def _nodes_of(store: RedisStore) -> process_admin.Nodes:
     return nodes
 
 
-def _app(
+def _neighbours(
+    settings: TransceiverSettings, pod_place: PodPlace, media: Media, owners: Owners
+) -> Neighbours:
+    engine = media.engine
+    proofs = Proofs(Seal(lambda: engine.key_rings[0], PURPOSE, settings.cluster))
+    return Neighbours(pod_place, partial(_holds, engine), proofs, owners)
+
+
+def _moves(
     settings: TransceiverSettings,
-    pod_place: PodPlace,
     media: Media,
     node: NodeKeeper,
-    owners: Owners,
+    neighbours: Neighbours,
+    trunk: Address,
+    store: RedisStore,
+) -> Moves:
+    engine = media.engine
+    return Moves(
+        *(engine, media.backends, media.tickets, neighbours),
+        keys=lambda: engine.key_rings[0],
+        cluster=settings.cluster,
+        own_http=http_for_others(settings, trunk),
+        nodes=_nodes_of(store),
+        drains=lambda: node.tenancy.draining,
+    )
+
+
+def _app(
+    settings: TransceiverSettings,
+    media: Media,
+    node: NodeKeeper,
+    neighbours: Neighbours,
+    moves: Moves,
     http_counters: Counter[str],
-    stack: AsyncExitStack,
 ) -> web.Application:
     engine, backends = media.engine, media.backends
     fingerprint = media.certificate.fingerprint.value
-    proofs = Proofs(Seal(lambda: engine.key_rings[0], PURPOSE, settings.cluster))
-    neighbours = Neighbours(pod_place, partial(_holds, engine), proofs, owners)
-    stack.push_async_callback(neighbours.close)
     status = Status(
         ready=lambda: node.ready,
         counters=lambda: {
@@ -227,6 +257,7 @@ def _app(
         cors_origins=settings.transceiver_cors_origins,
         console=_console(keys[0].key, backends) if settings.transceiver_console else None,
         neighbours=neighbours,
+        internal=moves.routes(),
         http_counters=http_counters,
     )
 
