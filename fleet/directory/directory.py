@@ -23,10 +23,10 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from fleet.address import Address
+from wire.epoch import is_older
 from wire.token import MAX_EPOCH, MAX_NODE
 
 MAX_NAME_LENGTH = 253
-_EPOCHS = MAX_EPOCH + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +145,6 @@ class Directory:
             and node.at_ms < known.at_ms
             and not is_older(known.epoch, than=node.epoch)
         )
-
-
-def next_epoch(epoch: int) -> int:
-    """The epoch of the next owner; 65535 is followed by 0."""
-    return (epoch + 1) % _EPOCHS
-
-
-def is_older(epoch: int, than: int) -> bool:
-    """Whether `epoch` precedes `than` in serial arithmetic (RFC 1982 §3.2, 16 bits)."""
-    return 0 < (than - epoch) % _EPOCHS < _EPOCHS // 2
 
 
 def check_claim(name: str, trunk: Address) -> None:

@@ -12,12 +12,13 @@ import pytest
 import redis.asyncio
 
 from fleet.address import Address
-from fleet.directory.directory import Directory, Load, Node, Snapshot, next_epoch
+from fleet.directory.directory import Directory, Load, Node, Snapshot
 from fleet.directory.memory_store import MemoryStore
 from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import Lease, Store
 from fleet.errors import DirectoryFull, LeaseLost
 from tests.rings import token_ring
+from wire.epoch import next_epoch
 
 TRUNK = Address("127.0.0.1", 5000)
 MAX_NODES = 4
