@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from fleet.address import Address
-from wire.epoch import is_older
+from wire.epoch import is_older, next_epoch
 from wire.token import MAX_EPOCH, MAX_NODE
 
 MAX_NAME_LENGTH = 253
@@ -145,6 +145,20 @@ class Directory:
             and node.at_ms < known.at_ms
             and not is_older(known.epoch, than=node.epoch)
         )
+
+
+def fenced(node: Node, at_ms: int = 0) -> Node:
+    """What the directory says after `node` was taken for dead: the next epoch, and nobody in it.
+
+    The name and the address stay, so that its owner knows itself by them (`is_fence_of`).
+    """
+    return replace(node, epoch=next_epoch(node.epoch), live=False, load=None, at_ms=at_ms)
+
+
+def is_fence_of(node: Node, news: Node) -> bool:
+    """Whether `news` says that `node` was taken for dead."""
+    same = (node.index, node.name, node.trunk) == (news.index, news.name, news.trunk)
+    return same and not news.live and news.epoch == next_epoch(node.epoch)
 
 
 def check_claim(name: str, trunk: Address) -> None:
