@@ -152,6 +152,12 @@ class Between:
         self._claiming.forget(call_id)
         return True
 
+    def forget_lost(self) -> None:
+        """Let go of calls of lost owners: this process was lost itself."""
+        for call_id, waiting in list(self._prepared.items()):
+            if waiting.fenced != NOBODY:
+                self.forget(call_id)
+
     def go_live(self, call_id: str) -> Session:
         """Go on with a prepared call.
 

@@ -120,10 +120,6 @@ class CheckpointWriter:
         self._due = DueCalls()
         await self.turn()
 
-    async def kept(self, owner: Owner, call_ids: Sequence[str]) -> list[Stored]:
-        """Calls as they would be put now, with their sessions: for whoever takes them over."""
-        return [stored async for stored in self._exported(owner, call_ids, set(call_ids))]
-
     async def _write(self, due: list[str], ended: list[str]) -> None:
         owner = self._calls.owner
         if owner != self._owner:
@@ -160,11 +156,10 @@ class CheckpointWriter:
                 self._due.forget(call_id)
                 continue
             try:
-                stored = self._checkpoints.write(owner, state)
-                if call_id in lacking:
-                    session = self._checkpoints.write_session(owner, state)
-                    stored = stored._replace(session=session)
-                yield stored
+                write = (
+                    self._checkpoints.write_whole if call_id in lacking else self._checkpoints.write
+                )
+                yield write(owner, state)
             except TooLarge:
                 self._calls.count(Counted.CHECKPOINT_TOO_LARGE)
             if number % _AT_ONCE == 0:
