@@ -52,6 +52,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "calls": ". directory",
         "directory": ".",
         "limits": ".",
+        "record": ".",
     },
     # A call is a value that its parts write and are made from again (`takeover`), so `takeover`
     # and those parts know each other.

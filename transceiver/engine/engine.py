@@ -36,7 +36,12 @@ from transceiver.counters import Counted, call_ended
 from transceiver.engine.alarm import Alarm
 from transceiver.engine.between import Between
 from transceiver.engine.claiming import Claiming
-from transceiver.engine.handshakes import MAX_DATAGRAMS_PER_TURN, HandshakeQueue
+from transceiver.engine.handshakes import (
+    MAX_DATAGRAMS_PER_TURN,
+    MAX_WAITING_OF_CONNECTED,
+    MAX_WAITING_PER_CALL,
+    HandshakeQueue,
+)
 from transceiver.engine.refusals import CallFailed, Draining, TooManyCalls
 from transceiver.engine.routes import Path, Routes
 from transceiver.engine.trunk_port import Frames, TrunkPort
@@ -54,6 +59,7 @@ MAX_CALLS = 1000
 MAX_STUN_BYTE = 3  # RFC 7983 §7: first bytes 0–3 are STUN
 _RESPONSES = frozenset({stun.MessageClass.SUCCESS, stun.MessageClass.ERROR})  # without USERNAME
 MIN_MEDIA_BYTE = 128  # and from here on RTP and RTCP; DTLS is between
+RTCP_BYTES = range(192, 224)  # RFC 5761 §4: RTCP's second byte
 
 log = structlog.get_logger(__name__)
 
@@ -432,30 +438,38 @@ class Engine:
             path = paths.get(address)
             if path is not None and source:
                 path.relay = source
-            is_media = packet and packet[0] >= MIN_MEDIA_BYTE
-            if is_media and path is not None and not self._handshakes_are_due:
+            is_sound = (
+                len(packet) > 1 and packet[0] >= MIN_MEDIA_BYTE and packet[1] not in RTCP_BYTES
+            )
+            if is_sound and path is not None and not self._handshakes_are_due:
                 try:
                     path.session.handle_datagram(address, packet, now)
                 except Exception as error:
                     self.fail(path.session, error)
             else:
-                self._dispatch_other(path, address, packet, now)
+                self._dispatch_other(path, address, packet, is_sound, now)
 
-    def _dispatch_other(self, path: Path | None, address: bytes, packet: bytes, now: float) -> None:
+    def _dispatch_other(
+        self, path: Path | None, address: bytes, packet: bytes, is_sound: bool, now: float
+    ) -> None:
         if packet and packet[0] <= MAX_STUN_BYTE:
             self._dispatch_stun(path, address, packet, now)
         elif path is not None:
-            self._dispatch_to(path.session, address, packet, now)
+            self._dispatch_to(path.session, address, packet, is_sound, now)
         elif not self.between.take(self._source, address, packet):
             self.counters[Counted.UNKNOWN_ADDRESS] += 1
 
-    def _dispatch_to(self, session: Session, address: bytes, packet: bytes, now: float) -> None:
+    def _dispatch_to(
+        self, session: Session, address: bytes, packet: bytes, is_sound: bool, now: float
+    ) -> None:
         try:
-            if session.secured:
+            if not session.secured:
+                # Sound too: right behind a caller's last flight it must not overtake that.
+                self._put_off(session, address, packet, MAX_WAITING_PER_CALL)
+            elif is_sound:
                 session.handle_datagram(address, packet, now)
             else:
-                # Sound too: right behind a caller's last flight it must not overtake that.
-                self._put_off(session, address, packet)
+                self._put_off(session, address, packet, MAX_WAITING_OF_CONNECTED)
         except Exception as error:
             self.fail(session, error)
 
@@ -496,10 +510,11 @@ class Engine:
             log.error("packet_failed", exc_info=error)
         self.counters[Counted.PACKET_FAULTS] += 1
 
-    # Handshakes: a few datagrams a wake-up, so that live calls do not wait for new ones.
+    # What is no sound: a few datagrams a wake-up, so that live calls do not wait for new ones, nor
+    # for one that sends more than anybody can mean.
 
-    def _put_off(self, session: Session, address: bytes, packet: bytes) -> None:
-        if not self._handshakes.add(session, address, packet):
+    def _put_off(self, session: Session, address: bytes, packet: bytes, most: int) -> None:
+        if not self._handshakes.add(session, address, packet, most):
             self.counters[Counted.DTLS_WAITING_FULL] += 1
         elif not self._handshakes_are_due:
             self._handshakes_are_due = True
