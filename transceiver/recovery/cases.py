@@ -17,11 +17,12 @@ import structlog
 
 from fleet.address import Address
 from fleet.calls.owner import Owner
-from fleet.directory.directory import Directory, Node, is_older
+from fleet.directory.directory import Directory, Node
 from fleet.errors import StoreUnavailable
 from fleet.suspicion import Cause, Suspicion
 from transceiver.counters import Counted
 from transceiver.recovery.rank import waits_s
+from wire.epoch import is_older
 
 MAX_CASES = 64
 WINDOW_S = 30.0  # after it no checkpoint is young enough
