@@ -17,7 +17,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import structlog
 
@@ -37,6 +37,7 @@ from transceiver.faults import every_step
 from transceiver.link.call_handle import CallHandle
 from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
+from transceiver.link.position import Position
 from transceiver.rtp import opus
 from transceiver.rtp.audio import AudioStream
 from transceiver.takeover.session_state import STOPPED_BEFORE, LinkState, Reserve, SessionState
@@ -218,7 +219,10 @@ class Session:
             waiting=waiting,
             messages_received=self._messages.received,
             messages_sent=self._messages.sent,
-            link=LinkState(self._backend, self._session_json, self._voice.audio_format),
+            link=LinkState(
+                *(self._backend, self._session_json, self._voice.audio_format),
+                **(asdict(self.handle.position) if self.handle is not None else {}),
+            ),
         )
 
     def leave(self) -> None:
@@ -232,20 +236,32 @@ class Session:
             self._transport.leave,
             self._audio.stop,
             self._messages.leave,
-            lambda: self._close_link("drained"),
+            self._leave_link,
             self._let_go,
         )
 
     # The front: signaling and the operator.
 
-    def open(self, link: ModelLink, session_json: str) -> None:
-        """Put the call on the link. Raises BackendAbsent or CallLimit."""
+    def open(
+        self,
+        link: ModelLink,
+        session_json: str,
+        resume: Position | None = None,
+        *,
+        exact: bool = False,
+    ) -> None:
+        """Put the call on the link, or, with `resume`, go on there with one of another process.
+
+        Raises BackendAbsent, CallLimit, or CallUnknown.
+        """
         audio_format = choose_format(link.accepts)
         if not audio_format:
             raise BackendAbsent("the backend accepts no audio format of ours")
         self.handle = link.open_call(
             *(self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format),
             page_may_set=self.placed_by.may_set,
+            resume=resume,
+            exact=exact,
         )
         self._session_json, self._backend = session_json, link.backend
         self._voice.speak(audio_format)
@@ -399,6 +415,10 @@ class Session:
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
         """Write the backend's PCM as it asks."""
         self._voice.write_as(encoder)
+
+    def on_resumed(self, ear: model_pb2.Playout) -> None:
+        """Go on where the caller's ear is, and say so: a clear may wait for its answer."""
+        self._voice.carry_on(ear, self.handle)
 
     def on_audio(self, payload: bytes, duration: int) -> None:
         """Queue a frame; it is paced out, or waits until the caller is there."""
@@ -556,6 +576,11 @@ class Session:
         handle, self.handle = self.handle, None
         if handle is not None:
             handle.close(reason)
+
+    def _leave_link(self) -> None:
+        handle, self.handle = self.handle, None
+        if handle is not None:
+            handle.moving()
 
     def _let_go(self) -> None:
         every_step(self._collect_counters, lambda: self._host.ended(self), self._messages.release)
