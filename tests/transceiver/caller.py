@@ -243,6 +243,9 @@ class FakeHandle:
     def moving(self) -> None:
         self.moved = True
 
+    def heard_by(self, sink: CallSink) -> None:
+        self.sink = sink
+
     async def accepted(self, timeout_s: float | None = None) -> None:
         if self.refusal is not None:
             raise self.refusal
