@@ -208,6 +208,12 @@ class Engine:
             return session.export(time.time(), self.routes.relay_of)
         return None
 
+    def kept(self, call_id: str, taken_events: int) -> None:
+        """A checkpoint of the call knows of its backend's events up to there."""
+        session = self._calls.get(call_id)
+        if session is not None and session.handle is not None:
+            session.handle.kept(taken_events)
+
     def adopt(
         self, state: SessionState, link: ModelLink, reserve: Reserve = STOPPED_BEFORE
     ) -> Session:

@@ -20,6 +20,8 @@ import structlog
 from fleet.calls.owner import Owner
 from fleet.calls.redis_checkpoints import Stored
 from fleet.errors import StoreUnavailable
+from transceiver.call.session import Session
+from transceiver.call.states import State
 from transceiver.counters import Counted, takeover_refused
 from transceiver.engine.refusals import EngineRefusal
 from transceiver.link.errors import LinkError
@@ -31,6 +33,7 @@ from transceiver.takeover.session_state import Reserve, SessionState
 
 BATCH = 8  # calls taken together: some 10 ms, and others find the rest
 AGAIN_S = 0.5  # there may be more, or more room
+ANSWER_S = 5.0  # of a backend; it waits for nothing when an owner was lost
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +49,12 @@ class Between(Protocol):
     def forget(self, call_id: str) -> bool:
         """Let a prepared call go."""
 
-    def go_live_when_claimed(self, call_id: str, failed: Callable[[Exception], None]) -> None:
+    def go_live_when_claimed(
+        self,
+        call_id: str,
+        failed: Callable[[Exception], None],
+        live: Callable[[Session], object],
+    ) -> None:
         """Go on with it."""
 
 
@@ -108,6 +116,7 @@ class Taker:
         self._link_to = link_to
         self._unix_s = unix_s
         self._pause = pause
+        self._joining: set[asyncio.Task[None]] = set()
 
     async def take_share(self, lost: Owner) -> None:
         """Take calls of `lost` until cancelled: there may be room, or a store, in a moment."""
@@ -171,9 +180,23 @@ class Taker:
             reason = Refusal.BACKEND_REFUSED if backend else Refusal.NOT_RESUMABLE
             self._note(lost, call_id, reason)
 
+        def live(session: Session) -> None:
+            task = asyncio.create_task(self._joined(lost, session))
+            self._joining.add(task)
+            task.add_done_callback(self._joining.discard)
+
         self._engine.count(Counted.CALLS_TAKEN_OVER)
         log.info("call_taken_over", call_id=call_id, node=lost.node, epoch=lost.epoch)
-        self._engine.between.go_live_when_claimed(call_id, failed)
+        self._engine.between.go_live_when_claimed(call_id, failed, live)
+
+    async def _joined(self, lost: Owner, session: Session) -> None:
+        """Hear whether the backend goes on with the call, as it was asked to."""
+        try:
+            await session.accepted(ANSWER_S)
+        except LinkError:
+            if session.state is not State.ENDED:
+                self._note(lost, session.call_id, Refusal.BACKEND_REFUSED)
+                session.on_backend_lost()
 
     async def _refuse(self, lost: Owner, me: Owner, refused: dict[str, Refusal]) -> None:
         if not refused:
