@@ -70,6 +70,7 @@ ROOMS: dict[str, dict[str, str]] = {
     },
     "records": {
         "": "store",
+        "diagnosis": "",
         "store": "",
     },
     "backends": {
