@@ -236,6 +236,9 @@ class FakeHandle:
     def close(self, reason: str) -> None:
         self.closed = reason
 
+    def heard_by(self, sink: CallSink) -> None:
+        self.sink = sink
+
     async def accepted(self, timeout_s: float | None = None) -> None:
         if self.refusal is not None:
             raise self.refusal

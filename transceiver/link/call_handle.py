@@ -198,6 +198,11 @@ class CallHandle:
             self._new_credit += frames
             self._outbox.ask_for_reports(self)
 
+    def heard_by(self, sink: CallSink) -> None:
+        """Let another sink hear what follows; nothing happens after the end of the call."""
+        if self._sink is not None:
+            self._sink = sink
+
     def close(self, reason: str) -> None:
         """End the call; `reason` as in CallEnded. The sink hears nothing after this."""
         self._sink = None

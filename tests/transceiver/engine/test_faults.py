@@ -465,7 +465,7 @@ async def leave(scene: Scene) -> None:
 
 ENDINGS = (
     *("_say_bye", "_messages.channels._association.stop", "_transport.close", "_close_link"),
-    *("_collect_counters", "_messages.release"),
+    *("_parts.collect_counters", "_messages.release"),
 )
 
 
@@ -577,6 +577,7 @@ COVERED = {
 ELSEWHERE_TESTED = {
     "end",  # ENDINGS
     "open",  # test_a_call_that_fails_while_it_is_made
+    *("hold", "release"),  # takeover/test_between.py: a call between two owners that raises
     *("resumed", "carry_on"),  # whoever adopts a call gets the error, and nothing is left of it
     "accepted",  # waits for a future; raises LinkError to the request that waits
 }
@@ -602,6 +603,7 @@ SCHEDULED = {
     "self._flush",
     "self._shake_hands",
     "self._on_timer",
+    *("self._on_beat", "self._claimed"),  # claims; what a call does then is guarded
     "self._guard",  # the hole's timer
     "self._tell_hang_up",  # overflow_told
     *("self._stay_connected()", "self._connect(moving)", "self._write()"),  # a stream's end at most
