@@ -35,6 +35,7 @@ class Counted(StrEnum):
     TRUNK_STALE = "trunk_stale"
     TRUNK_FRAMES = "trunk_frames"
     TRUNK_PART = "trunk_part"
+    TRUNK_CLAIM = "trunk_claim"
     IN_STALE = "in_stale"
 
     # STUN and ICE
@@ -145,6 +146,26 @@ class Counted(StrEnum):
     SCTP_SEND = "sctp_send"
     SCTP_PASSED_OVER = "sctp_passed_over"
 
+    # Checkpoints
+    CHECKPOINTS = "checkpoints"
+    CHECKPOINTS_FAILED = "checkpoints_failed"
+    CHECKPOINT_TOO_LARGE = "checkpoint_too_large"
+
+    # Takeovers
+    SUSPICIONS_FALSE = "suspicions_false"
+    SUSPICIONS_FULL = "suspicions_full"
+    NODES_FENCED = "nodes_fenced"
+    CALLS_TAKEN_OVER = "calls_taken_over"
+    TAKEOVER_TOO_OLD = "takeover_too_old"
+    TAKEOVER_UNREADABLE = "takeover_unreadable"
+    TAKEOVER_VERSION = "takeover_version"
+    TAKEOVER_NOT_RESUMABLE = "takeover_not_resumable"
+    TAKEOVER_HERE_ALREADY = "takeover_here_already"
+    TAKEOVER_NO_ROOM = "takeover_no_room"
+    TAKEOVER_NO_BACKEND = "takeover_no_backend"
+    TAKEOVER_BACKEND_REFUSED = "takeover_backend_refused"
+    TAKEOVER_LATE = "takeover_late"
+
     # The HTTP port
     HTTP_UNPROVEN = "http_unproven"
     HTTP_MALFORMED = "http_malformed"
@@ -153,6 +174,19 @@ class Counted(StrEnum):
     HTTP_TURNED_AWAY = "http_turned_away"
     HTTP_FAILED = "http_failed"
     SIDEBAND_FAILED = "sideband_failed"
+
+    # Calls that move to another process
+    MOVE_MOVED = "move_moved"
+    MOVE_REFUSED_NO_ROOM = "move_refused_no_room"
+    MOVE_REFUSED_STATE = "move_refused_state"
+    MOVE_TIMED_OUT = "move_timed_out"
+    MOVE_ABORTED = "move_aborted"
+    MOVE_TAKEN_BACK = "move_taken_back"
+    MOVE_IN_DOUBT = "move_in_doubt"
+    MOVE_TAKEN_IN = "move_taken_in"
+    MOVE_FORGOTTEN = "move_forgotten"
+    MOVE_PASSED_ON = "move_passed_on"
+    MOVE_WAITING_FULL = "move_waiting_full"
 
     # How calls ended
     CALL_ENDED_HANGUP = "call_ended_hangup"
@@ -164,11 +198,17 @@ class Counted(StrEnum):
     CALL_ENDED_REFUSED = "call_ended_refused"
     CALL_ENDED_BUDGET = "call_ended_budget"
     CALL_ENDED_MOVED = "call_ended_moved"
+    CALL_ENDED_FENCED = "call_ended_fenced"
 
 
 def call_ended(reason: str) -> Counted:
     """The counter of calls that ended so; `reason` is one of `call.states.END_REASONS`."""
     return Counted(f"call_ended_{reason}")
+
+
+def takeover_refused(reason: str) -> Counted:
+    """The counter of takeovers refused so; `reason` is one of `recovery.refusal.Refusal`."""
+    return Counted(f"takeover_{reason}")
 
 
 def dtls_failed(reason: str) -> Counted:

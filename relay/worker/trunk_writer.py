@@ -30,6 +30,7 @@ from wire.trunk import (
     FrameType,
     Tagger,
     max_payload,
+    pack,
 )
 
 if sys.byteorder != "little":  # the word layouts below are written for it
@@ -45,7 +46,8 @@ _ROW = struct.Struct("<QQQ")
 _LEAD = struct.Struct("!BBBB")
 _ORIGIN = struct.Struct("!III")
 _TYPE_SHIFT = 32  # in the last word of an entry
-_DATAGRAM, _HEAD, _TAIL = (kind << _TYPE_SHIFT for kind in FrameType)
+_DATAGRAM = FrameType.DATAGRAM << _TYPE_SHIFT
+_HEAD, _TAIL = FrameType.HEAD << _TYPE_SHIFT, FrameType.TAIL << _TYPE_SHIFT
 
 
 class RoutedPacket(NamedTuple):
@@ -145,6 +147,11 @@ class TrunkWriter:
         out.gather(header_rows.astype(np.uint64), (frame_counts + 1).astype(np.uint64))
         out.names[:count] = self._nodes.names[nodes[starts]]
         return count
+
+    def control(self, kind: FrameType, frames: Sequence[tuple[bytes, bytes]], unix_s: int) -> bytes:
+        """A datagram of control frames. Between two batches only: it takes a count of its own."""
+        count, self._sent_count = self._sent_count, self._sent_count + 1 & _U32
+        return pack(self._tagger, self._sender, unix_s & _U32, count, frames, kind)
 
     def parts(self, packets: Iterable[RoutedPacket]) -> Iterator[RoutedPacket]:
         """The packets, those that are too long for one frame as two."""

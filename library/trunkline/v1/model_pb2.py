@@ -22,57 +22,68 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from trunkline.v1 import record_pb2 as trunkline_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/model.proto\x12\x0ctrunkline.v1\"X\n\tToBackend\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x13.trunkline.v1.Hello\x12\'\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x17.trunkline.v1.CallEvent\"t\n\rToTransceiver\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.trunkline.v1.Welcome\x12*\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1a.trunkline.v1.BackendEvent\x12\x0f\n\x07leaving\x18\x03 \x01(\x08\".\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x13\n\x0btransceiver\x18\x02 \x01(\t\"k\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12*\n\x07\x61\x63\x63\x65pts\x18\x03 \x03(\x0e\x32\x19.trunkline.v1.AudioFormat\x12\x11\n\tmax_calls\x18\x04 \x01(\r\"\xc0\x02\n\tCallEvent\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\r\x12$\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x13.trunkline.v1.AudioH\x00\x12,\n\x07started\x18\x03 \x01(\x0b\x32\x19.trunkline.v1.CallStartedH\x00\x12(\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x17.trunkline.v1.CallEndedH\x00\x12\"\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\x12.trunkline.v1.DataH\x00\x12(\n\x07playout\x18\x06 \x01(\x0b\x32\x15.trunkline.v1.PlayoutH\x00\x12&\n\x06\x63redit\x18\x07 \x01(\x0b\x32\x14.trunkline.v1.CreditH\x00\x12(\n\x07network\x18\x08 \x01(\x0b\x32\x15.trunkline.v1.NetworkH\x00\x42\x07\n\x05\x65vent\"J\n\x05\x41udio\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x10\n\x08rtp_time\x18\x02 \x01(\r\x12\x10\n\x08\x64uration\x18\x03 \x01(\r\x12\x0c\n\x04lost\x18\x04 \x01(\r\"\xb5\x01\n\x0b\x43\x61llStarted\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.trunkline.v1.AudioFormat\x12\x14\n\x0csession_json\x18\x03 \x01(\t\x12\x13\n\x0bsend_credit\x18\x04 \x01(\r\x12\x17\n\x0fstarted_unix_ms\x18\x05 \x01(\x03\x12&\n\x04page\x18\x06 \x01(\x0b\x32\x18.trunkline.v1.PagePolicy\"\x1d\n\nPagePolicy\x12\x0f\n\x07may_set\x18\x01 \x03(\t\"\x1b\n\tCallEnded\x12\x0e\n\x06reason\x18\x01 \x01(\t\"W\n\x04\x44\x61ta\x12\r\n\x05label\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x10\n\x06\x62inary\x18\x03 \x01(\x0cH\x00\x12\x13\n\x0b\x66rom_server\x18\x04 \x01(\x08\x42\t\n\x07\x63ontent\"s\n\x07Playout\x12\x13\n\x0bsent_frames\x18\x01 \x01(\x04\x12\x14\n\x0c\x61\x63ked_frames\x18\x02 \x01(\x04\x12\x16\n\x0e\x63leared_frames\x18\x03 \x01(\x04\x12\x15\n\rqueued_frames\x18\x04 \x01(\r\x12\x0e\n\x06\x63lears\x18\x05 \x01(\r\"[\n\x07Network\x12\x1a\n\rround_trip_ms\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07packets\x18\x02 \x01(\x04\x12\x11\n\twaited_ms\x18\x03 \x01(\x01\x42\x10\n\x0e_round_trip_ms\"\x18\n\x06\x43redit\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\"\xba\x02\n\x0c\x42\x61\x63kendEvent\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\r\x12$\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x13.trunkline.v1.AudioH\x00\x12*\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32\x16.trunkline.v1.AcceptedH\x00\x12(\n\x07refused\x18\x04 \x01(\x0b\x32\x15.trunkline.v1.RefusedH\x00\x12\"\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\x12.trunkline.v1.DataH\x00\x12$\n\x05\x63lear\x18\x06 \x01(\x0b\x32\x13.trunkline.v1.ClearH\x00\x12\'\n\x07hang_up\x18\x07 \x01(\x0b\x32\x14.trunkline.v1.HangUpH\x00\x12$\n\x05usage\x18\x14 \x01(\x0b\x32\x13.trunkline.v1.UsageH\x00\x42\x07\n\x05\x65vent\"T\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x04\x12\x15\n\routput_tokens\x18\x02 \x01(\x04\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\r\n\x05price\x18\x04 \x01(\x01\"6\n\x08\x41\x63\x63\x65pted\x12*\n\x07\x65ncoder\x18\x01 \x01(\x0b\x32\x19.trunkline.v1.OpusEncoder\"\x93\x01\n\x0bOpusEncoder\x12\x18\n\x0b\x62itrate_bps\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x17\n\ncomplexity\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x10\n\x03\x66\x65\x63\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x10\n\x03\x64tx\x18\x04 \x01(\x08H\x03\x88\x01\x01\x42\x0e\n\x0c_bitrate_bpsB\r\n\x0b_complexityB\x06\n\x04_fecB\x06\n\x04_dtx\"\x19\n\x07Refused\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x07\n\x05\x43lear\"\x18\n\x06HangUp\x12\x0e\n\x06reason\x18\x01 \x01(\t*\xb9\x01\n\x0b\x41udioFormat\x12\x1c\n\x18\x41UDIO_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41UDIO_FORMAT_OPUS\x10\x01\x12\x1b\n\x17\x41UDIO_FORMAT_PCM16_8000\x10\x02\x12\x1c\n\x18\x41UDIO_FORMAT_PCM16_16000\x10\x03\x12\x1c\n\x18\x41UDIO_FORMAT_PCM16_24000\x10\x04\x12\x1c\n\x18\x41UDIO_FORMAT_PCM16_48000\x10\x05\x32S\n\x0cModelBackend\x12\x43\n\x07\x43onnect\x12\x17.trunkline.v1.ToBackend\x1a\x1b.trunkline.v1.ToTransceiver(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/model.proto\x12\x0ctrunkline.v1\x1a\x19trunkline/v1/record.proto\"X\n\tToBackend\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x13.trunkline.v1.Hello\x12\'\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x17.trunkline.v1.CallEvent\"t\n\rToTransceiver\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.trunkline.v1.Welcome\x12*\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1a.trunkline.v1.BackendEvent\x12\x0f\n\x07leaving\x18\x03 \x01(\x08\".\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x13\n\x0btransceiver\x18\x02 \x01(\t\"|\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12*\n\x07\x61\x63\x63\x65pts\x18\x03 \x03(\x0e\x32\x19.trunkline.v1.AudioFormat\x12\x11\n\tmax_calls\x18\x04 \x01(\r\x12\x0f\n\x07hold_ms\x18\x05 \x01(\r\"\x8c\x03\n\tCallEvent\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\r\x12$\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x13.trunkline.v1.AudioH\x00\x12,\n\x07started\x18\x03 \x01(\x0b\x32\x19.trunkline.v1.CallStartedH\x00\x12(\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x17.trunkline.v1.CallEndedH\x00\x12\"\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\x12.trunkline.v1.DataH\x00\x12(\n\x07playout\x18\x06 \x01(\x0b\x32\x15.trunkline.v1.PlayoutH\x00\x12&\n\x06\x63redit\x18\x07 \x01(\x0b\x32\x14.trunkline.v1.CreditH\x00\x12(\n\x07network\x18\x08 \x01(\x0b\x32\x15.trunkline.v1.NetworkH\x00\x12\"\n\x04kept\x18\t \x01(\x0b\x32\x12.trunkline.v1.KeptH\x00\x12&\n\x06moving\x18\n \x01(\x0b\x32\x14.trunkline.v1.MovingH\x00\x42\x07\n\x05\x65vent\"J\n\x05\x41udio\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x10\n\x08rtp_time\x18\x02 \x01(\r\x12\x10\n\x08\x64uration\x18\x03 \x01(\r\x12\x0c\n\x04lost\x18\x04 \x01(\r\"\x9b\x02\n\x0b\x43\x61llStarted\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.trunkline.v1.AudioFormat\x12\x14\n\x0csession_json\x18\x03 \x01(\t\x12\x13\n\x0bsend_credit\x18\x04 \x01(\r\x12\x17\n\x0fstarted_unix_ms\x18\x05 \x01(\x03\x12&\n\x04page\x18\x06 \x01(\x0b\x32\x18.trunkline.v1.PagePolicy\x12\x14\n\x0cresume_token\x18\x07 \x01(\x0c\x12$\n\x06resume\x18\x08 \x01(\x0b\x32\x14.trunkline.v1.Resume\x12(\n\x08restored\x18\t \x01(\x0b\x32\x16.trunkline.v1.Restored\"B\n\x06Resume\x12\x14\n\x0ctaken_events\x18\x01 \x01(\x04\x12\x13\n\x0bsent_events\x18\x02 \x01(\x04\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\"d\n\x08Restored\x12\x10\n\x08snapshot\x18\x01 \x01(\x0c\x12&\n\x07playout\x18\x02 \x01(\x0b\x32\x15.trunkline.v1.Playout\x12\x0e\n\x06losses\x18\x03 \x01(\r\x12\x0e\n\x06gap_ms\x18\x04 \x01(\r\"\x1c\n\x04Kept\x12\x14\n\x0ctaken_events\x18\x01 \x01(\x04\"\x08\n\x06Moving\"\x1d\n\nPagePolicy\x12\x0f\n\x07may_set\x18\x01 \x03(\t\"\x1b\n\tCallEnded\x12\x0e\n\x06reason\x18\x01 \x01(\t\"W\n\x04\x44\x61ta\x12\r\n\x05label\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x10\n\x06\x62inary\x18\x03 \x01(\x0cH\x00\x12\x13\n\x0b\x66rom_server\x18\x04 \x01(\x08\x42\t\n\x07\x63ontent\"s\n\x07Playout\x12\x13\n\x0bsent_frames\x18\x01 \x01(\x04\x12\x14\n\x0c\x61\x63ked_frames\x18\x02 \x01(\x04\x12\x16\n\x0e\x63leared_frames\x18\x03 \x01(\x04\x12\x15\n\rqueued_frames\x18\x04 \x01(\r\x12\x0e\n\x06\x63lears\x18\x05 \x01(\r\"[\n\x07Network\x12\x1a\n\rround_trip_ms\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07packets\x18\x02 \x01(\x04\x12\x11\n\twaited_ms\x18\x03 \x01(\x01\x42\x10\n\x0e_round_trip_ms\"\x18\n\x06\x43redit\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\"\x99\x03\n\x0c\x42\x61\x63kendEvent\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\r\x12$\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x13.trunkline.v1.AudioH\x00\x12*\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32\x16.trunkline.v1.AcceptedH\x00\x12(\n\x07refused\x18\x04 \x01(\x0b\x32\x15.trunkline.v1.RefusedH\x00\x12\"\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\x12.trunkline.v1.DataH\x00\x12$\n\x05\x63lear\x18\x06 \x01(\x0b\x32\x13.trunkline.v1.ClearH\x00\x12\'\n\x07hang_up\x18\x07 \x01(\x0b\x32\x14.trunkline.v1.HangUpH\x00\x12$\n\x05usage\x18\x14 \x01(\x0b\x32\x13.trunkline.v1.UsageH\x00\x12*\n\x08remember\x18\x15 \x01(\x0b\x32\x16.trunkline.v1.RememberH\x00\x12\x31\n\x08recorded\x18\x1e \x01(\x0b\x32\x1d.trunkline.v1.record.RecordedH\x00\x42\x07\n\x05\x65vent\"\x1c\n\x08Remember\x12\x10\n\x08snapshot\x18\x01 \x01(\x0c\"T\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x04\x12\x15\n\routput_tokens\x18\x02 \x01(\x04\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\r\n\x05price\x18\x04 \x01(\x01\"o\n\x08\x41\x63\x63\x65pted\x12*\n\x07\x65ncoder\x18\x01 \x01(\x0b\x32\x19.trunkline.v1.OpusEncoder\x12\x0f\n\x07resumed\x18\x02 \x01(\x08\x12&\n\x07playout\x18\x03 \x01(\x0b\x32\x15.trunkline.v1.Playout\"\x93\x01\n\x0bOpusEncoder\x12\x18\n\x0b\x62itrate_bps\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x17\n\ncomplexity\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x10\n\x03\x66\x65\x63\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x10\n\x03\x64tx\x18\x04 \x01(\x08H\x03\x88\x01\x01\x42\x0e\n\x0c_bitrate_bpsB\r\n\x0b_complexityB\x06\n\x04_fecB\x06\n\x04_dtx\"*\n\x07Refused\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07unknown\x18\x02 \x01(\x08\"\x07\n\x05\x43lear\"\x18\n\x06HangUp\x12\x0e\n\x06reason\x18\x01 \x01(\t*\xb9\x01\n\x0b\x41udioFormat\x12\x1c\n\x18\x41UDIO_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41UDIO_FORMAT_OPUS\x10\x01\x12\x1b\n\x17\x41UDIO_FORMAT_PCM16_8000\x10\x02\x12\x1c\n\x18\x41UDIO_FORMAT_PCM16_16000\x10\x03\x12\x1c\n\x18\x41UDIO_FORMAT_PCM16_24000\x10\x04\x12\x1c\n\x18\x41UDIO_FORMAT_PCM16_48000\x10\x05\x32S\n\x0cModelBackend\x12\x43\n\x07\x43onnect\x12\x17.trunkline.v1.ToBackend\x1a\x1b.trunkline.v1.ToTransceiver(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trunkline.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDIOFORMAT']._serialized_start=2047
-  _globals['_AUDIOFORMAT']._serialized_end=2232
-  _globals['_TOBACKEND']._serialized_start=42
-  _globals['_TOBACKEND']._serialized_end=130
-  _globals['_TOTRANSCEIVER']._serialized_start=132
-  _globals['_TOTRANSCEIVER']._serialized_end=248
-  _globals['_HELLO']._serialized_start=250
-  _globals['_HELLO']._serialized_end=296
-  _globals['_WELCOME']._serialized_start=298
-  _globals['_WELCOME']._serialized_end=405
-  _globals['_CALLEVENT']._serialized_start=408
-  _globals['_CALLEVENT']._serialized_end=728
-  _globals['_AUDIO']._serialized_start=730
-  _globals['_AUDIO']._serialized_end=804
-  _globals['_CALLSTARTED']._serialized_start=807
-  _globals['_CALLSTARTED']._serialized_end=988
-  _globals['_PAGEPOLICY']._serialized_start=990
-  _globals['_PAGEPOLICY']._serialized_end=1019
-  _globals['_CALLENDED']._serialized_start=1021
-  _globals['_CALLENDED']._serialized_end=1048
-  _globals['_DATA']._serialized_start=1050
-  _globals['_DATA']._serialized_end=1137
-  _globals['_PLAYOUT']._serialized_start=1139
-  _globals['_PLAYOUT']._serialized_end=1254
-  _globals['_NETWORK']._serialized_start=1256
-  _globals['_NETWORK']._serialized_end=1347
-  _globals['_CREDIT']._serialized_start=1349
-  _globals['_CREDIT']._serialized_end=1373
-  _globals['_BACKENDEVENT']._serialized_start=1376
-  _globals['_BACKENDEVENT']._serialized_end=1690
-  _globals['_USAGE']._serialized_start=1692
-  _globals['_USAGE']._serialized_end=1776
-  _globals['_ACCEPTED']._serialized_start=1778
-  _globals['_ACCEPTED']._serialized_end=1832
-  _globals['_OPUSENCODER']._serialized_start=1835
-  _globals['_OPUSENCODER']._serialized_end=1982
-  _globals['_REFUSED']._serialized_start=1984
-  _globals['_REFUSED']._serialized_end=2009
-  _globals['_CLEAR']._serialized_start=2011
-  _globals['_CLEAR']._serialized_end=2018
-  _globals['_HANGUP']._serialized_start=2020
-  _globals['_HANGUP']._serialized_end=2044
-  _globals['_MODELBACKEND']._serialized_start=2234
-  _globals['_MODELBACKEND']._serialized_end=2317
+  _globals['_AUDIOFORMAT']._serialized_start=2678
+  _globals['_AUDIOFORMAT']._serialized_end=2863
+  _globals['_TOBACKEND']._serialized_start=69
+  _globals['_TOBACKEND']._serialized_end=157
+  _globals['_TOTRANSCEIVER']._serialized_start=159
+  _globals['_TOTRANSCEIVER']._serialized_end=275
+  _globals['_HELLO']._serialized_start=277
+  _globals['_HELLO']._serialized_end=323
+  _globals['_WELCOME']._serialized_start=325
+  _globals['_WELCOME']._serialized_end=449
+  _globals['_CALLEVENT']._serialized_start=452
+  _globals['_CALLEVENT']._serialized_end=848
+  _globals['_AUDIO']._serialized_start=850
+  _globals['_AUDIO']._serialized_end=924
+  _globals['_CALLSTARTED']._serialized_start=927
+  _globals['_CALLSTARTED']._serialized_end=1210
+  _globals['_RESUME']._serialized_start=1212
+  _globals['_RESUME']._serialized_end=1278
+  _globals['_RESTORED']._serialized_start=1280
+  _globals['_RESTORED']._serialized_end=1380
+  _globals['_KEPT']._serialized_start=1382
+  _globals['_KEPT']._serialized_end=1410
+  _globals['_MOVING']._serialized_start=1412
+  _globals['_MOVING']._serialized_end=1420
+  _globals['_PAGEPOLICY']._serialized_start=1422
+  _globals['_PAGEPOLICY']._serialized_end=1451
+  _globals['_CALLENDED']._serialized_start=1453
+  _globals['_CALLENDED']._serialized_end=1480
+  _globals['_DATA']._serialized_start=1482
+  _globals['_DATA']._serialized_end=1569
+  _globals['_PLAYOUT']._serialized_start=1571
+  _globals['_PLAYOUT']._serialized_end=1686
+  _globals['_NETWORK']._serialized_start=1688
+  _globals['_NETWORK']._serialized_end=1779
+  _globals['_CREDIT']._serialized_start=1781
+  _globals['_CREDIT']._serialized_end=1805
+  _globals['_BACKENDEVENT']._serialized_start=1808
+  _globals['_BACKENDEVENT']._serialized_end=2217
+  _globals['_REMEMBER']._serialized_start=2219
+  _globals['_REMEMBER']._serialized_end=2247
+  _globals['_USAGE']._serialized_start=2249
+  _globals['_USAGE']._serialized_end=2333
+  _globals['_ACCEPTED']._serialized_start=2335
+  _globals['_ACCEPTED']._serialized_end=2446
+  _globals['_OPUSENCODER']._serialized_start=2449
+  _globals['_OPUSENCODER']._serialized_end=2596
+  _globals['_REFUSED']._serialized_start=2598
+  _globals['_REFUSED']._serialized_end=2640
+  _globals['_CLEAR']._serialized_start=2642
+  _globals['_CLEAR']._serialized_end=2649
+  _globals['_HANGUP']._serialized_start=2651
+  _globals['_HANGUP']._serialized_end=2675
+  _globals['_MODELBACKEND']._serialized_start=2865
+  _globals['_MODELBACKEND']._serialized_end=2948
 # @@protoc_insertion_point(module_scope)

@@ -25,6 +25,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from trunkline.v1 import record_pb2 as _record_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -159,12 +160,17 @@ class Welcome(_message.Message):
     BACKEND_FIELD_NUMBER: _builtins.int
     ACCEPTS_FIELD_NUMBER: _builtins.int
     MAX_CALLS_FIELD_NUMBER: _builtins.int
+    HOLD_MS_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     """1"""
     backend: _builtins.str
     """name of the backend, as it appears in ListCalls"""
     max_calls: _builtins.int
     """calls this backend will hold on this stream; 0: no limit of its own"""
+    hold_ms: _builtins.int
+    """How long a call whose stream broke, or whose transceiver said `moving`, waits here for another stream to resume it.
+    0: it does not wait, and its conversation can only be restored.
+    """
     @_builtins.property
     def accepts(self) -> _containers.RepeatedScalarFieldContainer[Global___AudioFormat.ValueType]:
         """what the backend wants to hear and will send, in order of preference"""
@@ -176,10 +182,11 @@ class Welcome(_message.Message):
         backend: _builtins.str = ...,
         accepts: _abc.Iterable[Global___AudioFormat.ValueType] | None = ...,
         max_calls: _builtins.int = ...,
+        hold_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "backend", b"backend", "max_calls", b"max_calls", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "backend", b"backend", "hold_ms", b"hold_ms", "max_calls", b"max_calls", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -199,6 +206,8 @@ class CallEvent(_message.Message):
     PLAYOUT_FIELD_NUMBER: _builtins.int
     CREDIT_FIELD_NUMBER: _builtins.int
     NETWORK_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    MOVING_FIELD_NUMBER: _builtins.int
     call: _builtins.int
     """handle of the call on this stream, chosen by the transceiver, not reused while the stream lives"""
     @_builtins.property
@@ -215,6 +224,10 @@ class CallEvent(_message.Message):
     def credit(self) -> Global___Credit: ...
     @_builtins.property
     def network(self) -> Global___Network: ...
+    @_builtins.property
+    def kept(self) -> Global___Kept: ...
+    @_builtins.property
+    def moving(self) -> Global___Moving: ...
     def __init__(
         self,
         *,
@@ -226,12 +239,14 @@ class CallEvent(_message.Message):
         playout: Global___Playout | None = ...,
         credit: Global___Credit | None = ...,
         network: Global___Network | None = ...,
+        kept: Global___Kept | None = ...,
+        moving: Global___Moving | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "credit", b"credit", "data", b"data", "ended", b"ended", "event", b"event", "network", b"network", "playout", b"playout", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "credit", b"credit", "data", b"data", "ended", b"ended", "event", b"event", "kept", b"kept", "moving", b"moving", "network", b"network", "playout", b"playout", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "call", b"call", "credit", b"credit", "data", b"data", "ended", b"ended", "event", b"event", "network", b"network", "playout", b"playout", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "call", b"call", "credit", b"credit", "data", b"data", "ended", b"ended", "event", b"event", "kept", b"kept", "moving", b"moving", "network", b"network", "playout", b"playout", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["audio", "started", "ended", "data", "playout", "credit", "network"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["audio", "started", "ended", "data", "playout", "credit", "network", "kept", "moving"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -281,6 +296,9 @@ class CallStarted(_message.Message):
     SEND_CREDIT_FIELD_NUMBER: _builtins.int
     STARTED_UNIX_MS_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    RESTORED_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """the public id: the one in the Location header and in ListCalls"""
     format: Global___AudioFormat.ValueType
@@ -290,9 +308,19 @@ class CallStarted(_message.Message):
     send_credit: _builtins.int
     """frames the backend may have queued at the transceiver at once"""
     started_unix_ms: _builtins.int
+    resume_token: _builtins.bytes
+    """16 random bytes of the first owner: whoever has them may resume the call. Empty: it cannot be resumed"""
     @_builtins.property
     def page(self) -> Global___PagePolicy:
         """set when a web page placed the call with a client secret"""
+
+    @_builtins.property
+    def resume(self) -> Global___Resume:
+        """set: this call is known to the backend already, under the same call_id and resume_token"""
+
+    @_builtins.property
+    def restored(self) -> Global___Restored:
+        """set: the backend that had this call is lost, and this one goes on with the conversation"""
 
     def __init__(
         self,
@@ -303,14 +331,128 @@ class CallStarted(_message.Message):
         send_credit: _builtins.int = ...,
         started_unix_ms: _builtins.int = ...,
         page: Global___PagePolicy | None = ...,
+        resume_token: _builtins.bytes = ...,
+        resume: Global___Resume | None = ...,
+        restored: Global___Restored | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page", "restored", b"restored", "resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "format", b"format", "page", b"page", "send_credit", b"send_credit", "session_json", b"session_json", "started_unix_ms", b"started_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "format", b"format", "page", b"page", "restored", b"restored", "resume", b"resume", "resume_token", b"resume_token", "send_credit", b"send_credit", "session_json", b"session_json", "started_unix_ms", b"started_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CallStarted: _TypeAlias = CallStarted  # noqa: Y015
+
+@_typing.final
+class Resume(_message.Message):
+    """Go on with a call that another stream carried. What is counted, both ways: all events of the call since it began, but
+    CallStarted, Accepted, Refused, Remember, Kept and Moving. Both sides go on counting from the two numbers that stand here.
+
+    The backend answers Accepted with `resumed`, then sends again what it had sent after `taken_events`: of audio only what
+    is not known to have been sent or cleared. Events of the old stream that come later are ignored. A backend that does
+    not know the call answers Refused with `unknown`. `send_credit` is what it was when the call began: frames that may be
+    queued at the transceiver at once, with those that are queued there now.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAKEN_EVENTS_FIELD_NUMBER: _builtins.int
+    SENT_EVENTS_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    taken_events: _builtins.int
+    """BackendEvents that the new owner's state includes"""
+    sent_events: _builtins.int
+    """CallEvents that the state includes"""
+    exact: _builtins.bool
+    """the old owner has stopped by itself: the backend first takes in all that it had sent"""
+    def __init__(
+        self,
+        *,
+        taken_events: _builtins.int = ...,
+        sent_events: _builtins.int = ...,
+        exact: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "sent_events", b"sent_events", "taken_events", b"taken_events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resume: _TypeAlias = Resume  # noqa: Y015
+
+@_typing.final
+class Restored(_message.Message):
+    """The conversation up to a snapshot, where its backend is lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    PLAYOUT_FIELD_NUMBER: _builtins.int
+    LOSSES_FIELD_NUMBER: _builtins.int
+    GAP_MS_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.bytes
+    """the newest Remember of the call; empty: there was none"""
+    losses: _builtins.int
+    """backends that this call has lost, this time included"""
+    gap_ms: _builtins.int
+    """how long the call was without a backend"""
+    @_builtins.property
+    def playout(self) -> Global___Playout:
+        """how far the caller's ear is, in frames of the lost backend"""
+
+    def __init__(
+        self,
+        *,
+        snapshot: _builtins.bytes = ...,
+        playout: Global___Playout | None = ...,
+        losses: _builtins.int = ...,
+        gap_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["playout", b"playout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap_ms", b"gap_ms", "losses", b"losses", "playout", b"playout", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Restored: _TypeAlias = Restored  # noqa: Y015
+
+@_typing.final
+class Kept(_message.Message):
+    """A new owner of the call would know of its BackendEvents up to here, so the backend needs to remember only later ones."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAKEN_EVENTS_FIELD_NUMBER: _builtins.int
+    taken_events: _builtins.int
+    def __init__(
+        self,
+        *,
+        taken_events: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["taken_events", b"taken_events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Kept: _TypeAlias = Kept  # noqa: Y015
+
+@_typing.final
+class Moving(_message.Message):
+    """The last event of this call on this stream. The call is not over: another transceiver resumes it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Moving: _TypeAlias = Moving  # noqa: Y015
 
 @_typing.final
 class PagePolicy(_message.Message):
@@ -500,6 +642,8 @@ class BackendEvent(_message.Message):
     CLEAR_FIELD_NUMBER: _builtins.int
     HANG_UP_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    REMEMBER_FIELD_NUMBER: _builtins.int
+    RECORDED_FIELD_NUMBER: _builtins.int
     call: _builtins.int
     @_builtins.property
     def audio(self) -> Global___Audio:
@@ -517,6 +661,12 @@ class BackendEvent(_message.Message):
     def hang_up(self) -> Global___HangUp: ...
     @_builtins.property
     def usage(self) -> Global___Usage: ...
+    @_builtins.property
+    def remember(self) -> Global___Remember: ...
+    @_builtins.property
+    def recorded(self) -> _record_pb2.Recorded:
+        """What the backend adds to the record of the call. It may say it until the call has ended."""
+
     def __init__(
         self,
         *,
@@ -528,16 +678,40 @@ class BackendEvent(_message.Message):
         clear: Global___Clear | None = ...,
         hang_up: Global___HangUp | None = ...,
         usage: Global___Usage | None = ...,
+        remember: Global___Remember | None = ...,
+        recorded: _record_pb2.Recorded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "audio", b"audio", "clear", b"clear", "data", b"data", "event", b"event", "hang_up", b"hang_up", "refused", b"refused", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "audio", b"audio", "clear", b"clear", "data", b"data", "event", b"event", "hang_up", b"hang_up", "recorded", b"recorded", "refused", b"refused", "remember", b"remember", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "audio", b"audio", "call", b"call", "clear", b"clear", "data", b"data", "event", b"event", "hang_up", b"hang_up", "refused", b"refused", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "audio", b"audio", "call", b"call", "clear", b"clear", "data", b"data", "event", b"event", "hang_up", b"hang_up", "recorded", b"recorded", "refused", b"refused", "remember", b"remember", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["audio", "accepted", "refused", "data", "clear", "hang_up", "usage"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["audio", "accepted", "refused", "data", "clear", "hang_up", "usage", "remember", "recorded"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___BackendEvent: _TypeAlias = BackendEvent  # noqa: Y015
+
+@_typing.final
+class Remember(_message.Message):
+    """What another backend needs to go on with the conversation if this one is lost. The newest replaces the one before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.bytes
+    """at most 256 KiB; of the backend's own making, opaque to the transceiver"""
+    def __init__(
+        self,
+        *,
+        snapshot: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Remember: _TypeAlias = Remember  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
@@ -580,18 +754,30 @@ class Accepted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENCODER_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
+    PLAYOUT_FIELD_NUMBER: _builtins.int
+    resumed: _builtins.bool
+    """the handler is the one that the call had before (CallStarted.resume)"""
     @_builtins.property
     def encoder(self) -> Global___OpusEncoder:
         """how its PCM is to be written; of no meaning where the format is Opus"""
+
+    @_builtins.property
+    def playout(self) -> Global___Playout:
+        """With `resumed`: how far the caller's ear is, as far as the backend was told. Frames up to there are not played again,
+        and credit is given for later ones only.
+        """
 
     def __init__(
         self,
         *,
         encoder: Global___OpusEncoder | None = ...,
+        resumed: _builtins.bool = ...,
+        playout: Global___Playout | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "playout", b"playout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "playout", b"playout", "resumed", b"resumed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -658,16 +844,20 @@ class Refused(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """for the operator; never shown to the caller"""
+    unknown: _builtins.bool
+    """the call that was to be resumed is not known here"""
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
+        unknown: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
