@@ -1,4 +1,4 @@
-"""Whether a process answers for itself over real HTTP: a neighbour, one that is stopped, a stranger."""
+"""Whether a process answers for itself over real HTTP: a neighbour, a stopped one, a stranger."""
 
 from __future__ import annotations
 
