@@ -59,6 +59,8 @@ class NodeTable:
         """
         if self._is_fenced(index, epoch):
             return
+        if self.epoch(index) != epoch:
+            self._one_heard[index] = 0  # another owner, who has said nothing yet
         # In this order a reader sees the old node, none, or the new one; never half of each.
         self._epochs_plus_1[index] = 0
         self.names[index] = name_row(address)
@@ -104,8 +106,8 @@ class NodeTable:
         return [FlowOwner(*pair) for pair in zip(indexes.tolist(), epochs.tolist(), strict=True)]
 
     def hear(self, index: int, now_ms: int) -> None:
-        """A node has said something at this monotonic time, which is kept modulo 2^32."""
-        self._one_heard[index] = now_ms & _MS_MASK
+        """A node has said something at this monotonic time, kept modulo 2^32; 0 is for never."""
+        self._one_heard[index] = now_ms & _MS_MASK or 1
 
     def epoch(self, index: int) -> int:
         """The epoch of one node, -1 if there is none."""
