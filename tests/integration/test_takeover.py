@@ -46,7 +46,6 @@ async def test_a_process_of_a_pod_is_killed() -> None:
         assert len(children) == 2
         end(children[:1])
         await callers.all_hear(100)
-        print("gaps", [round(gap, 3) for gap in callers.gaps_s])
 
 
 async def test_all_processes_of_a_pod_are_killed() -> None:
@@ -55,7 +54,6 @@ async def test_all_processes_of_a_pod_are_killed() -> None:
         await callers.place(CALLERS)
         end(family(stack.parts["transceiver"].pid))
         await callers.all_hear(100)
-        print("gaps", [round(gap, 3) for gap in callers.gaps_s])
         assert await pod.counter("calls_taken_over") == CALLERS
         assert await pod.counter("nodes_fenced") >= 1
 
@@ -72,7 +70,6 @@ async def test_a_process_that_stood_still_comes_back_to_nothing() -> None:
         finally:
             end(stopped, signal.SIGCONT)
         await callers.all_hear(100)
-        print("gaps", [round(gap, 3) for gap in callers.gaps_s])
         for ear in callers.ears.values():
             assert ear.unopened == 0
             assert len(set(ear.sequences)) == len(ear.sequences)
@@ -86,5 +83,4 @@ async def test_redis_was_away_and_came_back_empty_before() -> None:
         await callers.all_hear(250)
         end(family(stack.parts["transceiver"].pid))
         await callers.all_hear(100)
-        print("gaps", [round(gap, 3) for gap in callers.gaps_s])
         assert await pod.counter("calls_taken_over") == CALLERS
