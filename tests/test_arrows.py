@@ -72,6 +72,7 @@ ROOMS: dict[str, dict[str, str]] = {
     },
     "records": {
         "": "store",
+        "diagnosis": "",
         "store": "",
     },
     "backends": {

@@ -165,6 +165,11 @@ class RecordWriter:
         """Events that are not in the stream yet."""
         return self._backlog.waiting_events
 
+    @property
+    def unconfirmed_batches(self) -> int:
+        """Batches that are in the stream, and of which nobody has said that they are stored."""
+        return self._backlog.copies
+
     def redact(self, content: str) -> str:
         """What may be stored of a text; nothing, when the rule fails."""
         try:

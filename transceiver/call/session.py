@@ -229,14 +229,18 @@ class Session:
         if held is not None:
             held.replay(self)
         self._rewake(self._host.now())
+        self._host.changed(self)
 
-    def leave(self) -> None:
-        """End here and tell the caller nothing: another process goes on with the call."""
+    def leave(self, reason: str = "moved") -> None:
+        """End here and tell the caller nothing: another process goes on with the call.
+
+        `reason` is "moved", or "fenced" when others took this process for dead.
+        """
         if self.state is State.ENDED:
             return
         self.state = follow(self.state, Step.END)
-        self.end_reason = "moved"
-        log.info("call_moved", call_id=self.call_id)
+        self.end_reason = reason
+        log.info("call_left", call_id=self.call_id, reason=reason)
         every_step(self._parts.leave, self._leave_link, self._let_go)
 
     # The front: signaling and the operator.

@@ -48,7 +48,7 @@ async def _stretch(
 ) -> bytes:
     """Attack until the next line comes, and return it."""
     async with ending() as running:
-        running += [asyncio.create_task(ATTACKS[name](ground)) for name in names]
+        running += [asyncio.create_task(ATTACKS[name].go(ground)) for name in names]
         running.append(asyncio.create_task(spin(0.0 if names else share)))
         running.append(following := asyncio.create_task(reader.readline()))
         done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
