@@ -1,4 +1,14 @@
-"""From what was seen to figures, bars and a histogram in text. Pure."""
+"""From what was seen to figures, bars and a histogram in text. Pure.
+
+The figures that others quote are made of the name of the fault and of what it is:
+
+    move_calls          move_lost_calls          move_gap_ms_p50           moves
+    kill_calls          kill_lost_calls          kill_gap_ms_p50
+    hang_calls          hang_lost_calls          hang_gap_ms_p50           stale_packets
+    host_calls          host_lost_calls          host_gap_ms_p50
+    backend_kill_calls  backend_kill_lost_calls  backend_kill_pause_ms_p50
+    redis_away_calls    redis_away_lost_calls    redis_away_gap_ms_p50
+"""
 
 from __future__ import annotations
 

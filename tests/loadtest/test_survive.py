@@ -7,6 +7,7 @@ import pytest
 from loadtest.benchmark import Result
 from loadtest.callers.opus_packets import encode
 from loadtest.sound import tone
+from loadtest.survive import verdict
 from loadtest.survive.command import run
 from loadtest.survive.ear import Packet, gap_ms, lives, stale
 from loadtest.survive.faults import FAULTS
@@ -70,7 +71,7 @@ def test_a_fault_that_could_not_be_measured_fails() -> None:
 def test_the_bars() -> None:
     """A good run passes; each bar is missed by one too many."""
     assert _judged().passed
-    for change in (
+    worse: list[dict[str, object]] = [
         {"lost_calls": 1},
         {"bystanders_lost": 1},
         {"stayed": 1},
@@ -79,7 +80,8 @@ def test_the_bars() -> None:
         {"messages_twice": 1},
         {"struck": 399},
         {"gaps_ms": []},
-    ):
+    ]
+    for change in worse:
         assert not _judged(**change).passed, change
 
 
@@ -114,3 +116,12 @@ async def test_a_fault_under_live_callers() -> None:
     assert seen["hang"].messages > 20
     assert len(seen["hang"].gaps_ms) + seen["hang"].lost_calls >= 1
     assert result.figures["messages"] == seen["hang"].messages
+
+
+def test_the_figures_that_others_quote_are_there() -> None:
+    """By the names that stand at the top of the verdict."""
+    every = {name: Seen(fault, gaps_ms=[1.0], pauses_ms=[1.0]) for name, fault in FAULTS.items()}
+    figures = judge(every, list(FAULTS), {}).figures
+    quoted = (verdict.__doc__ or "").split("\n\n")[-1].split()
+    assert len(quoted) > 15
+    assert set(quoted) <= set(figures)
