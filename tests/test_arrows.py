@@ -72,7 +72,10 @@ ROOMS: dict[str, dict[str, str]] = {
     },
     "records": {
         "": "store",
+        "api": ". diagnosis export store",
         "diagnosis": "",
+        "export": "diagnosis",
+        "pages": "",
         "store": "",
     },
     "backends": {
