@@ -45,6 +45,8 @@ from transceiver.pod.neighbours import Neighbours
 from transceiver.pod.owners import Owners
 from transceiver.pod.pod_place import ALONE, PodPlace
 from transceiver.pod.proof import PURPOSE, Proofs
+from transceiver.pod.signs_of_life import SignsOfLife
+from transceiver.recovery.recovery import Recovery
 from transceiver.settings import TransceiverSettings
 from transceiver.signaling.access import ApiKeys
 from transceiver.signaling.app import Status, make_app
@@ -78,13 +80,15 @@ async def run(
         store, limits = _ledgers(settings, lambda: media.engine.key_rings[0], stack)
         media = make_media(settings, pod_place, name, limits, stack)
         trunk = await media.engine.start(settings.transceiver_trunk)
-        node = await _node(settings, name, trunk, media.engine, store, stack)
+        recovery = _recovery(settings, media.engine, stack)
+        node = await _node(settings, name, trunk, media.engine, store, pod_place, stack)
         loops = [node.run(), limits.run(), *(link.run() for link in media.links)]
         running += [tasks.create_task(loop) for loop in loops]
         await _greeted(media.links)
         owners = Owners(pod_place, http_for_others(settings, trunk), _nodes_of(store))
         http_counters: Counter[str] = Counter()
-        neighbours = _neighbours(settings, pod_place, media, owners)
+        proofs = Proofs(Seal(lambda: media.engine.key_rings[0], PURPOSE, settings.cluster))
+        neighbours = Neighbours(pod_place, partial(_holds, media.engine), proofs, owners)
         stack.push_async_callback(neighbours.close)
         moves = _moves(settings, media, node, neighbours, trunk, store)
         app = _app(settings, media, node, neighbours, moves, http_counters)
@@ -108,6 +112,8 @@ async def run(
         running.append(tasks.create_task(_report_health(node, server)))
         _spare_the_collector()
         _log.info("transceiver_started", http=http.port, trunk=trunk.port, admin=server.port)
+        if recovery is not None:
+            recovery.start(node, store, media.links, proofs)
         pod_place.up()
         await stop.wait()
         await leave(node, media.engine, settings.transceiver_drain_s, stop)
@@ -145,19 +151,36 @@ def _ledgers(
     return store, limits
 
 
+def _recovery(
+    settings: TransceiverSettings, engine: Engine, stack: AsyncExitStack
+) -> Recovery | None:
+    """What lets calls outlive processes; None when it is not wanted."""
+    if not settings.transceiver_takeover:
+        return None
+    url = settings.redis_url.get_secret_value()
+    recovery = Recovery(engine, url, settings.cluster, lambda: engine.key_rings[0])
+    stack.push_async_callback(recovery.close)
+    return recovery
+
+
 async def _node(
     settings: TransceiverSettings,
     name: str,
     bound: Address,
     engine: Engine,
     store: RedisStore,
+    pod_place: PodPlace,
     stack: AsyncExitStack,
 ) -> NodeKeeper:
     """The lease on a node index, claimed."""
     trunk = trunk_for_relays(settings, bound)
     admin_address = reachable(settings.transceiver_admin, trunk.host)
     http_address = http_for_others(settings, bound)
-    node = NodeKeeper(store, name, trunk, engine, settings.cluster, admin_address, http_address)
+    node = NodeKeeper(
+        *(store, name, trunk, engine, settings.cluster, admin_address, http_address),
+        is_node=pod_place.is_node,
+        on_fenced=engine.leave_all,
+    )
     stack.push_async_callback(node.close)
     stack.push_async_callback(engine.close)
     await after_failover(node.claim)
@@ -200,14 +223,6 @@ def _nodes_of(store: RedisStore) -> process_admin.Nodes:
     return nodes
 
 
-def _neighbours(
-    settings: TransceiverSettings, pod_place: PodPlace, media: Media, owners: Owners
-) -> Neighbours:
-    engine = media.engine
-    proofs = Proofs(Seal(lambda: engine.key_rings[0], PURPOSE, settings.cluster))
-    return Neighbours(pod_place, partial(_holds, engine), proofs, owners)
-
-
 def _moves(
     settings: TransceiverSettings,
     media: Media,
@@ -218,7 +233,7 @@ def _moves(
 ) -> Moves:
     engine = media.engine
     return Moves(
-        *(engine, media.backends, media.tickets, neighbours),
+        *(engine, media.backends, neighbours),
         keys=lambda: engine.key_rings[0],
         cluster=settings.cluster,
         own_http=http_for_others(settings, trunk),
@@ -257,7 +272,10 @@ def _app(
         cors_origins=settings.transceiver_cors_origins,
         console=_console(keys[0].key, backends) if settings.transceiver_console else None,
         neighbours=neighbours,
-        internal=moves.routes(),
+        for_processes=[
+            *SignsOfLife(neighbours, lambda: engine.owner).routes(),
+            *moves.routes(),
+        ],
         http_counters=http_counters,
     )
 

@@ -117,6 +117,11 @@ class TransceiverSettings(FleetSettings):
         description="how long live calls may go on after SIGTERM; then they end, with a message "
         "to the caller. The process exits a few seconds later at most",
     )
+    transceiver_takeover: bool = Field(
+        default=True,
+        description="keep live calls in Redis, sealed, and go on with those of transceivers that "
+        "are lost; false lets calls end with their process",
+    )
     transceiver_cors_origins: Origins = Field(
         ("*",), description="web pages that may call the API: origins, or * for all"
     )

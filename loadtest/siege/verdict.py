@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from loadtest.benchmark import Check, Result
 from loadtest.live.tally import Tally, total
+from loadtest.siege.notes import Notes
 from loadtest.storm.verdict import LATENESS_FLOOR_MS
 
 MAX_LOST_SHARE = 0.001
@@ -30,53 +30,73 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Seen:
-    """Tallies of the live callers by second of the run, and what was noted beside them."""
+    """Tallies of the live callers by second of the run, and what was noted beside them.
+
+    `notes` are those of the end of each stretch; `least_per_s` is what each attack must have done.
+    """
 
     tallies: Sequence[Tally]
     stretches: Sequence[Stretch]
     restarted: int
     tracebacks: int
-    strangers_bytes: int
-    amplification: Sequence[float]
-    done: Counter[str] = field(default_factory=Counter)
+    notes: Sequence[Notes]
+    least_per_s: Mapping[str, float]
 
 
 def judge(seen: Seen) -> Result:
     """Figures and bars."""
     attacked = [s for s in seen.stretches if s.attack]
     during = _within(seen, attacked)
-    quiet = _within(seen, [s for s in seen.stretches if not s.attack])
+    idle, *calm = [s for s in seen.stretches if not s.attack]
+    quiet = _within(seen, calm)
     lost = sum(tally.lost_calls for tally in seen.tallies)
     share = 1 - during.echoed / during.sent if during.sent else None
     calm_ms, siege_ms = quiet.lateness_ms.percentile(99), during.lateness_ms.percentile(99)
     result = Result(failures=during.failures)
+    notes, rates = seen.notes[-1], _rates(seen)
     result.figures = {
         "live_calls": during.live,
         "live_lost_calls": lost,
         "live_frames_lost_share": None if share is None else round(share, 6),
+        "idle_lateness_ms_p99": _within(seen, [idle]).lateness_ms.percentile(99),
         "quiet_lateness_ms_p99": calm_ms,
         "siege_lateness_ms_p99": siege_ms,
         "lateness_ratio": _ratio(siege_ms, calm_ms),
         "processes_restarted": seen.restarted,
         "tracebacks": seen.tracebacks,
-        "strangers_bytes": seen.strangers_bytes,
-        "amplification_max": round(max(seen.amplification), 2) if seen.amplification else None,
-        "idle_attacks": sum(not seen.done[s.attack] for s in attacked if s.attack != TOGETHER),
+        "strangers_bytes": notes.strangers_bytes,
+        "amplification_max": round(max(notes.amplification), 2) if notes.amplification else None,
+        "idle_attacks": sum(rate < seen.least_per_s[attack] for attack, rate in rates.items()),
+        "callers_lateness_ms_p99": during.send_lateness_ms.percentile(99),
         "lateness_ms_p99_by_attack": {
             s.attack: _within(seen, [s]).lateness_ms.percentile(99) for s in attacked
         },
         "frames_lost_by_attack": {
             s.attack: (t := _within(seen, [s])).sent - t.echoed for s in attacked
         },
+        "done_per_s_by_attack": rates,
+        "cores_by_attack": {
+            s.attack: n.share for s, n in zip(seen.stretches, seen.notes, strict=True) if s.attack
+        },
     }
     result.checks = _checks(result.figures)
-    if not seen.amplification and not seen.done[UNANSWERED]:  # it was not asked for
+    if not notes.amplification and not notes.done[UNANSWERED]:  # it was not asked for
         result.checks = [c for c in result.checks if c.name != "amplification_max"]
     return result
 
 
 TOGETHER = "all together"
 UNANSWERED = "addresses that never answer"
+
+
+def _rates(seen: Seen) -> dict[str, float]:
+    """How much each attack did in a second, by itself."""
+    ends = zip(seen.stretches, seen.notes, strict=True)
+    return {
+        s.attack: round(notes.done[s.attack] / (s.end_s - s.start_s), 1)
+        for s, notes in ends
+        if s.attack not in ("", TOGETHER)
+    }
 
 
 def _within(seen: Seen, stretches: Sequence[Stretch]) -> Tally:

@@ -5,7 +5,6 @@ What cannot be read is not stored: `read` says so with Unreadable, and the recor
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -13,6 +12,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from fleet.record.chain import content_hash
 from trunkline.v1 import record_pb2 as pb
 
 US_PER_DAY = 86_400 * 1_000_000
@@ -81,11 +81,6 @@ def read(envelope: pb.Envelope) -> Recorded:
 
 def _is_name(text: str) -> bool:
     return 0 < len(text) <= MAX_NAME_CHARS and "\0" not in text
-
-
-def content_hash(salt: bytes, content: str) -> bytes:
-    """What an event has of its content; empty where there is neither."""
-    return hashlib.sha256(salt + content.encode()).digest() if salt else b""
 
 
 def plain(text: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fleet.record.chain import event_hash
 from records.store import rows
 from records.store.columns import upsert
 from records.store.database import Connection
@@ -38,6 +38,9 @@ class Written:
 
     new: int = 0
     repeated: int = 0
+
+    def __add__(self, other: Written) -> Written:
+        return Written(self.new + other.new, self.repeated + other.repeated)
 
 
 def write(connection: Connection, events: Sequence[Recorded], now_us: int) -> Written:
@@ -140,7 +143,7 @@ def _write_sources(connection: Connection, new: Sequence[Recorded], now_us: int)
                 **head,
                 "call_id": call_id,
                 "source": source,
-                "last_hash": hashlib.sha256(head["last_hash"]).digest(),
+                "last_hash": event_hash(head["last_hash"]),
                 "touched_us": now_us,
             }
             for (call_id, source), head in sorted(heads.items())

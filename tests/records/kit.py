@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from records.store.rows import Recorded, content_hash, read
+from fleet.record.chain import Chain
+from records.store.rows import Recorded, read
 from trunkline.v1 import record_pb2 as pb
 
 NOON_US = 1_790_000_000_000_000  # in September 2026
@@ -20,28 +20,15 @@ class Teller:
     call_id: str = field(default_factory=lambda: f"rtc_{secrets.token_hex(8)}")
     source: str = "transceiver-1-a"
     now_us: int = NOON_US
-    number: int = 0
-    previous: bytes = b""
+
+    def __post_init__(self) -> None:
+        self.chain = Chain(self.call_id, self.source)
 
     def envelope(self, content: str = "", **body: Any) -> pb.Envelope:
         """The next event, a tenth of a second after the one before."""
-        self.number += 1
         self.now_us += 100_000
-        salt = secrets.token_bytes(16) if content else b""
-        event = pb.Event(
-            call_id=self.call_id,
-            source=self.source,
-            number=self.number,
-            wall_us=self.now_us,
-            monotonic_us=self.now_us - NOON_US,
-            origin=pb.ORIGIN_TRANSCEIVER,
-            previous=self.previous,
-            content_hash=content_hash(salt, content),
-            **body,
-        )
-        written = event.SerializeToString()
-        self.previous = hashlib.sha256(written).digest()
-        return pb.Envelope(event=written, salt=salt, content=content)
+        times = (self.now_us, self.now_us - NOON_US)
+        return self.chain.add(pb.ORIGIN_TRANSCEIVER, *times, content, body)
 
     def tell(self, content: str = "", **body: Any) -> Recorded:
         """The same, as the store takes it."""

@@ -36,7 +36,12 @@ from transceiver.counters import Counted, call_ended
 from transceiver.engine.alarm import Alarm
 from transceiver.engine.between import Between
 from transceiver.engine.claiming import Claiming
-from transceiver.engine.handshakes import MAX_DATAGRAMS_PER_TURN, HandshakeQueue
+from transceiver.engine.handshakes import (
+    MAX_DATAGRAMS_PER_TURN,
+    MAX_WAITING_OF_CONNECTED,
+    MAX_WAITING_PER_CALL,
+    HandshakeQueue,
+)
 from transceiver.engine.refusals import CallFailed, Draining, TooManyCalls
 from transceiver.engine.routes import Path, Routes
 from transceiver.engine.trunk_port import Frames, TrunkPort
@@ -54,6 +59,7 @@ MAX_CALLS = 1000
 MAX_STUN_BYTE = 3  # RFC 7983 §7: first bytes 0–3 are STUN
 _RESPONSES = frozenset({stun.MessageClass.SUCCESS, stun.MessageClass.ERROR})  # without USERNAME
 MIN_MEDIA_BYTE = 128  # and from here on RTP and RTCP; DTLS is between
+RTCP_BYTES = range(192, 224)  # RFC 5761 §4: RTCP's second byte
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +95,8 @@ class Engine:
         self._connected_listeners: list[Callable[[str], None]] = []
         self._changed_listeners: list[Callable[[str], None]] = []
         self._ended_listeners: list[Callable[[str], None]] = []
+        self._here_listeners: list[Callable[[str], None]] = []
+        self._away_listeners: list[Callable[[str], None]] = []
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._calls: dict[str, Session] = {}
@@ -196,16 +204,22 @@ class Engine:
         return state
 
     def checkpoint(self, call_id: str) -> SessionState | None:
-        """A connected call as a value, while it goes on here; None as `hand_over`.
+        """A connected call as a value, while it goes on here; None for one that may go elsewhere.
 
         Who adopts it must reserve numbers for what is sent after this moment.
         """
         session = self._calls.get(call_id)
-        if session is None or session.state is not State.CONNECTED:
+        if session is None or session.held or session.state is not State.CONNECTED:
             return None
         with self.guarded(session):
             return session.export(time.time(), self.routes.relay_of)
         return None
+
+    def kept(self, call_id: str, taken_events: int) -> None:
+        """A checkpoint of the call knows of its backend's events up to there."""
+        session = self._calls.get(call_id)
+        if session is not None and session.handle is not None:
+            session.handle.kept(taken_events)
 
     def adopt(
         self, state: SessionState, link: ModelLink, reserve: Reserve = STOPPED_BEFORE
@@ -283,6 +297,12 @@ class Engine:
         """Call `listener` with the id of every call that is no longer live."""
         self._ended_listeners.append(listener)
 
+    def listen_moved(self, here: Callable[[str], None], away: Callable[[str], None]) -> None:
+        """Call `here` with the id of every call of another process that goes on here, and `away`
+        with that of every call that goes on elsewhere, before it ends here."""
+        self._here_listeners.append(here)
+        self._away_listeners.append(away)
+
     def check_room(self) -> None:
         """Whether a call can be taken now. Raises TooManyCalls or Draining."""
         if self.draining:
@@ -293,6 +313,15 @@ class Engine:
     def dismiss_all(self, reason: str) -> int:
         """`dismiss` every call; returns how many there were."""
         return sum(self.dismiss(session.call_id, reason) for session in self.calls())
+
+    def leave_all(self) -> int:
+        """End every call without a word, because this process was taken for dead; how many."""
+        self.between.forget_lost()
+        left = self.calls()
+        for session in left:
+            with self.guarded(session):
+                session.leave("fenced")
+        return len(left)
 
     # What sessions ask for: transceiver.call.host.Host.
 
@@ -369,6 +398,12 @@ class Engine:
         for tell in self._changed_listeners:
             tell(session.call_id)
 
+    def adopted(self, session: Session) -> None:
+        """A call of another process goes on here."""
+        for tell in self._here_listeners:
+            with self.guarded(session):
+                tell(session.call_id)
+
     def connected(self, session: Session) -> None:
         """The handshake is over: the caller is there."""
         for tell in self._connected_listeners:
@@ -385,7 +420,8 @@ class Engine:
         if not self._calls:
             self._idle.set()
             self._claiming.stop()
-        for tell in self._ended_listeners:
+        moved = self._away_listeners if session.end_reason == "moved" else []
+        for tell in (*moved, *self._ended_listeners):
             with self.guarded(session):
                 tell(session.call_id)
 
@@ -428,30 +464,38 @@ class Engine:
             path = paths.get(address)
             if path is not None and source:
                 path.relay = source
-            is_media = packet and packet[0] >= MIN_MEDIA_BYTE
-            if is_media and path is not None and not self._handshakes_are_due:
+            is_sound = (
+                len(packet) > 1 and packet[0] >= MIN_MEDIA_BYTE and packet[1] not in RTCP_BYTES
+            )
+            if is_sound and path is not None and not self._handshakes_are_due:
                 try:
                     path.session.handle_datagram(address, packet, now)
                 except Exception as error:
                     self.fail(path.session, error)
             else:
-                self._dispatch_other(path, address, packet, now)
+                self._dispatch_other(path, address, packet, is_sound, now)
 
-    def _dispatch_other(self, path: Path | None, address: bytes, packet: bytes, now: float) -> None:
+    def _dispatch_other(
+        self, path: Path | None, address: bytes, packet: bytes, is_sound: bool, now: float
+    ) -> None:
         if packet and packet[0] <= MAX_STUN_BYTE:
             self._dispatch_stun(path, address, packet, now)
         elif path is not None:
-            self._dispatch_to(path.session, address, packet, now)
+            self._dispatch_to(path.session, address, packet, is_sound, now)
         elif not self.between.take(self._source, address, packet):
             self.counters[Counted.UNKNOWN_ADDRESS] += 1
 
-    def _dispatch_to(self, session: Session, address: bytes, packet: bytes, now: float) -> None:
+    def _dispatch_to(
+        self, session: Session, address: bytes, packet: bytes, is_sound: bool, now: float
+    ) -> None:
         try:
-            if session.secured:
+            if not session.secured:
+                # Sound too: right behind a caller's last flight it must not overtake that.
+                self._put_off(session, address, packet, MAX_WAITING_PER_CALL)
+            elif is_sound:
                 session.handle_datagram(address, packet, now)
             else:
-                # Sound too: right behind a caller's last flight it must not overtake that.
-                self._put_off(session, address, packet)
+                self._put_off(session, address, packet, MAX_WAITING_OF_CONNECTED)
         except Exception as error:
             self.fail(session, error)
 
@@ -492,10 +536,11 @@ class Engine:
             log.error("packet_failed", exc_info=error)
         self.counters[Counted.PACKET_FAULTS] += 1
 
-    # Handshakes: a few datagrams a wake-up, so that live calls do not wait for new ones.
+    # What is no sound: a few datagrams a wake-up, so that live calls do not wait for new ones, nor
+    # for one that sends more than anybody can mean.
 
-    def _put_off(self, session: Session, address: bytes, packet: bytes) -> None:
-        if not self._handshakes.add(session, address, packet):
+    def _put_off(self, session: Session, address: bytes, packet: bytes, most: int) -> None:
+        if not self._handshakes.add(session, address, packet, most):
             self.counters[Counted.DTLS_WAITING_FULL] += 1
         elif not self._handshakes_are_due:
             self._handshakes_are_due = True

@@ -312,9 +312,9 @@ class TransceiverAdminServicer:
     def MoveCall(self, request, context):
         """Move one call to another transceiver, whose caller notices nothing. NOT_FOUND when no live call has that id, or no node
         that name or index. FAILED_PRECONDITION when the call cannot move now, or cannot go on there. RESOURCE_EXHAUSTED when
-        nobody has room. DEADLINE_EXCEEDED when the other process did not answer. ABORTED when the call had to speak meanwhile,
-        or came back: say it again. In all these cases the call goes on where it was. UNAVAILABLE when the store does not
-        answer. DATA_LOSS when the other process took the call and was not heard of again.
+        nobody has room. ABORTED when the other process did not answer in time or did not go on, or the call had to speak
+        meanwhile: say it again. In all these cases the call goes on where it was. UNAVAILABLE when the store does not answer.
+        DATA_LOSS when the other process took the call and was not heard of again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

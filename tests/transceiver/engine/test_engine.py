@@ -18,6 +18,7 @@ from transceiver.call.session import Session
 from transceiver.call.states import State
 from transceiver.engine import trunk_socket
 from transceiver.engine.engine import Engine
+from transceiver.engine.handshakes import MAX_DATAGRAMS_PER_TURN, MAX_WAITING_OF_CONNECTED
 from transceiver.engine.refusals import Draining, TooManyCalls
 from transceiver.engine.trunk_socket import TrunkSocket
 from transceiver.link.errors import BackendAbsent
@@ -507,3 +508,30 @@ async def test_a_flood_of_one_handshake_is_bounded(engine: Engine, relay: Relay)
     await until(lambda: not engine._handshakes)
     caller.out = flight
     await converse(relay, caller, lambda: "oai-events" in caller.opened, AWAY)
+
+
+async def test_a_flood_of_a_connected_call_waits_behind_sound(
+    engine: Engine, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records and reports of one caller, by the hundred, are worked off a few a turn; at its bound
+    they are dropped; and the sound of another that came behind them is heard before."""
+    quiet, talker = await connect(engine, relay)
+    loud, _ = await connect(engine, relay, AWAY)
+    worked_off: list[Session] = []
+    handle = Session.handle_datagram
+
+    def noted(session: Session, address: bytes, packet: bytes, now: float) -> None:
+        worked_off.append(session)
+        handle(session, address, packet, now)
+
+    monkeypatch.setattr(Session, "handle_datagram", noted)
+    record, report = b"\x17\xfe\xfd\x00\x01" + bytes(8), b"\x80\xc9\x00\x01" + bytes(4)
+    for _ in range(8):
+        relay.up(*((AWAY, packet) for packet in (record, report) * 12))
+    relay.up((HOME, talker.say()))
+    await until(lambda: quiet in worked_off)
+    assert worked_off.index(quiet) <= MAX_DATAGRAMS_PER_TURN
+    await until(lambda: not engine._handshakes)
+    assert worked_off.count(loud) == MAX_WAITING_OF_CONNECTED
+    assert engine.counters["dtls_waiting_full"] >= 8 * 24 - MAX_WAITING_OF_CONNECTED
+    assert loud.state is State.CONNECTED
