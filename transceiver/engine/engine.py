@@ -384,10 +384,11 @@ class Engine:
         if session.held:
             self.between.release(session)
 
-    def silence(self, session: Session) -> None:
-        """Neither packets nor time reach it any more."""
+    def silence(self, session: Session) -> list[tuple[bytes, bytes]]:
+        """Neither packets nor time reach it any more; what had come, and it has not seen."""
         self.routes.drop(session)
         self._alarm.cancel(session)
+        return self._handshakes.forget(session)
 
     def workers(self) -> set[bytes]:
         """The relay workers that live calls use."""
@@ -415,7 +416,6 @@ class Engine:
         self.silence(session)
         self.between.drop(session)
         self._claiming.forget(session.call_id)
-        self._handshakes.forget(session)
         self.counters[call_ended(session.end_reason)] += 1
         if not self._calls:
             self._idle.set()
