@@ -19,7 +19,6 @@ from dataclasses import asdict
 
 import structlog
 
-from fleet.redact import redact_network
 from transceiver.call.host import Host
 from transceiver.call.offer import Offer
 from transceiver.call.parts import CallParts
@@ -35,7 +34,6 @@ from transceiver.link.call_handle import CallHandle
 from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
 from transceiver.link.position import Position
-from transceiver.rtp import opus
 from transceiver.takeover.held_events import HeldEvents
 from transceiver.takeover.session_state import (
     STOPPED_BEFORE,
@@ -55,7 +53,6 @@ from transceiver.transport.ice import (
 from transceiver.transport.srtp import SrtpKeys, SrtpSession
 from trunkline.v1 import model_pb2
 from wire import stun
-from wire.address import unpack_address
 from wire.classify import PacketKind, classify
 from wire.errors import WireError
 
@@ -313,23 +310,13 @@ class Session:
 
     def snapshot(self) -> CallSnapshot:
         """What the operator may know of the call."""
-        audio, address = self._audio, self._ice.selected
-        jitter = audio.heard.jitter if audio.heard else 0.0
         return CallSnapshot(
             call_id=self.call_id,
             state="moving" if self.held else self.state.value,
             started_unix_ms=self.started_unix_ms,
             backend=self._backend,
             surface=self.surface,
-            packets_received=audio.received,
-            packets_sent=audio.sender.packets,
-            packets_lost=audio.lost,
-            jitter_ms=jitter * 1000 / opus.CLOCK_HZ,
-            round_trip_ms=(audio.round_trip_s or 0.0) * 1000,
-            queued_frames=len(audio.sender),
-            messages_received=self._messages.received,
-            messages_sent=self._messages.sent,
-            client_network=redact_network(unpack_address(address)[0]) if address else "",
+            **self._parts.figures(),
         )
 
     # The caller's side: datagrams and time.
