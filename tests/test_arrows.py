@@ -88,7 +88,8 @@ ROOMS: dict[str, dict[str, str]] = {
         "openai_realtime": ". agent openai_pipeline realtime",
     },
     "cli": {
-        "": "doctor",
+        "": "calls doctor",
+        "calls": ".",
         "doctor": ".",
     },
     "loadtest": {
