@@ -185,7 +185,7 @@ async def test_a_call_that_ends_while_it_is_written_is_forgotten_too(made: Made)
         writer.ended(names[0])
         return missing
 
-    store.put = slow  # type: ignore[method-assign]
+    store.put = slow  # type: ignore[assignment,method-assign]
     checkpoint = calls.checkpoint
 
     def last_words(call_id: str) -> SessionState | None:
