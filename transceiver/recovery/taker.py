@@ -71,6 +71,9 @@ class Engine(Protocol):
     def owner(self) -> Owner:
         """Who this process is."""
 
+    def find(self, call_id: str) -> Session | None:
+        """The live call of that id."""
+
     @property
     def free_places(self) -> int:
         """How many calls more it takes."""
@@ -164,6 +167,8 @@ class Taker:
         return None
 
     def _prepare(self, lost: Owner, me: Owner, stored: Stored) -> Stored:
+        if self._engine.find(stored.call_id) is not None:
+            raise Refused(Refusal.HERE_ALREADY)
         unix_s = self._unix_s()
         state = self._checkpoints.read(lost, stored, unix_s)
         link = self._link_to(state)
