@@ -57,7 +57,7 @@ ROOMS: dict[str, dict[str, str]] = {
     # A call is a value that its parts write and are made from again (`takeover`), so `takeover`
     # and those parts know each other.
     "transceiver": {
-        "": "call engine link pod recovery signaling transport",
+        "": "call engine link pod record recovery signaling transport",
         "rtp": ". takeover transport",
         "opus": "call rtp",
         "transport": ". takeover",
@@ -69,6 +69,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "signaling": ". call engine link pod",
         "pod": ". call engine signaling",
         "recovery": ". call engine link pod takeover",
+        "record": ". call engine pod rtp",
     },
     "records": {
         "": "store",

@@ -44,6 +44,7 @@ from transceiver.pod.neighbours import Neighbours
 from transceiver.pod.owners import Owners
 from transceiver.pod.pod_place import ALONE, PodPlace
 from transceiver.pod.proof import PURPOSE, Proofs
+from transceiver.record.making import Records, make_records
 from transceiver.settings import TransceiverSettings
 from transceiver.signaling.access import ApiKeys
 from transceiver.signaling.app import Status, make_app
@@ -77,13 +78,15 @@ async def run(
         store, limits = _ledgers(settings, lambda: media.engine.key_rings[0], stack)
         media = make_media(settings, pod_place, name, limits, stack)
         trunk = await media.engine.start(settings.transceiver_trunk)
+        records = make_records(settings, media, pod_place, stack)
         node = await _node(settings, name, trunk, media.engine, store, stack)
-        loops = [node.run(), limits.run(), *(link.run() for link in media.links)]
+        links = (link.run() for link in media.links)
+        loops = [node.run(), limits.run(), *links, *records.loops]
         running += [tasks.create_task(loop) for loop in loops]
         await _greeted(media.links)
         owners = Owners(pod_place, http_for_others(settings, trunk), _nodes_of(store))
         http_counters: Counter[str] = Counter()
-        app = _app(settings, pod_place, media, node, owners, http_counters, stack)
+        app = _app(settings, pod_place, media, node, owners, http_counters, records, stack)
         http = await listen(
             app,
             settings.transceiver_http,
@@ -94,7 +97,7 @@ async def run(
         stack.push_async_callback(http.close)
         server = await admin.serve(
             settings.transceiver_admin,
-            _admin_services(settings, media.engine, node, limits, store),
+            _admin_services(settings, media.engine, node, limits, store, records),
             [SERVICE_NAME, process_admin.SERVICE_NAME],
             admin.AdminSecurity.of(settings),
         )
@@ -177,8 +180,9 @@ def _admin_services(
     node: NodeKeeper,
     limits: CallLimits,
     store: RedisStore,
+    records: Records,
 ) -> list[Callable[[grpc.aio.Server], None]]:
-    own = TransceiverAdmin(engine, node, limits)
+    own = TransceiverAdmin(engine, node, limits, records.acted)
     common = process_admin.ProcessAdmin("transceiver", settings, _nodes_of(store))
     return [
         partial(add_TransceiverAdminServicer_to_server, own),
@@ -200,6 +204,7 @@ def _app(
     node: NodeKeeper,
     owners: Owners,
     http_counters: Counter[str],
+    records: Records,
     stack: AsyncExitStack,
 ) -> web.Application:
     engine, backends = media.engine, media.backends
@@ -213,6 +218,7 @@ def _app(
             **media.counters,
             **neighbours.counters,
             **http_counters,
+            **records.counters(),
             **process_counts(),
         },
         gauges=lambda: media.gauges,

@@ -62,8 +62,17 @@ class CallLog:
     ) -> None:
         """Something happened: `body` is one member of Event's oneof, by its name.
 
-        Redacts the content. `wall_us` is when, if not now. Never raises for a stream that is away.
+        Redacts the content. `wall_us` is when, if not now. Never raises: what happens to the record
+        is nothing that a call may suffer from.
         """
+        try:
+            self._tell(origin, content, wall_us, body)
+        except Exception:
+            self._writer.counters["record_faults"] += 1
+
+    def _tell(
+        self, origin: pb.Origin.ValueType, content: str, wall_us: int, body: dict[str, Any]
+    ) -> None:
         reason = self._refusal()
         if not reason and self._write(origin, content, wall_us, body):
             return
@@ -149,6 +158,7 @@ class RecordWriter:
             record_batches_sent_again=0,
             record_stream_full=0,
             record_redaction_failed=0,
+            record_faults=0,
         )
 
     def open(self, call_id: str) -> CallLog:

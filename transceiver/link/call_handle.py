@@ -21,7 +21,7 @@ from typing import Protocol
 from transceiver.link.counters import LinkCounters
 from transceiver.link.errors import BackendAbsent, BackendRefused, LinkError
 from transceiver.link.outbox import EVENT_BYTES, Outbox
-from trunkline.v1 import model_pb2
+from trunkline.v1 import model_pb2, record_pb2
 
 MAX_CALL_FRAMES = 100  # two seconds of 20 ms frames: older speech is of no use to a turn
 MAX_CALL_DATA_BYTES = 1024 * 1024
@@ -62,6 +62,7 @@ class Link(Protocol):
     counters: LinkCounters
     on_answer: Callable[[LinkError | None], None]
     on_usage: Callable[[str, model_pb2.Usage], None]
+    on_recorded: Callable[[str, record_pb2.Recorded], None]
 
 
 class Carrier(Protocol):
@@ -318,6 +319,8 @@ class CallHandle:
                 self._tell_hang_up(event.hang_up.reason)
             case "usage":
                 self._link.on_usage(self.call_id, event.usage)
+            case "recorded":
+                self._link.on_recorded(self.call_id, event.recorded)
             case _:
                 pass  # an event of a later minor version of the protocol
 
