@@ -74,10 +74,8 @@ class CallLog:
         self, origin: pb.Origin.ValueType, content: str, wall_us: int, body: dict[str, Any]
     ) -> None:
         reason = self._refusal()
-        if not reason and self._write(origin, content, wall_us, body):
-            return
-        self._chain.leave_out()
-        self._note_missing(reason or pb.HOLE_REASON_BACKLOG)
+        if reason or not self._write(origin, content, wall_us, body):
+            self.leave_out(reason or pb.HOLE_REASON_BACKLOG)
 
     def _write(
         self, origin: pb.Origin.ValueType, content: str, wall_us: int, body: dict[str, Any]
@@ -108,7 +106,9 @@ class CallLog:
         self._left -= 1
         return None
 
-    def _note_missing(self, reason: pb.HoleReason.ValueType) -> None:
+    def leave_out(self, reason: pb.HoleReason.ValueType = pb.HOLE_REASON_CALL_LIMIT) -> None:
+        """Something happened that is not written: the next event says that it is missing."""
+        self._chain.leave_out()
         self._writer.counters["record_events_left_out"] += 1
         if self._missing is None:
             self._missing = pb.Hole(first=self._chain.number, reason=reason)

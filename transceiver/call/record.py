@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fleet.record.lineage import lineage
 from fleet.record.writer import CallLog
 from fleet.redact import redact_network
 from transceiver.call.call_id import origin_of
 from transceiver.call.record_words import CAUSES, DTLS_CAUSES, END_REASONS
-from transceiver.call.session_lineage import lineage
 from transceiver.call.snapshot import CallSnapshot
 from trunkline.v1 import model_pb2
 from trunkline.v1 import record_pb2 as pb

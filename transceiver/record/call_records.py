@@ -89,7 +89,7 @@ class CallRecords:
             return
         body = getattr(recorded, kind)
         if body.ByteSize() > MAX_ADDED_BYTES:
-            self._writer.counters["record_events_left_out"] += 1
+            live.log.leave_out()
             return
         live.log.tell(
             *(pb.ORIGIN_BACKEND, recorded.content), wall_us=self._believed(recorded), **{kind: body}

@@ -18,7 +18,7 @@ from trunkline.backend.events import (
 )
 from trunkline.backend.inbox import Inbox
 from trunkline.backend.outbox import EVENT_BYTES, Outbox
-from trunkline.v1 import model_pb2
+from trunkline.v1 import model_pb2, record_pb2
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +155,15 @@ class Call:
         usage = self._outbox.add(self.number).usage
         usage.input_tokens, usage.output_tokens = input_tokens, output_tokens
         usage.seconds, usage.price = seconds, price
+
+    def record(self, recorded: record_pb2.Recorded) -> None:
+        """Add to the record of the call (record.proto); nothing once it is over.
+
+        The transceiver gives it its place among the other events, and redacts its content. It has a
+        rate, beyond which it leaves events out; the record says how many.
+        """
+        if not self._over:
+            self._outbox.add(self.number, recorded.ByteSize()).recorded.CopyFrom(recorded)
 
     def hang_up(self, reason: str = "hangup") -> None:
         """End the call; the handler is cancelled at its next await. Twice does nothing."""

@@ -763,7 +763,7 @@ class Placed(_message.Message):
     secret_id: _builtins.str
     """names the client secret when a page placed it"""
     surface: _builtins.str
-    """whip, realtime_calls"""
+    """whip, realtime"""
     cluster: _builtins.int
     region: _builtins.str
     node: _builtins.int

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import from_json
@@ -16,12 +17,17 @@ from trunkline.v1 import record_pb2 as pb
 
 MAX_NAME_CHARS = 100
 MAX_TOOLS = 64
-_APART = ("instructions", "tools", "prompt")  # everything else of a session is its settings
+# Everything else of a session is its settings; an id and a time say nothing about it.
+_APART = ("instructions", "tools", "prompt", "id", "expires_at", "object")
 
 
 def lineage(session_json: str) -> pb.SessionSet:
     """Of a caller's `session` as it came, "" for none; what is no object asks for nothing."""
-    session = _parsed(session_json)
+    return lineage_of(_parsed(session_json))
+
+
+def lineage_of(session: Mapping[str, Any]) -> pb.SessionSet:
+    """The same of a session that was read."""
     prompt = _object(session.get("prompt"))
     voice = _object(_object(session.get("audio")).get("output")).get("voice")
     settings = {name: value for name, value in session.items() if name not in _APART}
