@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from fleet.address import shown
 
 PREFIX = "TRUNKLINE_"
-FAMILIES = ("RELAY_", "TRANSCEIVER_", "BACKEND_", "RECORDS_", "LOADTEST_", "FUZZ_")
+FAMILIES = ("RELAY_", "TRANSCEIVER_", "BACKEND_", "RECORDS_API_", "RECORDS_", "LOADTEST_", "FUZZ_")
 # Read by commands, which people run in the same shell.
 OF_COMMANDS = frozenset(
     PREFIX + name

@@ -73,6 +73,10 @@ ROOMS: dict[str, dict[str, str]] = {
     },
     "records": {
         "": "store",
+        "api": ". diagnosis export store",
+        "diagnosis": "",
+        "export": "diagnosis",
+        "pages": "",
         "store": "",
     },
     "backends": {
@@ -94,7 +98,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "live": ". callers media_bench",
         "media_bench": ". callers relay_bench",
         "measured": "",
-        "peers": "live",
+        "peers": "live stall",
         "plan": "",
         "relay_bench": ".",
         "scenario_runs": ". live relay_bench stand",
@@ -103,6 +107,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "stall": ". callers scenario_runs stand",
         "stand": ".",
         "storm": ". live scenario_runs stand",
+        "survive": ". callers peers scenario_runs stall stand",
         "voice_bench": ". callers relay_bench",
     },
 }

@@ -134,6 +134,11 @@ class TransceiverSettings(FleetSettings):
         description="where this process is, as records are to say",
         json_schema_extra={"default": "nothing"},
     )
+    transceiver_takeover: bool = Field(
+        default=True,
+        description="keep live calls in Redis, sealed, and go on with those of transceivers that "
+        "are lost; false lets calls end with their process",
+    )
     transceiver_cors_origins: Origins = Field(
         ("*",), description="web pages that may call the API: origins, or * for all"
     )

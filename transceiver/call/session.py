@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 import structlog
 
@@ -34,6 +35,7 @@ from transceiver.faults import every_step
 from transceiver.link.call_handle import CallHandle
 from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
+from transceiver.link.position import Position
 from transceiver.rtp import opus
 from transceiver.rtp.audio import AudioStream
 from transceiver.takeover.held_events import HeldEvents
@@ -201,7 +203,10 @@ class Session:
             started_unix_ms=self.started_unix_ms,
             unix_s=unix_s,
             offer=self.offer,
-            link=LinkState(self._backend, self._session_json, self._voice.audio_format),
+            link=LinkState(
+                *(self._backend, self._session_json, self._voice.audio_format),
+                **(asdict(self.handle.position) if self.handle is not None else {}),
+            ),
             **self._parts.export(self._host.now(), relay_of)._asdict(),
         )
 
@@ -233,27 +238,43 @@ class Session:
         if held is not None:
             held.replay(self)
         self._rewake(self._host.now())
+        self._host.changed(self)
 
-    def leave(self) -> None:
-        """End here and tell the caller nothing: another process goes on with the call."""
+    def leave(self, reason: str = "moved") -> None:
+        """End here and tell the caller nothing: another process goes on with the call.
+
+        `reason` is "moved", or "fenced" when others took this process for dead.
+        """
         if self.state is State.ENDED:
             return
         self.state = follow(self.state, Step.END)
-        self.end_reason = "moved"
-        log.info("call_moved", call_id=self.call_id)
+        self.end_reason = reason
+        log.info("call_left", call_id=self.call_id, reason=reason)
         self.record.left()
-        every_step(self._parts.leave, lambda: self._close_link("drained"), self._let_go)
+        every_step(self._parts.leave, self._leave_link, self._let_go)
 
     # The front: signaling and the operator.
 
-    def open(self, link: ModelLink, session_json: str) -> None:
-        """Put the call on the link. Raises BackendAbsent or CallLimit."""
+    def open(
+        self,
+        link: ModelLink,
+        session_json: str,
+        resume: Position | None = None,
+        *,
+        exact: bool = False,
+    ) -> None:
+        """Put the call on the link, or, with `resume`, go on there with one of another process.
+
+        Raises BackendAbsent, CallLimit, or CallUnknown.
+        """
         audio_format = choose_format(link.accepts)
         if not audio_format:
             raise BackendAbsent("the backend accepts no audio format of ours")
         self.handle = link.open_call(
             *(self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format),
             page_may_set=self.placed_by.may_set,
+            resume=resume,
+            exact=exact,
         )
         self._session_json, self._backend = session_json, link.backend
         self.record.backend_chosen(link.backend, audio_format, session_json)
@@ -419,6 +440,10 @@ class Session:
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
         """Write the backend's PCM as it asks."""
         self._voice.write_as(encoder)
+
+    def on_resumed(self, ear: model_pb2.Playout) -> None:
+        """Go on where the caller's ear is, and say so: a clear may wait for its answer."""
+        self._voice.carry_on(ear, self.handle)
 
     def on_audio(self, payload: bytes, duration: int) -> None:
         """Queue a frame; it is paced out, or waits until the caller is there."""
@@ -587,6 +612,11 @@ class Session:
         handle, self.handle = self.handle, None
         if handle is not None:
             handle.close(reason)
+
+    def _leave_link(self) -> None:
+        handle, self.handle = self.handle, None
+        if handle is not None:
+            handle.moving()
 
     def _let_go(self) -> None:
         every_step(

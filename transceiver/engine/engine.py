@@ -199,16 +199,22 @@ class Engine:
         return state
 
     def checkpoint(self, call_id: str) -> SessionState | None:
-        """A connected call as a value, while it goes on here; None as `hand_over`.
+        """A connected call as a value, while it goes on here; None for one that may go elsewhere.
 
         Who adopts it must reserve numbers for what is sent after this moment.
         """
         session = self._calls.get(call_id)
-        if session is None or session.state is not State.CONNECTED:
+        if session is None or session.held or session.state is not State.CONNECTED:
             return None
         with self.guarded(session):
             return session.export(time.time(), self.routes.relay_of)
         return None
+
+    def kept(self, call_id: str, taken_events: int) -> None:
+        """A checkpoint of the call knows of its backend's events up to there."""
+        session = self._calls.get(call_id)
+        if session is not None and session.handle is not None:
+            session.handle.kept(taken_events)
 
     def adopt(
         self, state: SessionState, link: ModelLink, reserve: Reserve = STOPPED_BEFORE
@@ -297,6 +303,15 @@ class Engine:
     def dismiss_all(self, reason: str) -> int:
         """`dismiss` every call; returns how many there were."""
         return sum(self.dismiss(session.call_id, reason) for session in self.calls())
+
+    def leave_all(self) -> int:
+        """End every call without a word, because this process was taken for dead; how many."""
+        self.between.forget_lost()
+        left = self.calls()
+        for session in left:
+            with self.guarded(session):
+                session.leave("fenced")
+        return len(left)
 
     # What sessions ask for: transceiver.call.host.Host.
 

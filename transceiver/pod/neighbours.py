@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from http import HTTPStatus
+from typing import Any
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -113,6 +114,21 @@ class Neighbours:
                 return await self._health(request, handler)
         return await handler(request)
 
+    async def admit(self, request: web.Request) -> Passed:
+        """A request that only processes of the fleet may make. Raises Problem wrong_key."""
+        if PROOF not in request.headers:
+            raise self._unproven()
+        await self._admit(request)
+        return request[PASSED]
+
+    async def ask_others(
+        self, request: web.Request, passed: Passed, timeout_s: float
+    ) -> list[Answer]:
+        """What the others of this pod answer in time; what a neighbour asks goes no further."""
+        if _from_neighbour(request):
+            return []
+        return list((await self._ask_each(lambda peer: peer.ask(passed), timeout_s)).values())
+
     async def leave(self, _app: web.Application) -> None:
         """End the side bands that are passed on."""
         await self._sockets.close_all()
@@ -207,17 +223,22 @@ class Neighbours:
 
     async def _ask_all(self, path: str) -> Mapping[int, Answer]:
         """What those of this pod say that answer, and in time: whoever asks may not wait long."""
+        return await self._ask_each(lambda peer: peer.ask_openly(path), POD_TIMEOUT_S)
+
+    async def _ask_each(
+        self, ask: Callable[[Peer], Coroutine[Any, Any, Answer]], timeout_s: float
+    ) -> Mapping[int, Answer]:
         others = [n for n in range(self._pod_place.count) if n != self._pod_place.index]
         peers = [await self._peer(index) for index in others]
         found = await asyncio.gather(
-            *(asyncio.wait_for(peer.ask_openly(path), POD_TIMEOUT_S) for peer in peers),
+            *(asyncio.wait_for(ask(peer), timeout_s) for peer in peers),
             return_exceptions=True,
         )
         answers: dict[int, Answer] = {}
         for index, answer in zip(others, found, strict=True):
             if isinstance(answer, Answer):
                 answers[index] = answer
-            elif not isinstance(answer, aiohttp.ClientError | TimeoutError):
+            elif not isinstance(answer, aiohttp.ClientError | TimeoutError | NotProven):
                 raise answer
         return answers
 

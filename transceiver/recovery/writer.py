@@ -10,6 +10,7 @@ away costs a try now and then; what is written afterwards is the newest there is
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from transceiver.takeover.session_state import SessionState
 TICK_S = 0.04
 MOST_A_TURN = 50  # 1,250 calls a second
 MOST_ENDED = 10_000  # that the store has not heard of; it forgets the others by itself
+MOST_ENDED_A_TURN = 500  # Redis does nothing else while a script runs
 AWAY_PACE = Pace(first_s=0.1, longest_s=0.5)  # within 2 s of its return all calls are there again
 _AT_ONCE = 4  # calls between two rounds of the loop: 0.4 ms
 
@@ -43,6 +45,9 @@ class Calls(Protocol):
 
     def checkpoint(self, call_id: str) -> SessionState | None:
         """A call as a value; None for one that has not connected, or is not here."""
+
+    def kept(self, call_id: str, taken_events: int) -> None:
+        """A checkpoint knows of the backend's events up to there."""
 
     def count(self, reason: str, amount: int = 1) -> None:
         """Add to a counter."""
@@ -78,7 +83,8 @@ class CheckpointWriter:
         self._pause = pause
         self._due = DueCalls()
         self._ended: dict[str, None] = {}
-        self._lacking: set[str] = set()  # calls whose session is not in the store
+        self._stored: set[str] = set()  # calls of which the store has something, perhaps
+        self._lacking: set[str] = set()  # and those whose session it has not
         self._owner: Owner | None = None
         self._outages = OutageCounter("checkpoints")
 
@@ -89,8 +95,9 @@ class CheckpointWriter:
 
     def ended(self, call_id: str) -> None:
         """A call is no longer here."""
-        if call_id in self._due and len(self._ended) < MOST_ENDED:
+        if call_id in self._stored and len(self._ended) < MOST_ENDED:
             self._ended[call_id] = None
+        self._stored.discard(call_id)
         self._due.forget(call_id)
         self._lacking.discard(call_id)
 
@@ -100,12 +107,12 @@ class CheckpointWriter:
             await self._pause(AWAY_PACE.wait_s(self._outages.failures) or TICK_S)
             await self.turn()
 
-    async def turn(self) -> None:
-        """Write what is due. Raises nothing: what went wrong is tried again."""
+    async def turn(self) -> bool:
+        """Write what is due, and say whether that went well: what did not is tried again."""
         due = self._due.take(self._now(), MOST_A_TURN)
-        ended = list(self._ended)
+        ended = list(itertools.islice(self._ended, MOST_ENDED_A_TURN))
         if not due and not ended:
-            return
+            return True
         try:
             await self._write(due, ended)
         except StoreUnavailable as error:
@@ -114,23 +121,25 @@ class CheckpointWriter:
             if not self._outages.failures:
                 log.exception("checkpoints_failed")
             self._failed(due, error)
+        return not self._outages.failures
 
     async def close(self) -> None:
         """Let the store forget the calls that have ended."""
         self._due = DueCalls()
-        await self.turn()
-
-    async def kept(self, owner: Owner, call_ids: Sequence[str]) -> list[Stored]:
-        """Calls as they would be put now, with their sessions: for whoever takes them over."""
-        return [stored async for stored in self._exported(owner, call_ids, set(call_ids))]
+        while self._ended and await self.turn():
+            pass
 
     async def _write(self, due: list[str], ended: list[str]) -> None:
         owner = self._calls.owner
         if owner != self._owner:
             self._owner = owner
             self._due.all_due()  # a new lease: nothing is kept under it
-        calls = [stored async for stored in self._exported(owner, due, self._lacking)]
+        taken: dict[str, int] = {}
+        calls = [stored async for stored in self._exported(owner, due, taken)]
+        self._stored.update(taken)
         missing = await self._store.put(owner, calls, ended)
+        for call_id, taken_events in taken.items():
+            self._calls.kept(call_id, taken_events)
         for call_id in ended:
             self._ended.pop(call_id, None)
         self._answered(calls, missing)
@@ -152,19 +161,18 @@ class CheckpointWriter:
         self._calls.count(Counted.CHECKPOINTS_FAILED)
 
     async def _exported(
-        self, owner: Owner, due: Sequence[str], lacking: set[str]
+        self, owner: Owner, due: Sequence[str], taken: dict[str, int]
     ) -> AsyncIterator[Stored]:
         for number, call_id in enumerate(due, 1):
             state = self._calls.checkpoint(call_id)
             if state is None:  # not connected yet, or any more: it says so when it is
                 self._due.forget(call_id)
                 continue
+            whole = call_id in self._lacking
+            write = self._checkpoints.write_whole if whole else self._checkpoints.write
             try:
-                stored = self._checkpoints.write(owner, state)
-                if call_id in lacking:
-                    session = self._checkpoints.write_session(owner, state)
-                    stored = stored._replace(session=session)
-                yield stored
+                yield write(owner, state)
+                taken[call_id] = state.link.taken_events
             except TooLarge:
                 self._calls.count(Counted.CHECKPOINT_TOO_LARGE)
             if number % _AT_ONCE == 0:

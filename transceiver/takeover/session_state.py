@@ -267,11 +267,19 @@ class WaitingMessage:
 
 @dataclass(frozen=True)
 class LinkState:
-    """Where the conversation is: which backend, what it was told, and the format of its sound."""
+    """Where the conversation is: which backend, what it was told, and the format of its sound.
+
+    The rest is `transceiver.link.position.Position`. A state without it is of a call that its
+    backend does not hold.
+    """
 
     backend: str
     session_json: str = field(repr=False)
     audio_format: int
+    token: Octets = field(default=b"", repr=False)
+    taken_events: Count = 0
+    sent_events: Count = 0
+    clears: Count = 0
 
 
 @dataclass(frozen=True)

@@ -685,6 +685,7 @@ class StatsResponse(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    FENCED_NODES_FIELD_NUMBER: _builtins.int
     nodes: _builtins.int
     """transceivers in the directory"""
     draining: _builtins.bool
@@ -696,6 +697,10 @@ class StatsResponse(_message.Message):
 
     @_builtins.property
     def limits(self) -> Global___Limits: ...
+    @_builtins.property
+    def fenced_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """indexes whose last owner was lost, 1000 at most: nothing that it sends goes on"""
+
     def __init__(
         self,
         *,
@@ -704,10 +709,11 @@ class StatsResponse(_message.Message):
         nodes: _builtins.int = ...,
         limits: Global___Limits | None = ...,
         draining: _builtins.bool = ...,
+        fenced_nodes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "limits", b"limits", "nodes", b"nodes", "total", b"total", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "fenced_nodes", b"fenced_nodes", "limits", b"limits", "nodes", b"nodes", "total", b"total", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -745,11 +751,14 @@ class WorkerStats(_message.Message):
     COUNTERS_FIELD_NUMBER: _builtins.int
     UP_LATENCY_FIELD_NUMBER: _builtins.int
     DOWN_LATENCY_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
     worker: _builtins.int
     pid: _builtins.int
     cpu: _builtins.int
     restarts: _builtins.int
     flows: _builtins.int
+    claims: _builtins.int
+    """calls held that other transceivers own than their tokens name"""
     @_builtins.property
     def counters(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """by name: up_packets, down_packets, …, drop_<reason>"""
@@ -771,10 +780,11 @@ class WorkerStats(_message.Message):
         counters: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         up_latency: Global___Latency | None = ...,
         down_latency: Global___Latency | None = ...,
+        claims: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["down_latency", b"down_latency", "up_latency", b"up_latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "cpu", b"cpu", "down_latency", b"down_latency", "flows", b"flows", "pid", b"pid", "restarts", b"restarts", "up_latency", b"up_latency", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "counters", b"counters", "cpu", b"cpu", "down_latency", b"down_latency", "flows", b"flows", "pid", b"pid", "restarts", b"restarts", "up_latency", b"up_latency", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
