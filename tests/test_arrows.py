@@ -72,7 +72,8 @@ ROOMS: dict[str, dict[str, str]] = {
         "record": ". call engine pod rtp",
     },
     "records": {
-        "": "store",
+        "": "evidence store",
+        "evidence": "store",
         "api": ". diagnosis export store",
         "diagnosis": "",
         "export": "diagnosis",
