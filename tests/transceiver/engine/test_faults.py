@@ -49,6 +49,7 @@ class Carrier:
         self.counters = LinkCounters()
         self.on_answer: Callable[[object], None] = lambda _: None
         self.on_usage: Callable[[str, object], None] = lambda *_: None
+        self.on_recorded: Callable[[str, object], None] = lambda *_: None
         self.link: Any = self
         self.forgotten: list[int] = []
 
@@ -283,6 +284,11 @@ async def backend_data(scene: Scene) -> None:
     scene.carrier.deliver(scene.handle, data=model_pb2.Data(label="l", text="t"))
 
 
+async def backend_resumed(scene: Scene) -> None:
+    scene.broken(scene.victim._voice, "carry_on")
+    scene.carrier.deliver(scene.handle, accepted=model_pb2.Accepted(resumed=True))
+
+
 async def backend_clear(scene: Scene) -> None:
     scene.broken(scene.victim._voice, "clear")
     scene.carrier.deliver(scene.handle, clear=model_pb2.Clear())
@@ -399,6 +405,7 @@ PLACES: dict[str, tuple[Callable[[Scene], Any], int]] = {
                 *(sctp_t1, sctp_t2, sctp_t3, sctp_reconfig_timer, sctp_hole_timer),
                 *(sctp_task, sctp_transmission, sctp_reset, sctp_packet),
                 *(backend_audio, backend_data, backend_clear, backend_accepted, backend_encoder),
+                backend_resumed,
                 *(backend_usage, backend_hang_up, backend_lost, backend_lost_answer),
                 *(report_to_the_backend, overflow_told, restart, sideband_speaks, sideband_hears),
                 *(snapshot, snapshot_of_one, checkpoint, hand_over, dismissed),
@@ -563,6 +570,7 @@ COVERED = {
     "on_audio": "backend_audio",
     "on_data": "backend_data",
     "on_clear": "backend_clear",
+    "on_resumed": "backend_resumed",
     "on_encoder": "backend_encoder",
     "on_hang_up": "backend_hang_up",
     "on_backend_lost": "backend_lost",
