@@ -280,6 +280,7 @@ class LinkState:
     taken_events: Count = 0
     sent_events: Count = 0
     clears: Count = 0
+    instance: str = ""
     name: str = ""  # as operators call the backend; `backend` is what it calls itself
 
 
