@@ -57,7 +57,7 @@ ROOMS: dict[str, dict[str, str]] = {
     # A call is a value that its parts write and are made from again (`takeover`), so `takeover`
     # and those parts know each other.
     "transceiver": {
-        "": "call engine link pod recovery signaling transport",
+        "": "call engine link moves pod recovery signaling transport",
         "rtp": ". takeover transport",
         "opus": "call rtp",
         "transport": ". takeover",
@@ -68,6 +68,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "engine": ". call link takeover transport",
         "signaling": ". call engine link pod",
         "pod": ". call engine signaling",
+        "moves": ". call engine link pod recovery signaling takeover",
         "recovery": ". call engine link pod takeover",
     },
     "records": {

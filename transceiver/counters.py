@@ -211,6 +211,11 @@ def takeover_refused(reason: str) -> Counted:
     return Counted(f"takeover_{reason}")
 
 
+def move_outcome(outcome: str) -> Counted:
+    """The counter of moves that came out so; `outcome` is a `moves.outgoing.Outcome`."""
+    return Counted(f"move_{outcome}")
+
+
 def dtls_failed(reason: str) -> Counted:
     """The counter of calls whose DTLS failed so; `reason` is `transport.dtls.Failed.reason`."""
     return Counted(f"dtls_failed_{reason}")

@@ -258,6 +258,7 @@ class FakeLink:
     echo: bool = True
     ready: bool = True
     backend: str = "scripted"
+    called: str = "default"
     accepts: tuple[int, ...] = (model_pb2.AUDIO_FORMAT_OPUS,)
     handles: list[FakeHandle] = field(default_factory=list)
 

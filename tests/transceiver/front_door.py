@@ -33,6 +33,7 @@ from transceiver.signaling.app import Status, make_app
 from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.http_listener import HttpListener, listen
 from transceiver.signaling.intake import Intake
+from transceiver.takeover.session_state import Places
 from wire.keys import KeyRing
 
 KEY = "key-one"
@@ -62,7 +63,10 @@ class FakeSession:
         self.placed_by = placed_by
         self.link: Any = link
         self.restarts = 0
+        self.end_reason = ""
+        self.held = False
         self.sidebands_of_servers = 0
+        self.places: Places | None = None
         self.sidebands = Sidebands()
         self.from_sidebands: asyncio.Queue[str] = asyncio.Queue()
         self.local_ufrag = f"ufrag{number}x0"

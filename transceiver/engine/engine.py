@@ -184,6 +184,11 @@ class Engine:
         log.info("call_created", call_id=call_id, surface=surface)
         return session
 
+    @property
+    def calls_gone(self) -> int:
+        """Calls that went on in other processes a while ago."""
+        return self.between.gone
+
     def hand_over(self, call_id: str) -> SessionState | None:
         """A connected call as a value, for another process; here nothing of it is left.
 

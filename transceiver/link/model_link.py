@@ -61,6 +61,7 @@ class ModelLink:
     """
 
     def __init__(self, target: str, transceiver_name: str) -> None:
+        self.called = ""  # by operators (`transceiver.link.backends`)
         self.backend = ""  # the backend's name, "" until the first Welcome
         self.accepts: tuple[int, ...] = ()  # AudioFormat values, best first
         self.max_calls = 0  # 0: the backend has no limit of its own

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -97,10 +97,19 @@ class Store(Protocol):
         """They are not."""
 
 
-class Taker:
-    """Takes calls into `engine`. `link_to` gives the link to the backend that has a conversation.
+class Ready(NamedTuple):
+    """A call that may begin here: as it is to be kept, and as it was."""
 
-    `unix_s` is the time of checkpoints.
+    own: Stored
+    state: SessionState
+
+
+class Taker:
+    """Takes calls into `engine`.
+
+    `backend_of` gives the link to the backend that has the conversation of a call, or raises
+    LinkError; `taken` hears of each call that is this process's now. `unix_s` is the time of
+    checkpoints.
     """
 
     def __init__(
@@ -108,7 +117,8 @@ class Taker:
         engine: Engine,
         store: Store,
         checkpoints: Checkpoints,
-        link_to: Callable[[SessionState], ModelLink | None],
+        backend_of: Callable[[SessionState], ModelLink],
+        taken: Callable[[SessionState], object] = lambda _: None,
         *,
         unix_s: Callable[[], float] = time.time,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -116,7 +126,8 @@ class Taker:
         self._engine = engine
         self._store = store
         self._checkpoints = checkpoints
-        self._link_to = link_to
+        self._backend_of = backend_of
+        self._taken = taken
         self._unix_s = unix_s
         self._pause = pause
         self._joining: set[asyncio.Task[None]] = set()
@@ -138,54 +149,68 @@ class Taker:
             return False
         found = await self._store.take(lost, me, most)
         refused: dict[str, Refusal] = {}
-        ready = [own for one in found if (own := self._prepared(lost, me, one, refused))]
+        ready = {
+            one.call_id: call for one in found if (call := self._prepared(lost, me, one, refused))
+        }
         try:
-            kept = set(await self._store.keep(lost, me, ready)) if ready else set()
-        except BaseException:  # perhaps it was done; who is asked next says whose they are
-            self._forget(stored.call_id for stored in ready)
+            kept = await self._kept(lost, me, [call.own for call in ready.values()])
+        except BaseException:
+            self._forget(ready)
             raise
-        late = [stored.call_id for stored in ready if stored.call_id not in kept]
+        late = ready.keys() - kept
         refused |= dict.fromkeys(late, Refusal.LATE)
         self._forget(late)
         for call_id in kept:
-            self._begin(lost, call_id)
+            self._begin(lost, ready[call_id].state)
         await self._refuse(lost, me, refused)
         return bool(kept)
 
+    async def _kept(self, lost: Owner, me: Owner, calls: Sequence[Stored]) -> list[str]:
+        """Those that are this process's now. It asks until that is known."""
+        while calls:
+            try:
+                return await self._store.keep(lost, me, calls)
+            except StoreUnavailable:
+                await self._pause(AGAIN_S)
+        return []
+
     def _prepared(
         self, lost: Owner, me: Owner, stored: Stored, refused: dict[str, Refusal]
-    ) -> Stored | None:
-        """The call as it is to be kept under this process, and silent in its engine."""
+    ) -> Ready | None:
+        """The call, silent in this engine, and as it is to be kept under this process."""
         try:
             return self._prepare(lost, me, stored)
         except Refused as refusal:
             refused[stored.call_id] = refusal.reason
+        except LinkError:
+            refused[stored.call_id] = Refusal.NO_BACKEND
         except EngineRefusal:
             refused[stored.call_id] = Refusal.NO_ROOM
         except (ValueError, TooLarge):
             refused[stored.call_id] = Refusal.NOT_RESUMABLE
         return None
 
-    def _prepare(self, lost: Owner, me: Owner, stored: Stored) -> Stored:
+    def _prepare(self, lost: Owner, me: Owner, stored: Stored) -> Ready:
         if self._engine.find(stored.call_id) is not None:
             raise Refused(Refusal.HERE_ALREADY)
         unix_s = self._unix_s()
         state = self._checkpoints.read(lost, stored, unix_s)
-        link = self._link_to(state)
-        if link is None:
-            raise Refused(Refusal.NO_BACKEND)
+        link = self._backend_of(state)
         reserve = reserve_for(unix_s - state.unix_s)
         own = self._checkpoints.write_whole(me, advanced(state, reserve, unix_s))
         self._engine.between.prepare(state, link, reserve, fenced=lost.sender)
-        return own
+        return Ready(own, state)
 
-    def _begin(self, lost: Owner, call_id: str) -> None:
+    def _begin(self, lost: Owner, state: SessionState) -> None:
+        call_id = state.call_id
+
         def failed(error: Exception) -> None:
             backend = isinstance(error, LinkError)
             reason = Refusal.BACKEND_REFUSED if backend else Refusal.NOT_RESUMABLE
             self._note(lost, call_id, reason)
 
         def live(session: Session) -> None:
+            self._taken(state)
             task = asyncio.create_task(self._joined(lost, session))
             self._joining.add(task)
             task.add_done_callback(self._joining.discard)
