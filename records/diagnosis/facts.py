@@ -97,6 +97,14 @@ class Facts:
                 newest[fact.body.turn] = fact
         return [newest[number] for number in sorted(newest)]
 
+    @cached_property
+    def turns_told(self) -> Mapping[int, Fact]:
+        """Each turn as it was told first: when its answer began to leave, or when it was over."""
+        told: dict[int, Fact] = {}
+        for fact in self.of("turn"):
+            told.setdefault(fact.body.turn, fact)
+        return told
+
     def items(self) -> list[tuple[Fact, Fact]]:
         """Each item of the conversation: as it was told first, and as it was told last."""
         told: dict[str, tuple[Fact, Fact]] = {}
@@ -104,6 +112,15 @@ class Facts:
             first, _ = told.get(fact.body.item_id, (fact, fact))
             told[fact.body.item_id] = first, fact
         return list(told.values())
+
+    @cached_property
+    def first_said(self) -> Mapping[str, int]:
+        """When each item was told first as final, Unix time in µs."""
+        said: dict[str, int] = {}
+        for fact in self.of("item"):
+            if fact.body.final:
+                said.setdefault(fact.body.item_id, fact.wall_us)
+        return said
 
     @cached_property
     def texts(self) -> Mapping[str, str]:

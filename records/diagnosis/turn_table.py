@@ -14,16 +14,21 @@ _STAGES = (
 )
 
 
+_LONGEST_MS = 1e9  # eleven days: what is longer is no measurement
+
+
 @dataclass(frozen=True, slots=True)
 class TurnLine:
     """One turn. `stages` has ms after the caller's last voiced packet, by names of record.proto.
 
     `said` and `answer` are None where nothing is kept of them. `voice_to_voice_ms` is from the
     caller's last sound to the first of the answer, as both left and reached the transceiver.
+    `began_us` is the Unix time in µs of the caller's last voiced packet, as well as it is known.
     """
 
     turn: int
-    at_us: int
+    began_us: int
+    told_us: int
     final: bool
     said: str | None
     answer: str | None
@@ -59,7 +64,8 @@ def _line(
     answer = answers.get(turn.response_id)
     return TurnLine(
         turn=turn.turn,
-        at_us=fact.wall_us,
+        began_us=_began_us(facts, fact),
+        told_us=fact.wall_us,
         final=turn.final,
         said=facts.texts.get(turn.item_id),
         answer=facts.texts.get(answer.body.item_id) if answer else None,
@@ -77,6 +83,22 @@ def _line(
         response_id=turn.response_id,
         usage=used.get(turn.response_id, {}),
     )
+
+
+def _began_us(facts: Facts, fact: Fact) -> int:
+    """A turn is told when its answer begins to leave; one that has none when it is over."""
+    first = facts.turns_told[fact.body.turn]
+    out_ms = figure(first.body, "out_ms")
+    if out_ms is None or first.body.final:
+        said = facts.first_said.get(fact.body.item_id)
+        heard_ms = figure(fact.body, "heard_ms")
+        if said is not None and heard_ms is not None:
+            return _earlier(said, heard_ms)
+    return _earlier(first.wall_us, out_ms or 0.0)
+
+
+def _earlier(wall_us: int, ms: float) -> int:
+    return wall_us - int(max(-_LONGEST_MS, min(ms, _LONGEST_MS)) * 1000)
 
 
 def _stages(fact: Fact) -> Iterator[tuple[str, float]]:

@@ -243,6 +243,9 @@ class FakeHandle:
     def moving(self) -> None:
         self.moved = True
 
+    def write_reports(self) -> None:
+        """Nothing waits here."""
+
     def heard_by(self, sink: CallSink) -> None:
         self.sink = sink
 

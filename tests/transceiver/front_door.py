@@ -144,6 +144,9 @@ class FakeEngine:
         for tell in self._connected_listeners:
             tell(call_id)
 
+    def listen_moved(self, here: Callable[[str], None], away: Callable[[str], None]) -> None:
+        """Nothing moves here."""
+
     def listen_ended(self, listener: Callable[[str], None]) -> None:
         """Tell `listener` of ended calls."""
         self._ended_listeners.append(listener)

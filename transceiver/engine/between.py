@@ -188,6 +188,7 @@ class Between:
                 session.leave()
             raise
         self.claim(waiting)
+        self._engine.adopted(session)
         self._take_in(waiting.frames)
         return session
 
@@ -295,7 +296,7 @@ class Between:
 
 def _position(link: LinkState) -> Position | None:
     """Where the backend is to go on; None for one that holds no calls: there the call begins."""
-    at = Position(link.token, link.taken_events, link.sent_events, link.clears)
+    at = Position(link.token, link.taken_events, link.sent_events, link.clears, link.instance)
     return at if at.resumable else None
 
 

@@ -16,7 +16,6 @@ import structlog
 from aiohttp import web
 
 from transceiver.counters import Counted
-from transceiver.engine.call_tickets import CallTickets
 from transceiver.engine.engine import Engine
 from transceiver.engine.refusals import Draining, TooManyCalls
 from transceiver.link.backends import Backends
@@ -38,17 +37,14 @@ class Incoming:
         self,
         engine: Engine,
         backends: Backends,
-        tickets: CallTickets,
         envelopes: Envelopes,
         posts: Posts,
     ) -> None:
         self._engine = engine
         self._backends = backends
-        self._tickets = tickets
         self._envelopes = envelopes
         self._posts = posts
         self._arrivals = Arrivals()
-        self._states: dict[str, SessionState] = {}  # of prepared calls
         self._timer: asyncio.TimerHandle | None = None
 
     def routes(self) -> list[web.RouteDef]:
@@ -87,7 +83,6 @@ class Incoming:
             raise _no_room("too many calls have come at once")
         self._resume(state)
         self._arrivals.prepare(move, state.call_id, self._engine.now())
-        self._states[state.call_id] = state
         self._engine.between.passes_on(envelope.owner)
         self._arm()
         return web.json_response({})
@@ -97,7 +92,7 @@ class Incoming:
         self._expire()
         move = request.match_info["move"]
         call_id = self._arrivals.commit(move)
-        if call_id is not None and self._go_live(call_id, self._states.pop(call_id)):
+        if call_id is not None and self._go_live(call_id):
             self._arrivals.went_live(move, self._engine.now())
         return self._verdict(move)
 
@@ -119,13 +114,12 @@ class Incoming:
         except (LinkError, ValueError) as error:
             raise _refused(str(error)) from None
 
-    def _go_live(self, call_id: str, state: SessionState) -> bool:
+    def _go_live(self, call_id: str) -> bool:
         try:
             self._engine.between.go_live(call_id)
         except (LinkError, ValueError, KeyError) as error:
             log.warning("call_not_taken_in", call_id=call_id, reason=str(error))
             return False
-        self._tickets.adopt(call_id, state.places)
         self._engine.count(Counted.MOVE_TAKEN_IN)
         return True
 
@@ -134,7 +128,6 @@ class Incoming:
         return web.json_response({"verdict": Verdict.LIVE if live else Verdict.NOT_LIVE})
 
     def _forget(self, call_id: str) -> None:
-        self._states.pop(call_id, None)
         self._engine.between.forget(call_id)
         self._engine.count(Counted.MOVE_FORGOTTEN)
         log.info("call_move_forgotten", call_id=call_id)

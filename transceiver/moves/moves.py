@@ -10,7 +10,6 @@ from aiohttp import web
 from fleet.address import Address
 from fleet.directory.directory import Node
 from fleet.seal import Keys
-from transceiver.engine.call_tickets import CallTickets
 from transceiver.engine.engine import Engine
 from transceiver.link.backends import Backends
 from transceiver.moves.emptying import Emptying, Nodes
@@ -35,7 +34,6 @@ class Moves:
         self,
         engine: Engine,
         backends: Backends,
-        tickets: CallTickets,
         neighbours: Neighbours,
         keys: Keys,
         cluster: int,
@@ -48,9 +46,9 @@ class Moves:
         self._neighbours = neighbours
         posts = Posts(neighbours, lambda: engine.between.owner)
         envelopes = Envelopes(keys, cluster)
-        self._incoming = Incoming(engine, backends, tickets, envelopes, posts)
+        self._incoming = Incoming(engine, backends, envelopes, posts)
         self._outgoing = Outgoing(
-            *(engine, backends, tickets, envelopes, posts),
+            *(engine, backends, envelopes, posts),
             place_of=lambda node: Place.of(node, own_http),
             moved=self._moved,
         )

@@ -16,7 +16,6 @@ from fleet.directory.directory import Node
 from transceiver.call.session import Session
 from transceiver.counters import move_outcome
 from transceiver.engine.between import NewOwner
-from transceiver.engine.call_tickets import CallTickets
 from transceiver.engine.engine import Engine
 from transceiver.link.backends import Backends
 from transceiver.link.errors import LinkError
@@ -79,7 +78,6 @@ class Outgoing:
         self,
         engine: Engine,
         backends: Backends,
-        tickets: CallTickets,
         envelopes: Envelopes,
         posts: Posts,
         place_of: Callable[[Node], Place],
@@ -87,7 +85,6 @@ class Outgoing:
     ) -> None:
         self._engine = engine
         self._backends = backends
-        self._tickets = tickets
         self._envelopes = envelopes
         self._posts = posts
         self._place_of = place_of
@@ -164,7 +161,6 @@ class Outgoing:
         committing = asyncio.ensure_future(self._commit(move, departure))
         self._commits.add(committing)
         committing.add_done_callback(self._commits.discard)
-        self._tickets.moved(call_id)
         self._moved(call_id, move.place)
         self._engine.between.hand_off(move.session, to)
         stage = await asyncio.shield(committing)
@@ -203,8 +199,6 @@ class Outgoing:
             between.go_live(state.call_id)
         except (LinkError, ValueError) as error:
             log.error("call_not_taken_back", call_id=state.call_id, reason=str(error))
-            return
-        self._tickets.adopt(state.call_id, state.places)
 
 
 def _detail(body: bytes) -> str:

@@ -48,7 +48,6 @@ class Recovery:
         taker = Taker(
             *(engine, self._store, self._checkpoints),
             backend_of=lambda state: media.backends.resuming(state.link.name),
-            taken=lambda state: media.tickets.adopt(state.call_id, state.places),
         )
         self._cases = Cases(
             follower.directory,

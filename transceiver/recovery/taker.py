@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -97,19 +97,11 @@ class Store(Protocol):
         """They are not."""
 
 
-class Ready(NamedTuple):
-    """A call that may begin here: as it is to be kept, and as it was."""
-
-    own: Stored
-    state: SessionState
-
-
 class Taker:
     """Takes calls into `engine`.
 
     `backend_of` gives the link to the backend that has the conversation of a call, or raises
-    LinkError; `taken` hears of each call that is this process's now. `unix_s` is the time of
-    checkpoints.
+    LinkError. `unix_s` is the time of checkpoints.
     """
 
     def __init__(
@@ -118,7 +110,6 @@ class Taker:
         store: Store,
         checkpoints: Checkpoints,
         backend_of: Callable[[SessionState], ModelLink],
-        taken: Callable[[SessionState], object] = lambda _: None,
         *,
         unix_s: Callable[[], float] = time.time,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -127,7 +118,6 @@ class Taker:
         self._store = store
         self._checkpoints = checkpoints
         self._backend_of = backend_of
-        self._taken = taken
         self._unix_s = unix_s
         self._pause = pause
         self._joining: set[asyncio.Task[None]] = set()
@@ -153,7 +143,7 @@ class Taker:
             one.call_id: call for one in found if (call := self._prepared(lost, me, one, refused))
         }
         try:
-            kept = await self._kept(lost, me, [call.own for call in ready.values()])
+            kept = await self._kept(lost, me, list(ready.values()))
         except BaseException:
             self._forget(ready)
             raise
@@ -161,7 +151,7 @@ class Taker:
         refused |= dict.fromkeys(late, Refusal.LATE)
         self._forget(late)
         for call_id in kept:
-            self._begin(lost, ready[call_id].state)
+            self._begin(lost, call_id)
         await self._refuse(lost, me, refused)
         return bool(kept)
 
@@ -176,7 +166,7 @@ class Taker:
 
     def _prepared(
         self, lost: Owner, me: Owner, stored: Stored, refused: dict[str, Refusal]
-    ) -> Ready | None:
+    ) -> Stored | None:
         """The call, silent in this engine, and as it is to be kept under this process."""
         try:
             return self._prepare(lost, me, stored)
@@ -190,7 +180,7 @@ class Taker:
             refused[stored.call_id] = Refusal.NOT_RESUMABLE
         return None
 
-    def _prepare(self, lost: Owner, me: Owner, stored: Stored) -> Ready:
+    def _prepare(self, lost: Owner, me: Owner, stored: Stored) -> Stored:
         if self._engine.find(stored.call_id) is not None:
             raise Refused(Refusal.HERE_ALREADY)
         unix_s = self._unix_s()
@@ -199,18 +189,15 @@ class Taker:
         reserve = reserve_for(unix_s - state.unix_s)
         own = self._checkpoints.write_whole(me, advanced(state, reserve, unix_s))
         self._engine.between.prepare(state, link, reserve, fenced=lost.sender)
-        return Ready(own, state)
+        return own
 
-    def _begin(self, lost: Owner, state: SessionState) -> None:
-        call_id = state.call_id
-
+    def _begin(self, lost: Owner, call_id: str) -> None:
         def failed(error: Exception) -> None:
             backend = isinstance(error, LinkError)
             reason = Refusal.BACKEND_REFUSED if backend else Refusal.NOT_RESUMABLE
             self._note(lost, call_id, reason)
 
         def live(session: Session) -> None:
-            self._taken(state)
             task = asyncio.create_task(self._joined(lost, session))
             self._joining.add(task)
             task.add_done_callback(self._joining.discard)

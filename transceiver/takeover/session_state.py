@@ -276,11 +276,12 @@ class LinkState:
     backend: str
     session_json: str = field(repr=False)
     audio_format: int
-    name: str = ""  # as operators call the backend; `backend` is what it calls itself
     token: Octets = field(default=b"", repr=False)
     taken_events: Count = 0
     sent_events: Count = 0
     clears: Count = 0
+    instance: str = ""
+    name: str = ""  # as operators call the backend; `backend` is what it calls itself
 
 
 @dataclass(frozen=True)

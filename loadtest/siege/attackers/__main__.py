@@ -15,6 +15,7 @@ import sys
 import time
 
 from fleet.ending import ending
+from loadtest.live.speaking import vocabulary
 from loadtest.siege.attackers import ATTACKS
 from loadtest.siege.attackers.backend import hostile_backend
 from loadtest.siege.ground import Ground, Map
@@ -58,5 +59,6 @@ async def _stretch(
 
 
 if __name__ == "__main__":
+    vocabulary()  # what callers say takes a second to encode, which is no attack's
     step_back()
     asyncio.run(main())

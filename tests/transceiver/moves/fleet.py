@@ -138,7 +138,7 @@ class Transceiver:
         self.owners = Owners(ALONE, None, fleet.nodes)
         self.neighbours = Neighbours(ALONE, self.holds, self.proofs, self.owners)
         self.moves = Moves(
-            *(self.engine, self.backends, self.tickets, self.neighbours),
+            *(self.engine, self.backends, self.neighbours),
             keys=lambda: TOKEN_KEYS,
             cluster=CLUSTER,
             own_http=None,
@@ -162,7 +162,7 @@ class Transceiver:
             lambda: TOKEN_KEYS,
             Status(lambda: True, lambda: self.engine.counters, dict),
             neighbours=self.neighbours,
-            internal=self.moves.routes(),
+            for_processes=self.moves.routes(),
         )
         self.listener = await listen(app, LOOPBACK)
         self.port = self.listener.port

@@ -46,7 +46,10 @@ class Crash:
         self.raw: Any = redis.asyncio.Redis.from_url(url, decode_responses=True)
         self.link: Any = move.second_link.as_link()
         self.late_s = 0.0
-        self.taken: list[str] = []
+        self.here: list[str] = []
+        self.away: list[str] = []
+        for engine in (move.first, move.second):
+            engine.listen_moved(self.here.append, self.away.append)
         self.taker = self.make_taker(move.second)
 
     def make_taker(self, engine: Engine) -> Taker:
@@ -55,7 +58,6 @@ class Crash:
             self.store,
             self.checkpoints,
             self.backend_of,
-            lambda state: self.taken.append(state.call_id),
             unix_s=lambda: time.time() + self.late_s,
         )
 
@@ -137,10 +139,11 @@ async def test_a_call_goes_on_from_its_checkpoint(crash: Crash) -> None:
     assert len(set(sequences)) == len(sequences)
     assert sequences[-5] - before == LEAST_RTP - 5 + 1
     assert crash.move.second.counters[Counted.CALLS_TAKEN_OVER] == 1
-    assert crash.taken == [crash.move.session.call_id]  # its places in the limits come along
+    assert crash.here == [crash.move.session.call_id]  # its places in the limits come along
     assert not await crash.take()
     assert crash.move.first.leave_all() == 1
     assert crash.move.first.counters["call_ended_fenced"] == 1
+    assert crash.away == crash.here
     assert not crash.move.caller.closed
     assert not [said for said in crash.move.caller.rtcp if isinstance(said, Goodbye)]
 
