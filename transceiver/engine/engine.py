@@ -423,7 +423,8 @@ class Engine:
         if not self._calls:
             self._idle.set()
             self._claiming.stop()
-        moved = self._away_listeners if session.end_reason == "moved" else []
+        goes_on = session.end_reason in ("moved", "fenced")
+        moved = self._away_listeners if goes_on else []
         for tell in (*moved, *self._ended_listeners):
             with self.guarded(session):
                 tell(session.call_id)
