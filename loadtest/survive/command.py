@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -38,6 +38,9 @@ def survive_command(
         typer.Option(parser=seconds_of, metavar="TIME", help="Random faults for 90s, 20m, 1h."),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report there.")] = None,
+    log: Annotated[
+        typer.FileTextWrite | None, typer.Option(help="Write what the fleet logs there.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object as the last line.")
     ] = False,
@@ -49,9 +52,9 @@ def survive_command(
         raise typer.BadParameter(f"no fault {', '.join(unknown)}; there are {known}")
     try:
         if chaos is not None:
-            seen, result = asyncio.run(rampage(names, calls, chaos))
+            seen, result = asyncio.run(rampage(names, calls, chaos, log))
         else:
-            seen, result = asyncio.run(run(names, calls, repeats))
+            seen, result = asyncio.run(run(names, calls, repeats, log))
     except (StartupError, CallFailedError) as error:
         print(json.dumps({"scenario": "survive", "passed": False, "error": str(error)}))
         raise typer.Exit(1) from None
@@ -65,21 +68,23 @@ def survive_command(
     raise typer.Exit(0 if result.passed else 1)
 
 
-async def run(names: Sequence[str], calls: int, repeats: int) -> tuple[Mapping[str, Seen], Result]:
+async def run(
+    names: Sequence[str], calls: int, repeats: int, log: TextIO | None = None
+) -> tuple[Mapping[str, Seen], Result]:
     """Every fault on a fleet of its own. Raises StartupError, CallFailedError."""
     speech.packets()  # encoding takes a while
     seen: dict[str, Seen] = {}
     absent: dict[str, str] = {}
     for name in names:
         try:
-            seen[name] = await _endured(FAULTS[name], calls, repeats)
+            seen[name] = await _endured(FAULTS[name], calls, repeats, log)
         except (CallFailedError, TimeoutError, LookupError) as error:
             absent[name] = f"the fleet did not come back: {error!r}"
     return seen, judge(seen, names, absent)
 
 
-async def _endured(fault: Fault, calls: int, repeats: int) -> Seen:
-    async with Stand(fault.shape) as stand:
+async def _endured(fault: Fault, calls: int, repeats: int, log: TextIO | None) -> Seen:
+    async with Stand(fault.shape, log) as stand:
         await complete(stand)
         async with Callers(stand, fault.calls or calls) as callers:
             return await endure(stand, callers, fault, max(1, repeats // fault.rarer))

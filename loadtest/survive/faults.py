@@ -22,7 +22,7 @@ from loadtest.survive import fleet
 MOVE_TIMEOUT_S = 5.0
 HANG_S = 5.0
 AWAY_S = 5.0
-HEAL_TIMEOUT_S = 40.0
+HEAL_TIMEOUT_S = 90.0
 POLL_S = 0.02
 
 
@@ -44,7 +44,7 @@ SHAPE = Shape(
     transceiver_processes=fleet.PROCESSES,
     backends=2,
     backend="loadtest.peers.survivor",
-    variables={"TRUNKLINE_TRANSCEIVER_DRAIN_S": "30"},
+    variables={"TRUNKLINE_TRANSCEIVER_DRAIN_S": "30", "TRUNKLINE_LOG_LEVEL": "info"},
 )
 THREE = SHAPE.model_copy(update={"transceivers": 3})
 
