@@ -20,7 +20,7 @@ async def rampage(
     """Do it, with the faults that fit this fleet. Raises StartupError, CallFailedError."""
     seed = secrets.randbits(32)
     chance = random.Random(seed)  # printed, so that a run can be done again
-    fit = [name for name in names if FAULTS[name].shape == SHAPE]
+    fit = [name for name in names if name in FAULTS and FAULTS[name].shape == SHAPE]
     seen = {name: Seen(FAULTS[name]) for name in fit}
     ends_s = time.time() + seconds
     async with Stand(SHAPE, log) as stand:

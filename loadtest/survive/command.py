@@ -22,6 +22,7 @@ from loadtest.report import print_result
 from loadtest.stall import speech
 from loadtest.stand import Stand
 from loadtest.survive.chaos import rampage
+from loadtest.survive.checkpoints import NAME, weigh
 from loadtest.survive.duration import seconds_of
 from loadtest.survive.faults import FAULTS, Fault, complete
 from loadtest.survive.page import page
@@ -46,9 +47,10 @@ def survive_command(
     ] = False,
 ) -> None:
     """Servers go away under live callers: how long is the gap, and is anybody lost?"""
-    names = only or list(FAULTS)
-    if unknown := set(names) - set(FAULTS):
-        known = ", ".join(FAULTS)
+    every = [*FAULTS, NAME]
+    names = only or every
+    if unknown := set(names) - set(every):
+        known = ", ".join(every)
         raise typer.BadParameter(f"no fault {', '.join(unknown)}; there are {known}")
     try:
         if chaos is not None:
@@ -75,16 +77,22 @@ async def run(
     speech.packets()  # encoding takes a while
     seen: dict[str, Seen] = {}
     absent: dict[str, str] = {}
-    for name in names:
+    faults = [name for name in names if name in FAULTS]
+    for name in faults:
         try:
             seen[name] = await _endured(FAULTS[name], calls, repeats, log)
         except (CallFailedError, TimeoutError, LookupError) as error:
             absent[name] = f"the fleet did not come back: {error!r}"
-    return seen, judge(seen, names, absent)
+    result = judge(seen, faults, absent)
+    if NAME in names:
+        weighed = await weigh(calls, log)
+        result.figures |= weighed.figures
+        result.checks += weighed.checks
+    return seen, result
 
 
 async def _endured(fault: Fault, calls: int, repeats: int, log: TextIO | None) -> Seen:
     async with Stand(fault.shape, log) as stand:
         await complete(stand)
-        async with Callers(stand, fault.calls or calls) as callers:
+        async with Callers(stand, calls * fault.crowd) as callers:
             return await endure(stand, callers, fault, max(1, repeats // fault.rarer))
