@@ -57,7 +57,7 @@ ROOMS: dict[str, dict[str, str]] = {
     # A call is a value that its parts write and are made from again (`takeover`), so `takeover`
     # and those parts know each other.
     "transceiver": {
-        "": "call engine link moves pod recovery signaling transport",
+        "": "call engine link moves pod record recovery signaling transport",
         "rtp": ". takeover transport",
         "opus": "call rtp",
         "transport": ". takeover",
@@ -70,9 +70,11 @@ ROOMS: dict[str, dict[str, str]] = {
         "pod": ". call engine signaling",
         "moves": ". call engine link pod recovery signaling takeover",
         "recovery": ". call engine link pod takeover",
+        "record": ". call engine pod rtp",
     },
     "records": {
-        "": "store",
+        "": "evidence store",
+        "evidence": "store",
         "api": ". diagnosis export store",
         "diagnosis": "",
         "export": "diagnosis",

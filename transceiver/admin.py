@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Protocol
 
@@ -86,10 +86,16 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
     """The servicer."""
 
     def __init__(
-        self, engine: AdminEngine, node: AdminNode, limits: CallLimits, moves: AdminMoves
+        self,
+        engine: AdminEngine,
+        node: AdminNode,
+        limits: CallLimits,
+        moves: AdminMoves,
+        acted: Callable[[str, str, str, str], None] = lambda *_: None,
     ) -> None:
         self._moves = moves
         self._engine = engine
+        self._acted = acted  # for the record of a call: its id, who, what, why
         self._node = node
         self._limits = limits
 
@@ -116,6 +122,7 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
     ) -> admin_pb2.EndCallResponse:
         """Tell the caller, end the call and log why. NOT_FOUND when it is not live."""
         reason = await why_of(request.why, context)
+        self._acted(request.call_id, str(who(context.peer())), "end_call", reason)
         if not self._engine.dismiss(request.call_id, "operator"):
             await no_such_call(context)
         log.info(

@@ -46,6 +46,7 @@ from transceiver.pod.owners import Owners
 from transceiver.pod.pod_place import ALONE, PodPlace
 from transceiver.pod.proof import PURPOSE, Proofs
 from transceiver.pod.signs_of_life import SignsOfLife
+from transceiver.record.making import Records, make_records
 from transceiver.recovery.recovery import Recovery
 from transceiver.settings import TransceiverSettings
 from transceiver.signaling.access import ApiKeys
@@ -80,9 +81,11 @@ async def run(
         store, limits = _ledgers(settings, lambda: media.engine.key_rings[0], stack)
         media = make_media(settings, pod_place, name, limits, stack)
         trunk = await media.engine.start(settings.transceiver_trunk)
+        records = make_records(settings, media, pod_place, stack)
         recovery = _recovery(settings, media.engine, stack)
         node = await _node(settings, name, trunk, media.engine, store, pod_place, stack)
-        loops = [node.run(), limits.run(), *(link.run() for link in media.links)]
+        links = (link.run() for link in media.links)
+        loops = [node.run(), limits.run(), *links, *records.loops]
         running += [tasks.create_task(loop) for loop in loops]
         await _greeted(media.links)
         owners = Owners(pod_place, http_for_others(settings, trunk), _nodes_of(store))
@@ -91,7 +94,7 @@ async def run(
         neighbours = Neighbours(pod_place, partial(_holds, media.engine), proofs, owners)
         stack.push_async_callback(neighbours.close)
         moves = _moves(settings, media, node, neighbours, trunk, store)
-        app = _app(settings, media, node, neighbours, moves, http_counters)
+        app = _app(settings, media, node, neighbours, moves, http_counters, records)
         http = await listen(
             app,
             settings.transceiver_http,
@@ -104,7 +107,7 @@ async def run(
         running.append(tasks.create_task(moves.emptying.run()))
         server = await admin.serve(
             settings.transceiver_admin,
-            _admin_services(settings, media.engine, node, limits, store, moves),
+            _admin_services(settings, media.engine, node, limits, store, moves, records),
             [SERVICE_NAME, process_admin.SERVICE_NAME],
             admin.AdminSecurity.of(settings),
         )
@@ -207,8 +210,9 @@ def _admin_services(
     limits: CallLimits,
     store: RedisStore,
     moves: Moves,
+    records: Records,
 ) -> list[Callable[[grpc.aio.Server], None]]:
-    own = TransceiverAdmin(engine, node, limits, moves)
+    own = TransceiverAdmin(engine, node, limits, moves, records.acted)
     common = process_admin.ProcessAdmin("transceiver", settings, _nodes_of(store))
     return [
         partial(add_TransceiverAdminServicer_to_server, own),
@@ -249,6 +253,7 @@ def _app(
     neighbours: Neighbours,
     moves: Moves,
     http_counters: Counter[str],
+    records: Records,
 ) -> web.Application:
     engine, backends = media.engine, media.backends
     fingerprint = media.certificate.fingerprint.value
@@ -258,6 +263,7 @@ def _app(
             **media.counters,
             **neighbours.counters,
             **http_counters,
+            **records.counters(),
             **process_counts(),
         },
         gauges=lambda: media.gauges,

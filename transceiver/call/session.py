@@ -25,6 +25,7 @@ from transceiver.call.offer import Offer
 from transceiver.call.parts import CallParts
 from transceiver.call.pcm_voice import choose_format
 from transceiver.call.principal import NOBODY
+from transceiver.call.record import NO_RECORD
 from transceiver.call.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import END_REASONS, FAREWELLS, State, Step, follow
@@ -36,6 +37,7 @@ from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
 from transceiver.link.position import Position
 from transceiver.rtp import opus
+from transceiver.rtp.audio import AudioStream
 from transceiver.takeover.held_events import HeldEvents
 from transceiver.takeover.session_state import (
     STOPPED_BEFORE,
@@ -51,6 +53,7 @@ from transceiver.transport.ice import (
     AddressLearned,
     GenerationEnded,
     IceEvent,
+    Selected,
 )
 from transceiver.transport.srtp import SrtpKeys, SrtpSession
 from trunkline.v1 import model_pb2
@@ -103,6 +106,7 @@ class Session:
         self.end_reason = ""
         self.failed = False  # something raised, and the log says so already
         self.handle: CallHandle | None = None  # None: nobody listens
+        self.record = NO_RECORD
         self._host = host
         self._parts = CallParts(
             *(call_id, offer, transport or CallTransport(offer, certificate, host), host, unix_s),
@@ -142,6 +146,11 @@ class Session:
     def ufrags(self) -> tuple[str, ...]:
         """Our ufrags that checks may name: one, or two during an ICE restart."""
         return self._ice.local_ufrags
+
+    @property
+    def audio(self) -> AudioStream:
+        """Both directions of its sound."""
+        return self._audio
 
     @property
     def sidebands(self) -> Sidebands:
@@ -252,6 +261,7 @@ class Session:
         self.state = follow(self.state, Step.END)
         self.end_reason = reason
         log.info("call_left", call_id=self.call_id, reason=reason)
+        self.record.left()
         every_step(self._parts.leave, self._leave_link, self._let_go)
 
     # The front: signaling and the operator.
@@ -279,6 +289,7 @@ class Session:
         )
         self._session_json = session_json
         self._backend, self._backend_name = link.backend, link.called
+        self.record.backend_chosen(link.backend, audio_format, session_json)
         self._voice.speak(audio_format)
         for ufrag in self.ufrags:
             self._host.answers_to(self, ufrag)
@@ -292,6 +303,7 @@ class Session:
         """
         if self.handle is not None:
             await self.handle.accepted(timeout_s)
+            self.record.answered()
 
     def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str] | None:
         """New credentials for a caller with new ones (RFC 8445 §9): ours, ufrag and password.
@@ -308,6 +320,7 @@ class Session:
         if replaced is not None:
             self._host.ufrag_ended(replaced.local_ufrag)
         self._host.answers_to(self, self.local_ufrag)
+        self.record.ice_restarted()
         self._host.changed(self)
         return self.local_ufrag, self.local_password
 
@@ -375,6 +388,7 @@ class Session:
         if events:
             self._host.changed(self)
         if checked:
+            self.record.checked(address)
             self.state = follow(self.state, Step.CHECKED)
             self._on_dtls(self._transport.checked(now), now)
             self._rewake(now)  # a ClientHello of ours may be lost
@@ -408,6 +422,7 @@ class Session:
         self.end_reason = reason
         log.info("call_ended", call_id=self.call_id, reason=reason)
         every_step(
+            lambda: self.record.ended(reason, self.snapshot()),
             self._say_bye,
             self._messages.close,
             self._transport.close,
@@ -460,6 +475,7 @@ class Session:
 
     def on_hang_up(self, reason: str) -> None:
         """The backend ended the call; the caller reads why when nobody on the line wanted it."""
+        self.record.backend_hung_up(reason)
         if reason in FAREWELLS:
             self.dismiss(reason)
         else:
@@ -468,6 +484,7 @@ class Session:
     def on_backend_lost(self) -> None:
         """Tell the caller that there is nobody to talk to, then end the call."""
         self.handle = None
+        self.record.backend_lost()
         self._audio.sender.clear()
         self._say_goodbye("failed", "backend_lost")
 
@@ -492,6 +509,8 @@ class Session:
             self._host.address_forgotten(self, event.address)
         elif isinstance(event, GenerationEnded):
             self._host.ufrag_ended(event.local_ufrag)
+        elif isinstance(event, Selected):
+            self.record.path(event.address, self._audio.round_trip_s)
 
     def _on_dtls(self, events: Iterator[dtls.Event], now: float) -> None:
         for event in events:
@@ -505,8 +524,10 @@ class Session:
         elif isinstance(event, dtls.Connected):
             self._secured(event.keys, now)
         elif isinstance(event, dtls.Closed):
+            self.record.dtls_closed()
             self.end("client_closed")
         else:
+            self.record.dtls_failed(event.reason)
             self._host.count(dtls_failed(event.reason))
             self.end("timeout" if event.reason == "timeout" else "failed")
 
@@ -517,6 +538,7 @@ class Session:
         self._transport.handshake_done()
         self._audio.start(SrtpSession(keys), now)
         self._host.connected(self)
+        self.record.connected()
         log.info("call_connected", call_id=self.call_id)
         self._messages.start()
         self._play(now)
@@ -559,6 +581,7 @@ class Session:
             self.end(self._farewell_reason)
         elif self._ice.expired(now):
             self._host.count(Counted.ICE_CONSENT_EXPIRED)
+            self.record.consent_expired()
             self.end("timeout")
         elif self.state is not State.CONNECTED and now >= self._connect_by_s:
             self.end("timeout")

@@ -50,6 +50,7 @@ class CallTickets:
         engine.listen_ended(self._ended)
         engine.listen_moved(self._moved_here, self._moved_away)
         limits.on_exhausted = self._exhausted
+        self.on_used_up: Callable[[str, str], None] = lambda _call_id, _subject: None
 
     def __len__(self) -> int:
         return len(self._by_call)
@@ -114,6 +115,8 @@ class CallTickets:
         tickets = self._opening | self._by_call
         over = [call for call, held in tickets.items() if subjects & set(held.subjects)]
         for call_id in over:
+            for subject in sorted(subjects & set(tickets[call_id].subjects)):
+                self.on_used_up(call_id, subject)
             self._engine.dismiss(call_id, "budget")
         if over:
             log.info("budget_used_up", subjects=sorted(subjects), calls=len(over))

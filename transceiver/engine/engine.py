@@ -29,6 +29,7 @@ from fleet.calls.owner import Owner
 from transceiver.call.call_id import new_call_id
 from transceiver.call.offer import Offer
 from transceiver.call.principal import NOBODY, Principal
+from transceiver.call.record import NO_RECORD, CallRecord
 from transceiver.call.session import Session
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import State
@@ -86,6 +87,7 @@ class Engine:
         self.draining = False
         self.begun = 0
         self.counters: Counter[str] = Counter()
+        self.record_of: Callable[[Session], CallRecord] = lambda _session: NO_RECORD
         self._token_keys = token_keys
         self._trunk = TrunkPort(
             trunk_keys, mtu, self.counters, self._packet_failed, self._on_claimed
@@ -235,6 +237,7 @@ class Engine:
     def begin(self, session: Session) -> None:
         """A call is live from now on."""
         self._calls[session.call_id] = session
+        session.record = self.record_of(session)
         self.begun += 1
         self._idle.clear()
         self._claiming.start()
@@ -431,6 +434,7 @@ class Engine:
             self.counters[Counted.CALL_FAULTS] += 1
             if not session.failed:
                 session.failed = True
+                session.record.fault(error)
                 log.error("call_failed", call_id=session.call_id, exc_info=error)
         try:
             session.end("failed")

@@ -334,6 +334,8 @@ class CallHandle:
                 self._tell_hang_up(event.hang_up.reason)
             case "usage":
                 self._link.on_usage(self.call_id, event.usage)
+            case "recorded":
+                self._link.on_recorded(self.call_id, event.recorded)
             case _:
                 pass  # an event of a later minor version of the protocol
 

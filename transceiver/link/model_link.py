@@ -29,7 +29,7 @@ from transceiver.link.counters import LinkCounters
 from transceiver.link.errors import BackendAbsent, CallUnknown, LinkError
 from transceiver.link.position import Position
 from transceiver.link.stream import LinkDown, LinkStream, Rpc, greet
-from trunkline.v1 import model_pb2
+from trunkline.v1 import model_pb2, record_pb2
 
 STEADY_S = 10.0
 """A stream that lasted this long was well. One that greets and breaks was not, however often."""
@@ -71,6 +71,7 @@ class ModelLink:
         self.on_answer: Callable[[LinkError | None], None] = _ignore_answer
         # Hears what a call used of the model, by the call's public id.
         self.on_usage: Callable[[str, model_pb2.Usage], None] = _ignore_usage
+        self.on_recorded: Callable[[str, record_pb2.Recorded], None] = _ignore_recorded
         self._target = target
         self._name = transceiver_name
         # Numbers go on across streams, so a handle can never be mistaken for a later call's.
@@ -243,6 +244,10 @@ class ModelLink:
 
 
 def _ignore_answer(_error: LinkError | None) -> None:
+    pass
+
+
+def _ignore_recorded(_call_id: str, _recorded: record_pb2.Recorded) -> None:
     pass
 
 

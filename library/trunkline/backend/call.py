@@ -19,7 +19,7 @@ from trunkline.backend.events import (
 from trunkline.backend.inbox import Inbox
 from trunkline.backend.outbox import EVENT_BYTES, Outbox
 from trunkline.backend.sent_log import Again, SentLog
-from trunkline.v1 import model_pb2
+from trunkline.v1 import model_pb2, record_pb2
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +161,15 @@ class Call:
             input_tokens=input_tokens, output_tokens=output_tokens, seconds=seconds, price=price
         )
         self._say(model_pb2.BackendEvent(usage=usage))
+
+    def record(self, recorded: record_pb2.Recorded) -> None:
+        """Add to the record of the call (record.proto); nothing once it is over.
+
+        The transceiver gives it its place among the other events, and redacts its content. It has a
+        rate, beyond which it leaves events out; the record says how many.
+        """
+        if not self._over:
+            self._say(model_pb2.BackendEvent(recorded=recorded), recorded.ByteSize())
 
     def hang_up(self, reason: str = "hangup") -> None:
         """End the call; the handler is cancelled at its next await. Twice does nothing."""
