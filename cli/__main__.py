@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from cli import act, key_commands, limits, look, top
+from cli import act, key_commands, limits, look, moves, top
 from cli.calls import commands as call_commands
 from cli.doctor import command as doctor
 from cli.options import Options
@@ -39,6 +39,7 @@ app.command("flows")(look.flows)
 app.command("info")(look.info)
 app.command("events")(look.events)
 app.command("call")(act.call)
+app.command("rebalance")(moves.rebalance)
 app.command("drain")(act.drain)
 app.command("log-level")(act.log_level)
 app.add_typer(call_commands.app, name="calls")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import structlog
@@ -11,13 +11,17 @@ import structlog
 from fleet.admin import process_admin
 from fleet.admin import server as admin
 from fleet.ending import ending
+from fleet.errors import StartupError, StoreUnavailable
 from fleet.keep_going import keep_going
 from fleet.metrics_server import serve_metrics
 from fleet.record.stream import BatchSeal
+from records.evidence.keys import BadKey, SigningKey
+from records.evidence.roots import make_root
 from records.intake import Intake
 from records.metrics import RecordsCollector
 from records.recorder import Recorder
 from records.settings import RecordsSettings
+from records.store.database import Connection
 from records.store.store import Store
 from trunkline.v1.admin_pb2_grpc import add_ProcessAdminServicer_to_server
 
@@ -29,7 +33,9 @@ async def run(settings: RecordsSettings, stop: asyncio.Event) -> None:
     """Run until `stop`. Raises StartupError when something it needs is not to be had."""
     admin.AdminSecurity.of(settings).check()
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks, ending() as running:
+        key = _signing_key(settings)
         store = Store(settings.records_store.get_secret_value())
+        signer = partial(_sign, store, key, settings.records_root_interval_s) if key else None
         stack.callback(store.close)
         before = await asyncio.to_thread(store.migrate)
         recorder = _recorder(settings, store, stack)
@@ -40,6 +46,8 @@ async def run(settings: RecordsSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(server.close)
         running.append(tasks.create_task(keep_going(recorder.run, partial(_survived, recorder))))
         running.append(tasks.create_task(_report_health(recorder, server)))
+        if signer is not None:
+            running.append(tasks.create_task(keep_going(signer, partial(_survived, recorder))))
         _log.info("records_started", store=store.place, schema_before=before, admin=server.port)
         await stop.wait()
     _log.info("records_stopped", **recorder.counters)
@@ -60,6 +68,28 @@ async def _admin(settings: RecordsSettings) -> admin.AdminServer:
         [process_admin.SERVICE_NAME],
         admin.AdminSecurity.of(settings),
     )
+
+
+def _signing_key(settings: RecordsSettings) -> SigningKey | None:
+    if settings.records_signing_key is None:
+        return None
+    try:
+        return SigningKey.read(settings.records_signing_key)
+    except BadKey as error:
+        raise StartupError(f"TRUNKLINE_RECORDS_SIGNING_KEY: {error}") from None
+
+
+async def _sign(store: Store, key: SigningKey, interval_s: float) -> None:
+    """A signed root every `interval_s`, over what was stored since the one before."""
+
+    def make(connection: Connection, now_us: int) -> object:
+        return make_root(connection, key, now_us)
+
+    while True:
+        await asyncio.sleep(interval_s)
+        with suppress(StoreUnavailable):  # the recorder says so; the next root is over more
+            while await asyncio.to_thread(store.sign, make):
+                pass
 
 
 def _survived(recorder: Recorder, error: Exception) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from fleet.address import Address
+from fleet.fields import within
 from fleet.settings import SharedSettings
 from records.store.opening import check_url
 
@@ -32,4 +34,13 @@ class RecordsSettings(SharedSettings):
     )
     records_metrics: Address = Field(
         Address("127.0.0.1", 9502), description="HTTP: Prometheus metrics at /metrics"
+    )
+    records_signing_key: Path | None = Field(
+        None,
+        description="PEM file of the Ed25519 key that signs roots over the record; the store must "
+        "not have it",
+        json_schema_extra={"default": "no roots"},
+    )
+    records_root_interval_s: Annotated[int, within("a number of seconds", 1, 86_400)] = Field(
+        60, description="how long it takes at most until what was stored is signed"
     )

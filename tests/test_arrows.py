@@ -57,7 +57,7 @@ ROOMS: dict[str, dict[str, str]] = {
     # A call is a value that its parts write and are made from again (`takeover`), so `takeover`
     # and those parts know each other.
     "transceiver": {
-        "": "call engine link pod recovery signaling transport",
+        "": "call engine link moves pod record recovery signaling transport",
         "rtp": ". takeover transport",
         "opus": "call rtp",
         "transport": ". takeover",
@@ -68,10 +68,13 @@ ROOMS: dict[str, dict[str, str]] = {
         "engine": ". call link takeover transport",
         "signaling": ". call engine link pod",
         "pod": ". call engine signaling",
+        "moves": ". call engine link pod recovery signaling takeover",
         "recovery": ". call engine link pod takeover",
+        "record": ". call engine pod rtp",
     },
     "records": {
-        "": "store",
+        "": "evidence store",
+        "evidence": "store",
         "api": ". diagnosis export store",
         "diagnosis": "",
         "export": "diagnosis",
@@ -98,7 +101,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "live": ". callers media_bench",
         "media_bench": ". callers relay_bench",
         "measured": "",
-        "peers": "live",
+        "peers": "live stall",
         "plan": "",
         "relay_bench": ".",
         "scenario_runs": ". live relay_bench stand",
@@ -107,6 +110,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "stall": ". callers scenario_runs stand",
         "stand": ".",
         "storm": ". live scenario_runs stand",
+        "survive": ". callers peers scenario_runs stall stand",
         "voice_bench": ". callers relay_bench",
     },
 }

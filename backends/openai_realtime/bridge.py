@@ -28,12 +28,15 @@ from backends.openai_realtime.upstream import Realtime, Upstream, UpstreamFailur
 from backends.realtime import to_text
 from backends.realtime.events import server_event
 from backends.realtime.page import ANYBODY, Page
+from backends.realtime.recording import Recording
 from backends.realtime.refusals import Refusal
+from fleet.foreign_json import read_json
 from trunkline.backend.call import Call, CallOver
 from trunkline.backend.events import Audio, Playout, Text
 
 EVENTS_LABEL = "oai-events"
 MAX_WAITING_BYTES = 300 * 1000 * BYTES_PER_MS  # five minutes of speech; nobody listens longer
+EVENT_TYPE_CHARS = 200  # within which the type of an event stands
 FAREWELL_S = 0.5  # for the last event to reach the caller
 log = structlog.get_logger(__name__)
 
@@ -70,6 +73,7 @@ class Bridge:
         self._upstream = upstream
         self._translator = Translator(_page(call))
         self._mouth = Mouth(call, self._on_frame, bytes_per_ms=BYTES_PER_MS)
+        self._recording = Recording()
         self._call_tasks = CallTasks(call)
         self._speaking: asyncio.Task[None] | None = None
         self._waiting: deque[Sound | SoundEnds] = deque()
@@ -115,11 +119,19 @@ class Bridge:
             if isinstance(action, ToUpstream):
                 await self._upstream.send(action.text)
             elif isinstance(action, ToCaller):
+                self._record(action.text)
                 await self._call.send_text(EVENTS_LABEL, action.text)
             elif isinstance(action, Silence):
                 await self._silence()
             else:
                 await self._queue(action)
+
+    def _record(self, text: str) -> None:
+        if ".delta" in text[:EVENT_TYPE_CHARS]:  # most are, and none of these is recorded
+            return
+        with suppress(ValueError):  # an upstream may say anything
+            for recorded in self._recording.hear(read_json(text)):
+                self._call.record(recorded)
 
     # The voice.
 

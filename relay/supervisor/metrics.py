@@ -50,7 +50,7 @@ class RelayCollector(Collector):
             yield CounterMetricFamily(f"trunkline_relay_{name}", _words(name), value)
 
     def _facts(self) -> dict[str, int]:
-        return {**self._crew.store_counts.named(), **process_counts()}
+        return {**self._crew.counts(), **process_counts()}
 
     def _latency(self) -> Metric:
         latency = HistogramMetricFamily(
@@ -71,9 +71,15 @@ class RelayCollector(Collector):
         restarts = CounterMetricFamily(
             "trunkline_relay_worker_restarts", "Times a worker was replaced", labels=["worker"]
         )
+        claims = GaugeMetricFamily(
+            "trunkline_relay_claims_held",
+            "Calls that a claim leads to another transceiver than their token",
+            labels=["worker"],
+        )
         for post in self._crew.posts:
             flows.add_metric([str(post.number)], len(post.memory.flows))
             restarts.add_metric([str(post.number)], post.restarts)
+            claims.add_metric([str(post.number)], len(post.memory.claims.by_ufrag))
         faults = CounterMetricFamily(
             "trunkline_relay_supervisor_faults",
             "What raised in the supervisor and was survived, by place",
@@ -83,7 +89,13 @@ class RelayCollector(Collector):
             faults.add_metric([place], count)
         yield flows
         yield restarts
+        yield claims
         yield faults
+        yield GaugeMetricFamily(
+            "trunkline_relay_fenced_nodes",
+            "Node indexes whose last owner was lost and is not believed any more",
+            self._crew.nodes.fenced_count,
+        )
         yield GaugeMetricFamily(
             "trunkline_relay_nodes", "Transceivers that hold a lease", self._directory.live_count
         )

@@ -14,6 +14,7 @@ from transceiver.data.sctp import run
 from transceiver.link.call_handle import CallHandle, CallSink
 from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
+from transceiver.link.position import NOWHERE, Position
 from transceiver.transport.certificate import LocalCertificate
 from transceiver.transport.dtls import (
     ApplicationData,
@@ -208,6 +209,9 @@ class FakeHandle:
     credit: int = 0
     closed: str = ""
     refusal: Exception | None = None
+    position: Position = NOWHERE
+    exact: bool = False
+    moved: bool = False
 
     def send_audio(self, payload: bytes, rtp_time: int, duration: int, lost: int = 0) -> None:
         self.audio.append((payload, rtp_time, duration, lost))
@@ -236,6 +240,12 @@ class FakeHandle:
     def close(self, reason: str) -> None:
         self.closed = reason
 
+    def moving(self) -> None:
+        self.moved = True
+
+    def write_reports(self) -> None:
+        """Nothing waits here."""
+
     def heard_by(self, sink: CallSink) -> None:
         self.sink = sink
 
@@ -251,6 +261,7 @@ class FakeLink:
     echo: bool = True
     ready: bool = True
     backend: str = "scripted"
+    called: str = "default"
     accepts: tuple[int, ...] = (model_pb2.AUDIO_FORMAT_OPUS,)
     handles: list[FakeHandle] = field(default_factory=list)
 
@@ -263,11 +274,14 @@ class FakeLink:
         started_unix_ms: int,
         audio_format: int = model_pb2.AUDIO_FORMAT_OPUS,
         page_may_set: Sequence[str] | None = None,
+        resume: Position | None = None,
+        *,
+        exact: bool = False,
     ) -> CallHandle:
         if not self.ready:
             raise BackendAbsent("no backend")
         assert audio_format in self.accepts
-        self.handles.append(FakeHandle(sink, self.echo))
+        self.handles.append(FakeHandle(sink, self.echo, position=resume or NOWHERE, exact=exact))
         return cast(CallHandle, self.handles[-1])
 
     def as_link(self) -> ModelLink:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 import structlog
 
@@ -24,6 +25,7 @@ from transceiver.call.offer import Offer
 from transceiver.call.parts import CallParts
 from transceiver.call.pcm_voice import choose_format
 from transceiver.call.principal import NOBODY
+from transceiver.call.record import NO_RECORD
 from transceiver.call.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import END_REASONS, FAREWELLS, State, Step, follow
@@ -33,9 +35,17 @@ from transceiver.faults import every_step
 from transceiver.link.call_handle import CallHandle
 from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
+from transceiver.link.position import Position
 from transceiver.rtp import opus
+from transceiver.rtp.audio import AudioStream
 from transceiver.takeover.held_events import HeldEvents
-from transceiver.takeover.session_state import STOPPED_BEFORE, LinkState, Reserve, SessionState
+from transceiver.takeover.session_state import (
+    STOPPED_BEFORE,
+    LinkState,
+    Places,
+    Reserve,
+    SessionState,
+)
 from transceiver.transport import dtls
 from transceiver.transport.certificate import LocalCertificate
 from transceiver.transport.ice import (
@@ -43,6 +53,7 @@ from transceiver.transport.ice import (
     AddressLearned,
     GenerationEnded,
     IceEvent,
+    Selected,
 )
 from transceiver.transport.srtp import SrtpKeys, SrtpSession
 from trunkline.v1 import model_pb2
@@ -95,6 +106,7 @@ class Session:
         self.end_reason = ""
         self.failed = False  # something raised, and the log says so already
         self.handle: CallHandle | None = None  # None: nobody listens
+        self.record = NO_RECORD
         self._host = host
         self._parts = CallParts(
             *(call_id, offer, transport or CallTransport(offer, certificate, host), host, unix_s),
@@ -104,7 +116,8 @@ class Session:
         self._voice, self._messages = self._parts.voice, self._parts.messages
         self._ice = self._transport.ice
         self._held: HeldEvents | None = None
-        self._backend = self._session_json = ""
+        self.places: Places | None = None  # in the limits; set by who admitted the call
+        self._backend = self._backend_name = self._session_json = ""
         self._connect_by_s = now + CONNECT_TIMEOUT_S
         self._farewell_s, self._farewell_reason = math.inf, ""
         self._wake_s = math.inf
@@ -133,6 +146,11 @@ class Session:
     def ufrags(self) -> tuple[str, ...]:
         """Our ufrags that checks may name: one, or two during an ICE restart."""
         return self._ice.local_ufrags
+
+    @property
+    def audio(self) -> AudioStream:
+        """Both directions of its sound."""
+        return self._audio
 
     @property
     def sidebands(self) -> Sidebands:
@@ -165,7 +183,8 @@ class Session:
             *(state.call_id, state.offer, state.surface, certificate, host, unix_s), transport
         )
         session.started_unix_ms, session.placed_by = state.started_unix_ms, state.placed_by
-        session.sidebands.reopen(state.sideband_opening)
+        session.places = state.places
+        session.sidebands.reopen(state.sideband_opening, state.sidebands, state.sideband_missed)
         return session
 
     def carry_on(self, state: SessionState, unix_s: float, reserve: Reserve) -> None:
@@ -192,7 +211,12 @@ class Session:
             started_unix_ms=self.started_unix_ms,
             unix_s=unix_s,
             offer=self.offer,
-            link=LinkState(self._backend, self._session_json, self._voice.audio_format),
+            link=LinkState(
+                *(self._backend, self._session_json, self._voice.audio_format),
+                name=self._backend_name,
+                **(asdict(self.handle.position) if self.handle is not None else {}),
+            ),
+            places=self.places,
             **self._parts.export(self._host.now(), relay_of)._asdict(),
         )
 
@@ -213,6 +237,7 @@ class Session:
         self._transport.muted = True
         self._wake_s = math.inf
         if self.handle is not None:
+            self.handle.write_reports()  # nothing is to be sent behind what is exported
             self.handle.heard_by(self._held)
 
     def release(self) -> None:
@@ -224,28 +249,47 @@ class Session:
         if held is not None:
             held.replay(self)
         self._rewake(self._host.now())
+        self._host.changed(self)
 
-    def leave(self) -> None:
-        """End here and tell the caller nothing: another process goes on with the call."""
+    def leave(self, reason: str = "moved") -> None:
+        """End here and tell the caller nothing: another process goes on with the call.
+
+        `reason` is "moved", or "fenced" when others took this process for dead.
+        """
         if self.state is State.ENDED:
             return
         self.state = follow(self.state, Step.END)
-        self.end_reason = "moved"
-        log.info("call_moved", call_id=self.call_id)
-        every_step(self._parts.leave, lambda: self._close_link("drained"), self._let_go)
+        self.end_reason = reason
+        log.info("call_left", call_id=self.call_id, reason=reason)
+        self.record.left()
+        every_step(self._parts.leave, self._leave_link, self._let_go)
 
     # The front: signaling and the operator.
 
-    def open(self, link: ModelLink, session_json: str) -> None:
-        """Put the call on the link. Raises BackendAbsent or CallLimit."""
+    def open(
+        self,
+        link: ModelLink,
+        session_json: str,
+        resume: Position | None = None,
+        *,
+        exact: bool = False,
+    ) -> None:
+        """Put the call on the link, or, with `resume`, go on there with one of another process.
+
+        Raises BackendAbsent, CallLimit, or CallUnknown.
+        """
         audio_format = choose_format(link.accepts)
         if not audio_format:
             raise BackendAbsent("the backend accepts no audio format of ours")
         self.handle = link.open_call(
             *(self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format),
             page_may_set=self.placed_by.may_set,
+            resume=resume,
+            exact=exact,
         )
-        self._session_json, self._backend = session_json, link.backend
+        self._session_json = session_json
+        self._backend, self._backend_name = link.backend, link.called
+        self.record.backend_chosen(link.backend, audio_format, session_json)
         self._voice.speak(audio_format)
         for ufrag in self.ufrags:
             self._host.answers_to(self, ufrag)
@@ -259,6 +303,7 @@ class Session:
         """
         if self.handle is not None:
             await self.handle.accepted(timeout_s)
+            self.record.answered()
 
     def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str] | None:
         """New credentials for a caller with new ones (RFC 8445 §9): ours, ufrag and password.
@@ -275,6 +320,7 @@ class Session:
         if replaced is not None:
             self._host.ufrag_ended(replaced.local_ufrag)
         self._host.answers_to(self, self.local_ufrag)
+        self.record.ice_restarted()
         self._host.changed(self)
         return self.local_ufrag, self.local_password
 
@@ -284,7 +330,7 @@ class Session:
         jitter = audio.heard.jitter if audio.heard else 0.0
         return CallSnapshot(
             call_id=self.call_id,
-            state=self.state.value,
+            state="moving" if self.held else self.state.value,
             started_unix_ms=self.started_unix_ms,
             backend=self._backend,
             surface=self.surface,
@@ -342,6 +388,7 @@ class Session:
         if events:
             self._host.changed(self)
         if checked:
+            self.record.checked(address)
             self.state = follow(self.state, Step.CHECKED)
             self._on_dtls(self._transport.checked(now), now)
             self._rewake(now)  # a ClientHello of ours may be lost
@@ -375,6 +422,7 @@ class Session:
         self.end_reason = reason
         log.info("call_ended", call_id=self.call_id, reason=reason)
         every_step(
+            lambda: self.record.ended(reason, self.snapshot()),
             self._say_bye,
             self._messages.close,
             self._transport.close,
@@ -405,6 +453,10 @@ class Session:
         """Write the backend's PCM as it asks."""
         self._voice.write_as(encoder)
 
+    def on_resumed(self, ear: model_pb2.Playout) -> None:
+        """Go on where the caller's ear is, and say so: a clear may wait for its answer."""
+        self._voice.carry_on(ear, self.handle)
+
     def on_audio(self, payload: bytes, duration: int) -> None:
         """Queue a frame; it is paced out, or waits until the caller is there."""
         now = self._host.now()
@@ -423,6 +475,7 @@ class Session:
 
     def on_hang_up(self, reason: str) -> None:
         """The backend ended the call; the caller reads why when nobody on the line wanted it."""
+        self.record.backend_hung_up(reason)
         if reason in FAREWELLS:
             self.dismiss(reason)
         else:
@@ -431,6 +484,7 @@ class Session:
     def on_backend_lost(self) -> None:
         """Tell the caller that there is nobody to talk to, then end the call."""
         self.handle = None
+        self.record.backend_lost()
         self._audio.sender.clear()
         self._say_goodbye("failed", "backend_lost")
 
@@ -455,6 +509,8 @@ class Session:
             self._host.address_forgotten(self, event.address)
         elif isinstance(event, GenerationEnded):
             self._host.ufrag_ended(event.local_ufrag)
+        elif isinstance(event, Selected):
+            self.record.path(event.address, self._audio.round_trip_s)
 
     def _on_dtls(self, events: Iterator[dtls.Event], now: float) -> None:
         for event in events:
@@ -468,8 +524,10 @@ class Session:
         elif isinstance(event, dtls.Connected):
             self._secured(event.keys, now)
         elif isinstance(event, dtls.Closed):
+            self.record.dtls_closed()
             self.end("client_closed")
         else:
+            self.record.dtls_failed(event.reason)
             self._host.count(dtls_failed(event.reason))
             self.end("timeout" if event.reason == "timeout" else "failed")
 
@@ -480,6 +538,7 @@ class Session:
         self._transport.handshake_done()
         self._audio.start(SrtpSession(keys), now)
         self._host.connected(self)
+        self.record.connected()
         log.info("call_connected", call_id=self.call_id)
         self._messages.start()
         self._play(now)
@@ -522,6 +581,7 @@ class Session:
             self.end(self._farewell_reason)
         elif self._ice.expired(now):
             self._host.count(Counted.ICE_CONSENT_EXPIRED)
+            self.record.consent_expired()
             self.end("timeout")
         elif self.state is not State.CONNECTED and now >= self._connect_by_s:
             self.end("timeout")
@@ -564,6 +624,11 @@ class Session:
         handle, self.handle = self.handle, None
         if handle is not None:
             handle.close(reason)
+
+    def _leave_link(self) -> None:
+        handle, self.handle = self.handle, None
+        if handle is not None:
+            handle.moving()
 
     def _let_go(self) -> None:
         every_step(

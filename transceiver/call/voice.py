@@ -130,6 +130,14 @@ class CallVoice:
         """A resumed call: its backend's credit begins anew, so what is queued is not given back."""
         self._credited = self._sender.used + len(self._sender)
 
+    def carry_on(self, ear: model_pb2.Playout, handle: CallHandle | None) -> None:
+        """The backend goes on with a resumed call, from where it knows the caller's ear to be."""
+        self._sender.carry_on(ear.sent_frames, ear.acked_frames, ear.cleared_frames)
+        self._credited = ear.sent_frames + ear.cleared_frames
+        if handle is not None:
+            self._give_credit(handle)
+            self._tell_playout(handle)
+
     def _give_credit(self, handle: CallHandle) -> None:
         """Give credit back for frames that no longer wait, a lot at a time."""
         owed = self._sender.used - self._credited

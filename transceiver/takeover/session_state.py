@@ -267,11 +267,30 @@ class WaitingMessage:
 
 @dataclass(frozen=True)
 class LinkState:
-    """Where the conversation is: which backend, what it was told, and the format of its sound."""
+    """Where the conversation is: which backend, what it was told, and the format of its sound.
+
+    The rest is `transceiver.link.position.Position`. A state without it is of a call that its
+    backend does not hold.
+    """
 
     backend: str
     session_json: str = field(repr=False)
     audio_format: int
+    token: Octets = field(default=b"", repr=False)
+    taken_events: Count = 0
+    sent_events: Count = 0
+    clears: Count = 0
+    instance: str = ""
+    name: str = ""  # as operators call the backend; `backend` is what it calls itself
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places of the call in the limits: its ticket there, whose key, under which subjects."""
+
+    ticket: str
+    key_id: str
+    subjects: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -293,6 +312,9 @@ class SessionState:
     link: LinkState
     placed_by: Principal = NOBODY
     sideband_opening: str = field(default="", repr=False)
+    sidebands: Count = 0  # listeners that come again
+    sideband_missed: tuple[str, ...] = field(default=(), repr=False)  # what they have not heard yet
+    places: Places | None = None
     version: Literal[1] = 1
 
 

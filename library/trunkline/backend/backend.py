@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from trunkline.backend.events import AudioFormat
 from trunkline.v1 import model_pb2
 
 PROTOCOL = 1  # of the model link, model.proto
+INSTANCE = secrets.token_hex(8)  # of this process: its calls are held nowhere else
 
 Handler = Callable[[Call], Awaitable[None]]
 
@@ -46,13 +48,15 @@ class Backend:
         """A handler alone is a backend on the terms above."""
         return backend if isinstance(backend, Backend) else cls(backend)
 
-    def welcome(self) -> model_pb2.ToTransceiver:
-        """The first message of a stream."""
+    def welcome(self, hold_ms: int) -> model_pb2.ToTransceiver:
+        """The first message of a stream; a call waits `hold_ms` for whoever resumes it."""
         return model_pb2.ToTransceiver(
             welcome=model_pb2.Welcome(
                 protocol=PROTOCOL,
                 backend=self.name,
                 accepts=[model_pb2.AudioFormat.ValueType(audio) for audio in self.accepts],
                 max_calls=self.max_calls,
+                hold_ms=hold_ms,
+                instance=INSTANCE,
             )
         )
