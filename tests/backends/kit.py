@@ -41,11 +41,21 @@ class Sink:
         self.audio: list[tuple[bytes, int]] = []
         self.data: list[tuple[str, str | bytes]] = []
         self.clears = 0
+        self.acceptances = 0
+        self.snapshots: list[bytes] = []
         self.hang_ups: list[str] = []
         self.losses = 0
         self.faults: list[Exception] = []
         self.encoder = model_pb2.OpusEncoder()
         self._heard = asyncio.Event()
+
+    def on_accepted(self) -> None:
+        self.acceptances += 1
+        self._heard.set()
+
+    def on_remember(self, snapshot: bytes) -> None:
+        self.snapshots.append(snapshot)
+        self._heard.set()
 
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
         self.encoder = encoder

@@ -208,6 +208,11 @@ class FakeHandle:
     credit: int = 0
     closed: str = ""
     refusal: Exception | None = None
+    send_credit: int = 0
+    restored: model_pb2.Restored | None = None
+
+    def heard_by(self, sink: CallSink) -> None:
+        self.sink = sink
 
     def send_audio(self, payload: bytes, rtp_time: int, duration: int, lost: int = 0) -> None:
         self.audio.append((payload, rtp_time, duration, lost))
@@ -260,11 +265,12 @@ class FakeLink:
         started_unix_ms: int,
         audio_format: int = model_pb2.AUDIO_FORMAT_OPUS,
         page_may_set: Sequence[str] | None = None,
+        restored: model_pb2.Restored | None = None,
     ) -> CallHandle:
         if not self.ready:
             raise BackendAbsent("no backend")
         assert audio_format in self.accepts
-        self.handles.append(FakeHandle(sink, self.echo))
+        self.handles.append(FakeHandle(sink, self.echo, restored=restored, send_credit=send_credit))
         return cast(CallHandle, self.handles[-1])
 
     def as_link(self) -> ModelLink:

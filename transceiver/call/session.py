@@ -12,19 +12,19 @@ methods; what goes out goes to the `Host`, at once and in order. The states are 
 
 from __future__ import annotations
 
-import json
 import math
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import structlog
 
-from fleet.redact import redact_network
+from transceiver.call.backend_line import BackendLine, Terms
+from transceiver.call.final_counts import collect, count_audio
 from transceiver.call.host import Host
 from transceiver.call.messages import CallMessages
 from transceiver.call.offer import Offer
+from transceiver.call.our_events import backend_restored, farewell
 from transceiver.call.pcm_voice import choose_format
 from transceiver.call.principal import NOBODY
 from transceiver.call.sidebands import EVENTS_LABEL, Sidebands
@@ -37,7 +37,6 @@ from transceiver.faults import every_step
 from transceiver.link.call_handle import CallHandle
 from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
-from transceiver.rtp import opus
 from transceiver.rtp.audio import AudioStream
 from transceiver.takeover.session_state import STOPPED_BEFORE, LinkState, Reserve, SessionState
 from transceiver.transport import dtls
@@ -52,14 +51,10 @@ from transceiver.transport.ice import (
 from transceiver.transport.srtp import SrtpKeys, SrtpSession
 from trunkline.v1 import model_pb2
 from wire import stun
-from wire.address import unpack_address
 from wire.classify import PacketKind, classify
 from wire.errors import WireError
 
 CONNECT_TIMEOUT_S = 30.0
-# Frames a backend may queue here at once: 5 s of 20 ms. The queue holds a few more, because a
-# frame that is on its way when the credit is counted must not be refused.
-SEND_CREDIT = 250
 # Time for the last message to leave through SCTP, before the association is ended.
 FAREWELL_S = 0.2
 
@@ -99,7 +94,6 @@ class Session:
         self.state = State.NEW
         self.end_reason = ""
         self.failed = False  # something raised, and the log says so already
-        self.handle: CallHandle | None = None  # None: nobody listens
         self._host = host
         self._transport = transport or CallTransport(offer, certificate, host)
         self._ice = self._transport.ice
@@ -115,10 +109,25 @@ class Session:
             *(offer.data, Role(offer.dtls_role), self._transport.send_data, self._on_message),
             *(host.count, self._failed),
         )
-        self._backend = self._session_json = ""
+        self._line = BackendLine(self._voice, self._restored, self._nobody_listened)
         self._connect_by_s = now + CONNECT_TIMEOUT_S
         self._farewell_s, self._farewell_reason = math.inf, ""
         self._wake_s = math.inf
+
+    @property
+    def handle(self) -> CallHandle | None:
+        """The call at its backend; None: it has none now."""
+        return self._line.handle
+
+    @property
+    def line(self) -> BackendLine:
+        """Who has the call, and what is held while nobody does."""
+        return self._line
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the call is over, or its caller reads already why it will be."""
+        return self.state is _ENDED or self._farewell_s < math.inf
 
     @property
     def ssrc(self) -> int:
@@ -218,7 +227,10 @@ class Session:
             waiting=waiting,
             messages_received=self._messages.received,
             messages_sent=self._messages.sent,
-            link=LinkState(self._backend, self._session_json, self._voice.audio_format),
+            link=LinkState(
+                *(self._line.backend, self._line.terms.session_json, self._voice.audio_format),
+                self._line.remembered,
+            ),
         )
 
     def leave(self) -> None:
@@ -243,11 +255,11 @@ class Session:
         audio_format = choose_format(link.accepts)
         if not audio_format:
             raise BackendAbsent("the backend accepts no audio format of ours")
-        self.handle = link.open_call(
-            *(self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format),
-            page_may_set=self.placed_by.may_set,
+        terms = Terms(
+            *(self.call_id, session_json, self.started_unix_ms, audio_format),
+            self.placed_by.may_set,
         )
-        self._session_json, self._backend = session_json, link.backend
+        self._line.open(link, self, terms)
         self._voice.speak(audio_format)
         for ufrag in self.ufrags:
             self._host.answers_to(self, ufrag)
@@ -261,6 +273,19 @@ class Session:
         """
         if self.handle is not None:
             await self.handle.accepted(timeout_s)
+
+    def ask(self, link: ModelLink) -> CallHandle:
+        """Ask another backend to go on with a call that has none; await its answer next.
+
+        When it takes the call, it hears what was held. Raises BackendAbsent or CallLimit.
+        """
+        return self._line.ask(link, self, self._host.now)
+
+    def give_up(self) -> None:
+        """No backend goes on with the call: tell the caller, then end it."""
+        if not self.leaving:
+            self._audio.sender.clear()
+            self._say_goodbye("failed", "backend_lost")
 
     def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str] | None:
         """New credentials for a caller with new ones (RFC 8445 §9): ours, ufrag and password.
@@ -280,23 +305,9 @@ class Session:
 
     def snapshot(self) -> CallSnapshot:
         """What the operator may know of the call."""
-        audio, address = self._audio, self._ice.selected
-        jitter = audio.heard.jitter if audio.heard else 0.0
-        return CallSnapshot(
-            call_id=self.call_id,
-            state=self.state.value,
-            started_unix_ms=self.started_unix_ms,
-            backend=self._backend,
-            surface=self.surface,
-            packets_received=audio.received,
-            packets_sent=audio.sender.packets,
-            packets_lost=audio.lost,
-            jitter_ms=jitter * 1000 / opus.CLOCK_HZ,
-            round_trip_ms=(audio.round_trip_s or 0.0) * 1000,
-            queued_frames=len(audio.sender),
-            messages_received=self._messages.received,
-            messages_sent=self._messages.sent,
-            client_network=redact_network(unpack_address(address)[0]) if address else "",
+        return CallSnapshot.of(
+            *(self.call_id, self.state.value, self.started_unix_ms, self._line.backend),
+            *(self.surface, self._audio, self._messages, self._ice.selected),
         )
 
     # The caller's side: datagrams and time.
@@ -318,7 +329,7 @@ class Session:
         elif kind is _RTP:
             frames = self._audio.receive_rtp(packet, now)
             if frames:
-                self._voice.hear(frames, self.handle)
+                self._voice.hear(frames, self._line.hearer)
             self._note_held(now)
         elif kind is _RTCP:
             self._read_rtcp(packet, now)
@@ -357,7 +368,7 @@ class Session:
             return
         if self.state is not State.CONNECTED:
             self._on_dtls(self._transport.handle_timeout(now), now)
-        self._voice.hear(self._audio.window.expire(now), self.handle)
+        self._voice.hear(self._audio.window.expire(now), self._line.hearer)
         self._play(now)
         self._rewake(now)
 
@@ -390,11 +401,19 @@ class Session:
         """Take an event of a side band as if the caller had sent it, or the application's server,
         whom no page's policy binds."""
         with self._host.guarded(self):
-            handle = self.handle
-            if handle is not None and self.state is not State.ENDED:
-                handle.send_text(EVENTS_LABEL, text, from_server=from_server)
+            hearer = self._line.hearer
+            if hearer is not None and self.state is not State.ENDED:
+                hearer.send_text(EVENTS_LABEL, text, from_server=from_server)
 
     # The backend's side: transceiver.link.call_handle.CallSink.
+
+    def on_accepted(self) -> None:
+        """The backend has the call."""
+        self._line.taken = True
+
+    def on_remember(self, snapshot: bytes) -> None:
+        """Keep it, in case that the backend is lost."""
+        self._line.remembered = snapshot
 
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
         """Write the backend's PCM as it asks."""
@@ -414,7 +433,7 @@ class Session:
 
     def on_clear(self) -> None:
         """Forget queued frames, and say how far the caller heard."""
-        self._voice.clear(self.handle)
+        self._voice.clear(self._line.handle)
 
     def on_hang_up(self, reason: str) -> None:
         """The backend ended the call; the caller reads why when nobody on the line wanted it."""
@@ -424,10 +443,13 @@ class Session:
             self.end(reason if reason in END_REASONS else "hangup")
 
     def on_backend_lost(self) -> None:
-        """Tell the caller that there is nobody to talk to, then end the call."""
-        self.handle = None
-        self._audio.sender.clear()
-        self._say_goodbye("failed", "backend_lost")
+        """Another backend is asked; where none is, the caller is told, and the call ends.
+
+        What is queued goes on meanwhile, and what the caller says is held.
+        """
+        self._line.lose(self._host.now())
+        if not (self._line.taken and self._host.backend_lost(self)):
+            self.give_up()
 
     def on_fault(self, error: Exception) -> None:
         """One of these raised, or what the call had to say could not be written."""
@@ -477,35 +499,49 @@ class Session:
         self._messages.start()
         self._play(now)
 
+    # Inside: a backend that is lost.
+
+    def _restored(self, gap_ms: int, dropped: int) -> None:
+        """Another backend goes on; `dropped` packets of sound it will never hear."""
+        losses = self._line.losses
+        self._host.count(Counted.CALL_BACKEND_RESTORED)
+        self._host.count(Counted.HELD_SOUND_DROPPED, dropped)
+        self.on_data(EVENTS_LABEL, backend_restored(losses, gap_ms))
+        log.info("call_backend_restored", call_id=self.call_id, losses=losses, gap_ms=gap_ms)
+
+    def _nobody_listened(self) -> None:
+        """More messages wait for a backend than can be held."""
+        self._host.count(Counted.HELD_MESSAGES_FULL)
+        self.give_up()
+
     # Inside: messages.
 
     def _on_message(self, label: str, content: str | bytes) -> None:
-        handle = self.handle
-        if handle is None or self.state is State.ENDED:
+        hearer = self._line.hearer
+        if hearer is None or self.state is State.ENDED:
             return
         if isinstance(content, str):
-            handle.send_text(label, content)
+            hearer.send_text(label, content)
         else:
-            handle.send_binary(label, content)
+            hearer.send_binary(label, content)
 
     # Inside: audio.
 
     def _read_rtcp(self, packet: bytes, now: float) -> None:
         learned, frames = self._audio.receive_rtcp(packet, now)
-        self._voice.hear(frames, self.handle)
-        self._voice.reported(self.handle, moved=learned.acknowledged)
+        self._voice.hear(frames, self._line.hearer)
+        self._voice.reported(self._line.handle, moved=learned.acknowledged)
 
     def _play(self, now: float) -> None:
         for packet in self._audio.poll(now):
             self._transport.send(packet)
-        self._voice.played(self.handle)
+        self._voice.played(self._line.handle)
 
     # Inside: time and the end.
 
     def _say_goodbye(self, reason: str, code: str) -> None:
-        error = {"type": "server_error", "code": code, "message": FAREWELLS[code]}
         now = self._host.now()
-        self.on_data(EVENTS_LABEL, json.dumps({"type": "error", "error": error}))
+        self.on_data(EVENTS_LABEL, farewell(code))
         self._farewell_s, self._farewell_reason = now + FAREWELL_S, reason
         self._rewake(now)
 
@@ -553,31 +589,12 @@ class Session:
             self._transport.send(goodbye)
 
     def _close_link(self, reason: str) -> None:
-        handle, self.handle = self.handle, None
-        if handle is not None:
-            handle.close(reason)
+        self._line.close(reason)
 
     def _let_go(self) -> None:
         every_step(self._collect_counters, lambda: self._host.ended(self), self._messages.release)
 
     def _collect_counters(self) -> None:
-        audio = self._audio
-        _collect(audio.dropped, self._host.count)
-        _collect(self._messages.dropped(), self._host.count)
-        _collect(self._transport.dropped(), self._host.count)
-        self._host.count(Counted.RTP_RECEIVED, audio.received)
-        self._host.count(Counted.RTP_SENT, audio.sender.packets)
-        self._host.count(Counted.RTP_LOST, audio.lost)
-        self._host.count(Counted.RTP_LATE, audio.late)
-        self._host.count(Counted.RTP_DUPLICATE, audio.duplicates)
-        self._host.count(Counted.RTP_RECOVERED, audio.recovered)
-        self._host.count(Counted.RTP_UP_LEFT_OUT, audio.left_out)
-        self._host.count(Counted.RTP_DOWN_LEFT_OUT, audio.sender.left_out)
-        if self._voice.malformed:
-            self._host.count(Counted.OPUS_MALFORMED, self._voice.malformed)
-
-
-def _collect(reasons: Counter[str], count: Callable[[str, int], None]) -> None:
-    for reason, amount in reasons.items():
-        count(reason, amount)
-    reasons.clear()
+        dropped = self._audio.dropped, self._messages.dropped(), self._transport.dropped()
+        collect(dropped, self._host.count)
+        count_audio(self._audio, self._voice.malformed, self._host.count)

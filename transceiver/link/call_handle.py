@@ -25,6 +25,7 @@ from trunkline.v1 import model_pb2
 
 MAX_CALL_FRAMES = 100  # two seconds of 20 ms frames: older speech is of no use to a turn
 MAX_CALL_DATA_BYTES = 1024 * 1024
+MAX_SNAPSHOT_BYTES = 256 * 1024  # of a conversation; a larger one is counted and ignored
 
 
 class CallSink(Protocol):
@@ -33,6 +34,12 @@ class CallSink(Protocol):
     A sink that raises loses its call (`on_fault`), never the link. After on_hang_up, on_fault,
     on_backend_lost or the session's own `close` nothing follows.
     """
+
+    def on_accepted(self) -> None:
+        """The backend has taken the call; told before all else."""
+
+    def on_remember(self, snapshot: bytes) -> None:
+        """What another backend needs to go on with the call; at most MAX_SNAPSHOT_BYTES."""
 
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
         """How the backend's PCM is to be written; told before its first frame, if at all."""
@@ -50,7 +57,10 @@ class CallSink(Protocol):
         """The call is over: the backend ended it, or it failed here."""
 
     def on_backend_lost(self) -> None:
-        """The stream broke; called exactly once for a call that was open then."""
+        """The stream broke, or the backend does not know a call that it was to resume.
+
+        Called exactly once for a call that was open then.
+        """
 
     def on_fault(self, error: Exception) -> None:
         """What the sink raised, or what kept this call's reports from being written: it is over."""
@@ -198,6 +208,11 @@ class CallHandle:
             self._new_credit += frames
             self._outbox.ask_for_reports(self)
 
+    def heard_by(self, sink: CallSink) -> None:
+        """Another sink hears what comes from here on."""
+        if self._sink is not None:
+            self._sink = sink
+
     def close(self, reason: str) -> None:
         """End the call; `reason` as in CallEnded. The sink hears nothing after this."""
         self._sink = None
@@ -234,12 +249,16 @@ class CallHandle:
         credit: int,
         unix_ms: int,
         page_may_set: Sequence[str] | None,
+        restored: model_pb2.Restored | None = None,
     ) -> None:
         """Announce the call to the backend; `page_may_set` None: the caller is no page."""
         if self._outbox is None:
             return
         self._credit = credit
-        started = self._outbox.add(self.number, len(session_json.encode()) + EVENT_BYTES).started
+        size_bytes = len(session_json.encode()) + EVENT_BYTES
+        if restored is not None:
+            size_bytes += restored.ByteSize()
+        started = self._outbox.add(self.number, size_bytes).started
         started.call_id = self.call_id
         started.format = model_pb2.AudioFormat.ValueType(audio_format)
         started.session_json = session_json
@@ -248,6 +267,8 @@ class CallHandle:
         if page_may_set is not None:
             started.page.SetInParent()
             started.page.may_set.extend(page_may_set)
+        if restored is not None:
+            started.restored.CopyFrom(restored)
 
     def deliver(self, event: model_pb2.BackendEvent) -> None:
         """Hand one event to the sink; whatever the sink raises ends this call only."""
@@ -301,13 +322,15 @@ class CallHandle:
                 self._clears += 1
                 sink.on_clear()
             case "accepted":
-                if event.accepted.HasField("encoder"):
-                    sink.on_encoder(event.accepted.encoder)
-                self._settle(None, self._link.on_answer)
+                self._deliver_accepted(sink, event.accepted)
             case "refused":
                 self._settle(BackendRefused(event.refused.reason), self._link.on_answer)
                 self._sink = None
                 self._leave()
+                if event.refused.unknown:
+                    sink.on_backend_lost()
+            case "remember":
+                self._deliver_snapshot(sink, event.remember.snapshot)
             case "hang_up":
                 self._leave()
                 self._tell_hang_up(event.hang_up.reason)
@@ -315,6 +338,18 @@ class CallHandle:
                 self._link.on_usage(self.call_id, event.usage)
             case _:
                 pass  # an event of a later minor version of the protocol
+
+    def _deliver_accepted(self, sink: CallSink, accepted: model_pb2.Accepted) -> None:
+        sink.on_accepted()
+        if accepted.HasField("encoder") and self._sink is not None:
+            self._sink.on_encoder(accepted.encoder)
+        self._settle(None, self._link.on_answer)
+
+    def _deliver_snapshot(self, sink: CallSink, snapshot: bytes) -> None:
+        if len(snapshot) > MAX_SNAPSHOT_BYTES:
+            self._link.counters.link_snapshot_violations += 1
+        else:
+            sink.on_remember(snapshot)
 
     def _start_counting(self, round_number: int) -> None:
         self._counted_round = round_number

@@ -69,6 +69,8 @@ class ModelLink:
         self.on_answer: Callable[[LinkError | None], None] = _ignore_answer
         # Hears what a call used of the model, by the call's public id.
         self.on_usage: Callable[[str, model_pb2.Usage], None] = _ignore_usage
+        # Hears that new calls can be opened, each time that a backend has greeted back.
+        self.on_ready: Callable[[], None] = _ignore_ready
         self._target = target
         self._name = transceiver_name
         # Numbers go on across streams, so a handle can never be mistaken for a later call's.
@@ -123,9 +125,11 @@ class ModelLink:
         started_unix_ms: int,
         audio_format: int = model_pb2.AUDIO_FORMAT_OPUS,
         page_may_set: Sequence[str] | None = None,
+        restored: model_pb2.Restored | None = None,
     ) -> CallHandle:
         """Put a call on the link; `send_credit` is how many frames the backend may queue here,
-        `page_may_set` what a page may set of the session (None: the caller is no page).
+        `page_may_set` what a page may set of the session (None: the caller is no page), `restored`
+        what is left of the conversation that a lost backend had.
 
         Raises BackendAbsent when there is no backend or it has stopped reading, CallLimit when it
         holds all the calls it wants. Await `accepted()` of the handle next.
@@ -133,7 +137,9 @@ class ModelLink:
         if self._stream is None:
             raise BackendAbsent(f"no backend: {self.down_reason}")
         handle = self._stream.add_call(next(self._numbers), call_id, sink)
-        handle.start(session_json, audio_format, send_credit, started_unix_ms, page_may_set)
+        handle.start(
+            session_json, audio_format, send_credit, started_unix_ms, page_may_set, restored
+        )
         return handle
 
     async def _stay_connected(self) -> None:
@@ -199,6 +205,7 @@ class ModelLink:
         self._greeted_s = time.monotonic()
         self._logged_reason = ""
         self._ready.set()
+        self.on_ready()
         log.info("backend_connected", backend=self.backend)
 
     def _turn_away(self) -> None:
@@ -215,6 +222,10 @@ class ModelLink:
         if reason != self._logged_reason:
             self._logged_reason = reason
             log.warning("backend_absent", reason=reason)
+
+
+def _ignore_ready() -> None:
+    pass
 
 
 def _ignore_answer(_error: LinkError | None) -> None:

@@ -267,11 +267,15 @@ class WaitingMessage:
 
 @dataclass(frozen=True)
 class LinkState:
-    """Where the conversation is: which backend, what it was told, and the format of its sound."""
+    """Where the conversation is: which backend, what it was told, and the format of its sound.
+
+    `remembered` is the newest snapshot of the conversation.
+    """
 
     backend: str
     session_json: str = field(repr=False)
     audio_format: int
+    remembered: Octets = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from trunkline.backend.events import (
 )
 from trunkline.backend.inbox import Inbox
 from trunkline.backend.outbox import EVENT_BYTES, Outbox
+from trunkline.backend.restored import Restored, check_snapshot
 from trunkline.v1 import model_pb2
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,8 @@ class Call:
 
     `id` is the public call id, `session_json` the caller's session object as it came ("" if none),
     `page_may_set` what a page may set of it (docs/realtime.md; None: the caller is no page),
-    `audio_format` what audio is written in, both ways, `transceiver` who carries it. The handler is
+    `audio_format` what audio is written in, both ways, `transceiver` who carries it, `restored`
+    where another backend had the call before and is lost (None: the call is new). The handler is
     cancelled when the call ends, whoever ends it; a handler that returns hangs up.
     """
 
@@ -53,6 +55,7 @@ class Call:
         self.page_may_set = tuple(started.page.may_set) if started.HasField("page") else None
         self.audio_format = AudioFormat(started.format)
         self.started_unix_ms = started.started_unix_ms
+        self.restored = Restored.of(started)
         self.playout = Playout()  # the newest report
         self.network = Network()  # the newest report
         self.number = number
@@ -156,6 +159,17 @@ class Call:
         usage.input_tokens, usage.output_tokens = input_tokens, output_tokens
         usage.seconds, usage.price = seconds, price
 
+    def remember(self, snapshot: bytes) -> None:
+        """Keep what another backend needs to go on with the conversation, if this one is lost.
+
+        The newest snapshot replaces the one before; of those given in one turn of the event loop
+        only the last travels. Raises ValueError for more than MAX_SNAPSHOT_BYTES. Nothing once the
+        call is over.
+        """
+        check_snapshot(snapshot)
+        if not self._over:
+            self._outbox.remember(self.number, snapshot)
+
     def hang_up(self, reason: str = "hangup") -> None:
         """End the call; the handler is cancelled at its next await. Twice does nothing."""
         if not self._over:
@@ -221,13 +235,7 @@ class Call:
             self.hang_up("failed")
 
     def _hear_playout(self, report: model_pb2.Playout) -> None:
-        self.playout = Playout(
-            report.sent_frames,
-            report.acked_frames,
-            report.cleared_frames,
-            report.queued_frames,
-            report.clears,
-        )
+        self.playout = Playout.of(report)
         self._inbox.put_playout(self.playout)
         self._arrived()
         waiting, self._clearing = self._clearing, []
