@@ -1,7 +1,7 @@
 """What an agent remembers of its call, for the agent that goes on if this process is lost.
 
-JSON with its version first, within MAX_SNAPSHOT_BYTES: the oldest items leave when it is more. A reader
-refuses other versions; a field with a default may be added without a new one.
+JSON with its version first, within MAX_SNAPSHOT_BYTES: where it is more the oldest items leave. A
+reader refuses other versions; a field with a default may be added without a new one.
 """
 
 from __future__ import annotations
