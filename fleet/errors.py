@@ -8,6 +8,7 @@
     │   │   └── NoMaster      behind sentinels: a failover may be under way
     │   └── DirectoryFull     every node index is held
     └── LeaseLost             another process owns the node index now
+        └── Fenced            it was taken for dead, and others go on with its calls
 
 No text carries a password: store errors name host and port only.
 """
@@ -20,6 +21,7 @@ __all__ = [
     "AddressInUse",
     "AddressUnusable",
     "DirectoryFull",
+    "Fenced",
     "LeaseLost",
     "NoMaster",
     "StartupError",
@@ -41,3 +43,7 @@ class DirectoryFull(StartupError):
 
 class LeaseLost(Exception):
     """The lease belongs to another owner, or its index had one since; stop using it."""
+
+
+class Fenced(LeaseLost):
+    """The owner of the lease was taken for dead: others may go on with its calls."""

@@ -25,6 +25,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from fleet.event_tap import EventTap
+from fleet.foreign_errors import exception_fields
 from fleet.log_rate import LogRate
 from fleet.log_writer import LogWriter, to_stream
 from fleet.redact import redact_text
@@ -139,19 +140,20 @@ def add_logger(logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
 
 
 def add_foreign(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Processor: a library's sentence becomes `message` of the event `library`, redacted.
+    """Processor: a library's sentence becomes `message` of the event `library`, redacted; so does
+    an exception that is a library's alone (`fleet.foreign_errors`).
 
     Our own library's records have an event name and fields (`extra`), and keep them.
     """
     record: logging.LogRecord = event.pop("_record")
-    event.update(event=record.getMessage(), logger=record.name, exc_info=record.exc_info)
+    event.update(event=record.getMessage(), logger=record.name)
     if record.name.startswith(f"{_OWN_LIBRARY}."):
         event = dict(_add_fields(_logger, _method, {**event, "_record": record}))
         del event["_record"]
-        return event
+        return {**event, "exc_info": record.exc_info}
     event["message"] = redact_text(str(event["event"]))
     event["event"] = "library"
-    return event
+    return {**event, **exception_fields(record)}
 
 
 class Chain:

@@ -32,7 +32,11 @@ RETRY_CAP_S = 0.5
 MAX_CONNECTIONS = 8
 
 counts: Counter[str] = Counter(
-    directory_unreadable=0, flows_unreadable=0, limits_unreadable=0, leases_contested=0
+    directory_unreadable=0,
+    flows_unreadable=0,
+    limits_unreadable=0,
+    suspicions_unreadable=0,
+    leases_contested=0,
 )
 """What stood in Redis and was none of this fleet's, and leases somebody took without a record."""
 

@@ -39,12 +39,18 @@ class BrokenSeal(ValueError):  # noqa: N818 - says what happened
 
 
 class Seal:
-    """The seals of one purpose in one cluster. `keys` gives the ring at each use."""
+    """The seals of one purpose in one cluster. `keys` gives the ring at each use.
 
-    def __init__(self, keys: Keys, purpose: str, cluster: int) -> None:
+    What is longer than `largest` characters is not opened.
+    """
+
+    def __init__(
+        self, keys: Keys, purpose: str, cluster: int, largest: int = LARGEST_SEALED
+    ) -> None:
         self._keys = keys
         self._purpose = purpose.encode()
         self._cluster = str(cluster).encode()
+        self._largest = largest
         self._ring: KeyRing | None = None
         self._derived: dict[int, _Derived] = {}
 
@@ -57,7 +63,7 @@ class Seal:
 
     def open(self, name: bytes, sealed: object) -> bytes:
         """The content of what stands under `name`. Raises BrokenSeal for anything else."""
-        if not isinstance(sealed, str) or len(sealed) > LARGEST_SEALED or not sealed.isascii():
+        if not isinstance(sealed, str) or len(sealed) > self._largest or not sealed.isascii():
             raise BrokenSeal("not a sealed text")
         key_id, _, body = sealed.partition(".")
         derived = self._by_id().get(int(key_id)) if key_id in _KEY_IDS else None

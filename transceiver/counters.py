@@ -35,6 +35,7 @@ class Counted(StrEnum):
     TRUNK_STALE = "trunk_stale"
     TRUNK_FRAMES = "trunk_frames"
     TRUNK_PART = "trunk_part"
+    TRUNK_CLAIM = "trunk_claim"
     IN_STALE = "in_stale"
 
     # STUN and ICE
@@ -150,6 +151,11 @@ class Counted(StrEnum):
     SCTP_SEND = "sctp_send"
     SCTP_PASSED_OVER = "sctp_passed_over"
 
+    # Checkpoints
+    CHECKPOINTS = "checkpoints"
+    CHECKPOINTS_FAILED = "checkpoints_failed"
+    CHECKPOINT_TOO_LARGE = "checkpoint_too_large"
+
     # The HTTP port
     HTTP_UNPROVEN = "http_unproven"
     HTTP_MALFORMED = "http_malformed"
@@ -158,6 +164,19 @@ class Counted(StrEnum):
     HTTP_TURNED_AWAY = "http_turned_away"
     HTTP_FAILED = "http_failed"
     SIDEBAND_FAILED = "sideband_failed"
+
+    # Calls that move to another process
+    MOVE_MOVED = "move_moved"
+    MOVE_REFUSED_NO_ROOM = "move_refused_no_room"
+    MOVE_REFUSED_STATE = "move_refused_state"
+    MOVE_TIMED_OUT = "move_timed_out"
+    MOVE_ABORTED = "move_aborted"
+    MOVE_TAKEN_BACK = "move_taken_back"
+    MOVE_IN_DOUBT = "move_in_doubt"
+    MOVE_TAKEN_IN = "move_taken_in"
+    MOVE_FORGOTTEN = "move_forgotten"
+    MOVE_PASSED_ON = "move_passed_on"
+    MOVE_WAITING_FULL = "move_waiting_full"
 
     # How calls ended
     CALL_ENDED_HANGUP = "call_ended_hangup"

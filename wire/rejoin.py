@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from wire.replay import MAX_SENDERS
-from wire.trunk import Datagram, FrameType
+from wire.trunk import CONTROL, Datagram, FrameType
 
 Frames = tuple[tuple[bytes, bytes], ...]
 
@@ -29,12 +29,17 @@ class Rejoin:
         return len(self._heads)
 
     def frames(self, datagram: Datagram) -> tuple[Frames, int]:
-        """The whole client datagrams that can be had now, in order, and how many were lost."""
+        """The whole client datagrams that can be had now, in order, and how many were lost.
+
+        A datagram of control frames has none.
+        """
         head = self._heads.pop(datagram.sender, None) if self._heads else None
         if datagram.first is FrameType.DATAGRAM:
             return datagram.frames, head is not None
         if datagram.first is FrameType.HEAD:
             self._keep(datagram)
+            return (), head is not None
+        if datagram.first in CONTROL:
             return (), head is not None
         (address, end), *others = datagram.frames
         if head is None or not _belong(head, datagram):

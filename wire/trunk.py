@@ -75,17 +75,26 @@ class FrameType(IntEnum):
     DATAGRAM = 1  # one datagram from or to the client
     HEAD = 2  # the first part of one that is too long; alone in its trunk datagram
     TAIL = 3  # the rest of it: the first frame of the sender's next trunk datagram
+    CLAIM = 4  # to a relay worker: whose a call is now (`wire.claim`)
+    CLAIMED = 5  # its answer: the claim, after it has been carried out
+    ALIVE = 6  # to a relay worker: nothing but that the sender lives; no address, no payload
 
+
+CONTROL = frozenset({FrameType.CLAIM, FrameType.CLAIMED, FrameType.ALIVE})
+"""What process says to process. A datagram has frames of one of these types, or of none."""
 
 # An int compares and packs in a third of an IntEnum's time.
-_DATAGRAM, _HEAD, _TAIL = (kind << _TYPE_SHIFT for kind in FrameType)
+_DATAGRAM = FrameType.DATAGRAM << _TYPE_SHIFT
+_FIRST = {kind << _TYPE_SHIFT: kind for kind in FrameType}  # what the first frame may be
+_CONTROL = frozenset(kind << _TYPE_SHIFT for kind in CONTROL)
 
 
 @dataclass(frozen=True)
 class Datagram:
     """One trunk datagram: `frames` are pairs of 18-byte client address and payload.
 
-    `first` says whether the first frame is a whole datagram of the client or a part of one.
+    `first` says whether the first frame is a whole datagram of the client or a part of one; or that
+    all frames are of one type of `CONTROL`.
     """
 
     sender: int
@@ -167,9 +176,12 @@ def pack(
     frames: Sequence[tuple[bytes, bytes]],
     first: FrameType = FrameType.DATAGRAM,
 ) -> bytes:
-    """One datagram of 1 to `MAX_FRAMES` frames; the caller keeps to the MTU (see `fill`)."""
-    entry = _ENTRY.pack
-    table = b"".join([entry(address, len(payload), _DATAGRAM) for address, payload in frames])
+    """One datagram of 1 to `MAX_FRAMES` frames; the caller keeps to the MTU (see `fill`).
+
+    A `first` of `CONTROL` is the type of all of them.
+    """
+    entry, kind = _ENTRY.pack, first << _TYPE_SHIFT if first in CONTROL else _DATAGRAM
+    table = b"".join([entry(address, len(payload), kind) for address, payload in frames])
     if first is not FrameType.DATAGRAM:
         table = table[:_TYPE_AT] + bytes([first]) + table[_TYPE_AT + 1 :]
     tagged = _ORIGIN.pack(sender, time_s, count) + table
@@ -207,11 +219,13 @@ def read(tagger: Tagger, datagram: bytes) -> Datagram:
     tagger.check(datagram)
     sender, time_s, count = origin(datagram)
     offset = table_end = HEADER_BYTES + ENTRY_BYTES * datagram[2]
-    first = FrameType.DATAGRAM
+    expected, others = _kinds(datagram)
+    first = _FIRST[expected]
     frames: list[tuple[bytes, bytes]] = []
     for address, length, kind in _ENTRY.iter_unpack(datagram[HEADER_BYTES:table_end]):
-        if kind != _DATAGRAM:
-            first = _part(kind, len(frames), datagram[2])
+        if kind != expected:
+            raise WireError("trunk_frame_type")
+        expected = others
         frames.append((address, datagram[offset : offset + length]))
         offset += length
     if offset != len(datagram):
@@ -219,10 +233,10 @@ def read(tagger: Tagger, datagram: bytes) -> Datagram:
     return Datagram(sender, time_s, count, tuple(frames), first)
 
 
-def _part(kind: int, position: int, frame_count: int) -> FrameType:
-    """What a frame is that is no whole datagram; raises WireError where it may not be that."""
-    if kind == _HEAD and frame_count == 1:
-        return FrameType.HEAD
-    if kind == _TAIL and position == 0:
-        return FrameType.TAIL
-    raise WireError("trunk_frame_type")
+def _kinds(datagram: bytes) -> tuple[int, int]:
+    """What the first frame is, and what the others must be then. Raises WireError."""
+    _, _, first = _ENTRY.unpack_from(datagram, HEADER_BYTES)
+    kind = _FIRST.get(first)
+    if kind is None or (kind is FrameType.HEAD and datagram[2] > 1):
+        raise WireError("trunk_frame_type")
+    return first, first if first in _CONTROL else _DATAGRAM

@@ -152,6 +152,20 @@ def next_epoch(epoch: int) -> int:
     return (epoch + 1) % _EPOCHS
 
 
+def fenced(node: Node, at_ms: int = 0) -> Node:
+    """What the directory says after `node` was taken for dead: the next epoch, and nobody in it.
+
+    The name and the address stay, so that its owner knows itself by them (`is_fence_of`).
+    """
+    return replace(node, epoch=next_epoch(node.epoch), live=False, load=None, at_ms=at_ms)
+
+
+def is_fence_of(node: Node, news: Node) -> bool:
+    """Whether `news` says that `node` was taken for dead."""
+    same = (node.index, node.name, node.trunk) == (news.index, news.name, news.trunk)
+    return same and not news.live and news.epoch == next_epoch(node.epoch)
+
+
 def is_older(epoch: int, than: int) -> bool:
     """Whether `epoch` precedes `than` in serial arithmetic (RFC 1982 §3.2, 16 bits)."""
     return 0 < (than - epoch) % _EPOCHS < _EPOCHS // 2

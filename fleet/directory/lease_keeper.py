@@ -13,7 +13,7 @@ from fleet.backoff import STORE_PACE
 from fleet.directory.directory import Load
 from fleet.directory.store import RENEW_INTERVAL_S, Lease, Store
 from fleet.directory.tenancy import Tenancy
-from fleet.errors import DirectoryFull, LeaseLost, StoreUnavailable
+from fleet.errors import DirectoryFull, Fenced, LeaseLost, StoreUnavailable
 from fleet.outages import OutageCounter
 
 MAX_STEPS_A_BEAT = 4  # lost, claimed, told: more in a row is no heartbeat any more
@@ -40,7 +40,8 @@ class LeaseKeeper:
 
     An outage of the store costs nothing: the lease is kept and renewed when the store is back. Only
     when another owner has the index by then is it lost, and a new index is claimed at once.
-    `losses` counts that. `load` is asked at every heartbeat.
+    `losses` counts that. A process that was taken for dead hears `on_fenced()` before that: others
+    go on with its calls. `load` is asked at every heartbeat.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class LeaseKeeper:
         load: Callable[[], Load | None] = lambda: None,
         follow: Callable[[Tenancy], None] = _ignore,
         on_deadline: Callable[[], object] = lambda: None,
+        on_fenced: Callable[[], object] = lambda: None,
         renew_interval_s: float = RENEW_INTERVAL_S,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -65,6 +67,7 @@ class LeaseKeeper:
         self._load = load
         self._follow = follow
         self._on_deadline = on_deadline
+        self._on_fenced = on_fenced
         self._renew_interval_s = renew_interval_s
         self._pause = pause
         self._outages = OutageCounter("lease_keeper")
@@ -167,6 +170,10 @@ class LeaseKeeper:
         draining = self.tenancy.draining
         try:
             await self._store.renew(lease, draining=draining, load=self._load())
+        except Fenced:
+            log.error("node_fenced", node=lease.index, epoch=lease.epoch)
+            self._lose(lease)
+            self._on_fenced()
         except LeaseLost:
             log.error(
                 "lease_lost",
@@ -175,10 +182,13 @@ class LeaseKeeper:
                 reason="another process has claimed this node index since; this one takes a new "
                 "index",
             )
-            self.losses += 1
-            self._become(self.tenancy.lost(lease))
+            self._lose(lease)
         else:
             self._become(self.tenancy.renewed(lease, draining=draining))
+
+    def _lose(self, lease: Lease) -> None:
+        self.losses += 1
+        self._become(self.tenancy.lost(lease))
 
     def _become(self, tenancy: Tenancy) -> None:
         """The one place where anything changes: what follows from it is set before all else."""

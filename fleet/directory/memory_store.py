@@ -11,9 +11,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from fleet.address import Address
-from fleet.directory.directory import Load, Node, Snapshot, check_claim, next_epoch
+from fleet.directory.directory import Load, Node, Snapshot, check_claim, fenced, next_epoch
 from fleet.directory.store import LEASE_S, SNAPSHOT_INTERVAL_S, TOKEN_BYTES, Lease
-from fleet.errors import DirectoryFull, LeaseLost
+from fleet.errors import DirectoryFull, Fenced, LeaseLost
 from wire.token import MAX_NODE
 
 MAX_PENDING_CHANGES = 1024  # per watcher; what is lost beyond it comes with the next snapshot
@@ -46,6 +46,7 @@ class MemoryStore:
         self._random_below = random_below
         self._holdings: dict[int, _Holding] = {}
         self._epochs: dict[int, int] = {}
+        self._fences: dict[int, int] = {}  # the epoch of each index that was fenced last
         self._watchers: set[asyncio.Queue[Node]] = set()
 
     async def claim(
@@ -73,6 +74,8 @@ class MemoryStore:
         before = self._holdings.get(lease.index)
         owner_changed = before is not None and before.lease.token != lease.token
         if owner_changed or self._epochs.get(lease.index, lease.epoch) != lease.epoch:
+            if self._fences.get(lease.index) == lease.epoch:
+                raise Fenced(f"node {lease.index} was taken for dead")
             raise LeaseLost(f"node {lease.index} has a new owner")
         self._epochs[lease.index] = lease.epoch
         unchanged = before and self._is_live(before) and before.draining == draining
@@ -86,6 +89,15 @@ class MemoryStore:
         if holding and holding.lease.token == lease.token:
             del self._holdings[lease.index]
             self._publish(lease.node(live=False))
+
+    async def fence(self, node: Node) -> bool:
+        """As `Store.fence`."""
+        if self._epochs.get(node.index, node.epoch) != node.epoch:
+            return False
+        self._holdings.pop(node.index, None)
+        self._epochs[node.index], self._fences[node.index] = next_epoch(node.epoch), node.epoch
+        self._publish(fenced(node))
+        return True
 
     async def snapshot(self) -> Snapshot:
         """As `Store.snapshot`."""
@@ -123,6 +135,7 @@ class MemoryStore:
         """Lose all data, as a store without persistence does when it restarts."""
         self._holdings.clear()
         self._epochs.clear()
+        self._fences.clear()
 
     def _free_index(self) -> int:
         first = self._random_below(self._max_nodes)

@@ -24,16 +24,21 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from fleet import redis_link
 from fleet.address import Address
 from fleet.directory import scripts as redis_scripts
-from fleet.directory.directory import Load, Node, Snapshot, check_claim
+from fleet.directory.directory import Load, Node, Snapshot, check_claim, fenced, is_fence_of
 from fleet.directory.node_record import PURPOSE, UnreadableRecord, open_node, seal_node
 from fleet.directory.store import LEASE_S, SNAPSHOT_INTERVAL_S, TOKEN_BYTES, Lease
-from fleet.errors import DirectoryFull, LeaseLost, StoreUnavailable
+from fleet.errors import DirectoryFull, Fenced, LeaseLost, StoreUnavailable
 from fleet.redis_link import ANSWER_TIMEOUT_S, RedisLink
 from fleet.seal import MAX_AGE_MS, Keys, Seal
 from wire.token import MAX_EPOCH, MAX_NODE
 
 MAX_CLAIM_TRIES = 3
 _KEY_NAMES = ("holders", "records", "epochs", "expiry", "states")
+
+
+def directory_key(cluster: int, name: str) -> str:
+    """The key of one part of a cluster's directory, for scripts that look at it as well."""
+    return f"trunkline:{{{cluster}}}:directory:{name}"
 
 
 class RedisStore:
@@ -60,9 +65,8 @@ class RedisStore:
         self._link = RedisLink(url)
         self._redis = self._link.client
         self._seal = Seal(keys, PURPOSE, cluster)
-        prefix = f"trunkline:{{{cluster}}}:directory:"
-        self._keys = [prefix + name for name in _KEY_NAMES]
-        self._channel = prefix + "changes"
+        self._keys = [directory_key(cluster, name) for name in _KEY_NAMES]
+        self._channel = directory_key(cluster, "changes")
         self._lease_ms = round(lease_s * 1000)
         self._snapshot_interval_s = snapshot_interval_s
         self._max_nodes = max_nodes
@@ -71,6 +75,7 @@ class RedisStore:
         self._claim = self._redis.register_script(redis_scripts.CLAIM)
         self._renew = self._redis.register_script(redis_scripts.RENEW)
         self._release = self._redis.register_script(redis_scripts.RELEASE)
+        self._fence = self._redis.register_script(redis_scripts.FENCE)
         self._snapshot = self._redis.register_script(redis_scripts.SNAPSHOT)
         self._renewed = ("", 0)  # the token of the lease renewed last, and when
         self.unreadable = 0
@@ -102,7 +107,10 @@ class RedisStore:
         node = lease.node(draining=draining, load=load, at_ms=self._now_ms())
         answer = await self._put(lease, node)
         if answer != 1:
-            if self._is_rival(answer, node) or not self._held_lately(lease):
+            rival = self._rival(answer, node)
+            if rival is not None and is_fence_of(node, rival):
+                raise Fenced(f"node {lease.index} was taken for dead")
+            if rival is not None or not self._held_lately(lease):
                 raise LeaseLost(f"node {lease.index} has a new owner")
             self.contested += 1
             redis_link.counts["leases_contested"] += 1
@@ -113,6 +121,12 @@ class RedisStore:
         """As `Store.release`."""
         gone = seal_node(self._seal, lease.node(live=False, at_ms=self._now_ms()))
         await self._run(self._release, lease.token, lease.index, gone, self._channel)
+
+    async def fence(self, node: Node) -> bool:
+        """As `Store.fence`."""
+        gone = fenced(node, self._now_ms())
+        record, epochs = seal_node(self._seal, gone), (node.epoch, gone.epoch)
+        return bool(await self._run(self._fence, node.index, *epochs, record, self._channel))
 
     async def snapshot(self) -> Snapshot:
         """As `Store.snapshot`."""
@@ -166,12 +180,13 @@ class RedisStore:
             *(self._channel, int(force)),
         )
 
-    def _is_rival(self, record: object, ours: Node) -> bool:
-        """Whether a record in our place is another owner's, who may have left since."""
+    def _rival(self, record: object, ours: Node) -> Node | None:
+        """What another has put in our place: its own record, or that we are taken for dead."""
         theirs = self._read(record) if record else None
         if theirs is None or theirs.index != ours.index:
-            return False
-        return (theirs.epoch, theirs.name, theirs.trunk) != (ours.epoch, ours.name, ours.trunk)
+            return None
+        same = (theirs.epoch, theirs.name, theirs.trunk) == (ours.epoch, ours.name, ours.trunk)
+        return None if same else theirs
 
     def _held_lately(self, lease: Lease) -> bool:
         """Whether any owner since would have left a record that is not too old to be read."""

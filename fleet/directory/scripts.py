@@ -109,6 +109,21 @@ return 1
 """
 )
 
+# ARGV: index, epoch, the epoch after it, record, channel. The record says that the owner is gone,
+# and stays as proof that it was taken for dead. Returns 1, or 0 when that epoch is over already.
+FENCE = (
+    _BEGIN
+    + """
+local last = redis.call('HGET', KEYS[3], ARGV[1])
+if number(last) and last ~= ARGV[2] then return 0 end
+forget(ARGV[1])
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[4])
+redis.call('PUBLISH', ARGV[5], ARGV[4])
+return 1
+"""
+)
+
 # Returns {index, record, …} of every unexpired lease that has a record; '' for one too long.
 SNAPSHOT = (
     _BEGIN

@@ -81,7 +81,9 @@ class Store(Protocol):
     async def renew(
         self, lease: Lease, *, draining: bool = False, load: Load | None = None
     ) -> None:
-        """Hold on to `lease` for another term. Raises LeaseLost when somebody else had its index.
+        """Hold on to `lease` for another term.
+
+        Raises LeaseLost when somebody else had its index, and Fenced when `fence` was called on it.
 
         Watchers learn of it only when something changed: draining, or a lease that had expired.
         The load comes with snapshots.
@@ -89,6 +91,13 @@ class Store(Protocol):
 
     async def release(self, lease: Lease) -> None:
         """Give the index back; nothing happens when it is no longer ours."""
+
+    async def fence(self, node: Node) -> bool:
+        """End the lease of `node`, which is taken for dead: its epoch is over for good.
+
+        Whoever watches learns of the next epoch, with nobody living in it. False when that epoch
+        was over already.
+        """
 
     async def snapshot(self) -> Snapshot:
         """Every node with an unexpired lease, by index."""

@@ -106,10 +106,10 @@ class TrunkLink:
         """Check tags and take datagrams apart; a bad one is left out, which counts as loss."""
         for arrived_s, _, datagram in records:
             try:
-                frames = trunk.read(self._tagger, datagram).frames
+                read = trunk.read(self._tagger, datagram)
             except WireError:
                 continue
-            for address, packet in frames:
+            for address, packet in () if read.first in trunk.CONTROL else read.frames:
                 yield arrived_s, address, packet
 
     def close(self) -> None:

@@ -1,9 +1,11 @@
 """`loadtest siege`: every hostile peer in turn, then all of them together, beside live callers.
 
-    fill ─ calm ─ attack ─ calm ─ attack ─ … ─ calm ─ all together ─ end
+    fill ─ idle ─ attack ─ calm ─ attack ─ calm ─ … ─ all together ─ calm ─ end
 
-Lateness is compared with that of the calm seconds between the attacks: one run, the same processes,
-the same machine. The live callers are another process than the attackers.
+Lateness is compared with that of the calm seconds: one run, the same processes, the same machine.
+In these the attackers' process does no harm and takes as much of a core as in the attack before, so
+that the ratio speaks of the attack and not of the number of cores. The live callers are another
+process, which nobody starves: attackers have the lowest priority (`stepping_back`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Annotated
 
 import typer
@@ -22,16 +25,18 @@ from rich.console import Console
 from fleet.ending import ending
 from launcher import StartupError
 from loadtest.benchmark import Result
-from loadtest.callers.dtls import Identity
 from loadtest.live.order import Mix, Order, Point
 from loadtest.live.tally import Tally
 from loadtest.report import print_result
 from loadtest.residue import family
 from loadtest.scenario_runs.generators import GeneratorProcess, generators
 from loadtest.siege.attackers import ATTACKS
-from loadtest.siege.attackers.backend import NAME, hostile_backend
-from loadtest.siege.ground import Ground
+from loadtest.siege.attackers.backend import NAME
+from loadtest.siege.attackers.machine import STUCK
+from loadtest.siege.camp import Camp, camp
+from loadtest.siege.ground import Map, carriers
 from loadtest.siege.log import CountedLog
+from loadtest.siege.notes import Notes
 from loadtest.siege.verdict import TOGETHER, Seen, Stretch, judge
 from loadtest.stand import Shape, Stand
 
@@ -71,32 +76,33 @@ def siege_command(
 async def lay(names: Sequence[str], seconds: int, calls: int) -> Result:
     """Run it. Raises StartupError."""
     live_key, key, log = secrets.token_hex(16), secrets.token_hex(16), CountedLog()
-    async with hostile_backend() as port:
+    async with camp() as attackers:
         shape = Shape(
-            guest_backend=f"{NAME}=127.0.0.1:{port}",
+            guest_backend=f"{NAME}=127.0.0.1:{attackers.port}",
             variables={"TRUNKLINE_TRANSCEIVER_API_KEYS": f"live:{live_key},hostile:{key}"},
         )
         async with Stand(shape, log) as stand:
-            ground = Ground(stand, key, Identity.make())
+            attackers.show(Map.of(stand, key))
             plan = timetable(names, seconds)
             order = _order(stand, live_key, calls, plan[-1].end_s + END_S)
             async with generators([order]) as (generator,):
-                seen = await _besiege(ground, generator, plan, log)
+                seen = await _besiege(stand, attackers, generator, plan, log)
     for line in () if not log.tracebacks else log.found[:5]:
         print(line.strip(), file=sys.stderr)
     return judge(seen)
 
 
 def timetable(names: Sequence[str], seconds: int) -> list[Stretch]:
-    """Calm and attack in turn, all attacks together at the end."""
-    plan, at = [], FILL_S
+    """Idle seconds; then an attack and calm in turn, all attacks together at the end."""
+    at = FILL_S + CALM_S
+    plan = [Stretch("", FILL_S, at)]
     for name in [*names, *([TOGETHER] if len(names) > 1 else [])]:
-        plan.append(Stretch("", at, at + CALM_S))
-        at += CALM_S
         length = seconds * (TOGETHER_TIMES if name == TOGETHER else 1)
         plan.append(Stretch(name, at, at + length))
         at += length
-    plan.append(Stretch("", at, at + CALM_S))
+        calm_s = CALM_S * (TOGETHER_TIMES if name == TOGETHER else 1)
+        plan.append(Stretch("", at, at + calm_s))
+        at += calm_s
     return plan
 
 
@@ -112,7 +118,11 @@ def _order(stand: Stand, key: str, calls: int, seconds: int) -> Order:
 
 
 async def _besiege(
-    ground: Ground, generator: GeneratorProcess, plan: Sequence[Stretch], log: CountedLog
+    stand: Stand,
+    attackers: Camp,
+    generator: GeneratorProcess,
+    plan: Sequence[Stretch],
+    log: CountedLog,
 ) -> Seen:
     start_s = float(int(time.time()) + 2)
     generator.begin(start_s)
@@ -120,38 +130,49 @@ async def _besiege(
     async with ending() as running:
         running.append(listening)
         await asyncio.sleep(max(0.0, start_s + FILL_S - time.time()))
-        before = _pids(ground)
-        names = list(dict.fromkeys(s.attack for s in plan if s.attack not in ("", TOGETHER)))
-        for stretch in plan:
-            await _attack(ground, stretch, names, start_s)
-        restarted = len(before - _pids(ground))
+        before = _pids(stand)
+        shares, notes = await _attacks(stand, attackers, plan, start_s)
+        restarted = len(before - _pids(stand))
         tallies = await listening
     return Seen(
         tallies=tallies,
         stretches=plan,
-        restarted=max(restarted, sum(k.restarts for k in ground.stand.keepers.values())),
+        restarted=max(restarted, sum(k.restarts for k in stand.keepers.values())),
         tracebacks=log.tracebacks,
-        strangers_bytes=ground.strangers_bytes,
-        amplification=ground.amplification,
-        done=ground.done,
+        notes=notes,
+        shares=shares,
     )
 
 
-async def _attack(ground: Ground, stretch: Stretch, every: Sequence[str], start_s: float) -> None:
-    """Whatever this stretch is for, until it is over."""
-    names = every if stretch.attack == TOGETHER else [stretch.attack]
-    async with ending() as running:
-        running += [asyncio.create_task(ATTACKS[name](ground)) for name in names if name]
-        left_s = max(0.0, start_s + stretch.end_s - time.time())
-        done, _ = await asyncio.wait(running, timeout=left_s) if running else (set(), set())
-        for task in done:
-            task.result()  # an attacker that broke is our mistake, not the defender's
-        await asyncio.sleep(max(0.0, start_s + stretch.end_s - time.time()))
+async def _attacks(
+    stand: Stand, attackers: Camp, plan: Sequence[Stretch], start_s: float
+) -> tuple[dict[str, float], Notes]:
+    """One stretch after another: what each attack took of a core, and all that was noted."""
+    every = list(dict.fromkeys(s.attack for s in plan if s.attack not in ("", TOGETHER)))
+    shares: dict[str, float] = {}
+    before = ""
+    for stretch in plan:
+        names = every if stretch.attack == TOGETHER else [stretch.attack] if stretch.attack else []
+        shares[before] = (await attackers.attack(names)).share
+        before = stretch.attack
+        with _unread(stand) if STUCK in names else nullcontext():
+            await asyncio.sleep(max(0.0, start_s + stretch.end_s - time.time()))
+    notes = await attackers.attack([])
+    return {attack: share for attack, share in shares.items() if attack}, notes
 
 
-def _pids(ground: Ground) -> set[int]:
+@contextmanager
+def _unread(stand: Stand) -> Iterator[None]:
+    """Read nothing of what the processes log."""
+    with ExitStack() as held:
+        for name in carriers(stand):
+            held.enter_context(stand.keepers[name].output_held())
+        yield
+
+
+def _pids(stand: Stand) -> set[int]:
     """Every process that carries calls."""
-    return {pid for name in ground.parts() for pid in family(ground.stand.keepers[name].pid)}
+    return {pid for name in carriers(stand) for pid in family(stand.keepers[name].pid)}
 
 
 async def _all(generator: GeneratorProcess) -> list[Tally]:

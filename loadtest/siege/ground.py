@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Self
 
 from fleet.address import Address as Place
 from loadtest.callers.dtls import Identity
@@ -14,13 +16,61 @@ from loadtest.target import Target
 Address = tuple[str, int]
 
 
+@dataclass(frozen=True)
+class Map:
+    """What attackers know of a stand: they are in another process, which gets it as a line.
+
+    `key` is a good API key of a tenant of its own: some attackers are customers. `redis_url` has
+    the password: one of them can write there. `pids` are the parts that carry calls, and
+    `admin_ports` those of relay and transceiver.
+    """
+
+    url: str
+    key: str = field(repr=False)
+    http: Address
+    relay: Address
+    admin_ports: list[Address]
+    redis_url: str = field(repr=False)
+    pids: list[int]
+
+    @classmethod
+    def of(cls, stand: Stand, key: str) -> Self:
+        """The map of a stand that is up."""
+        settings = stand.setting
+        relays = settings("transceiver-1", "TRUNKLINE_TRANSCEIVER_RELAYS")
+        return cls(
+            url=stand.targets[0].url,
+            key=key,
+            http=_address(settings("transceiver-1", "TRUNKLINE_TRANSCEIVER_HTTP")),
+            relay=_address(relays.split(",")[0]),
+            admin_ports=[_address(stand.admin(name)) for name in ("relay-1", "transceiver-1")],
+            redis_url=settings("transceiver-1", "TRUNKLINE_REDIS_URL"),
+            pids=[stand.keepers[name].pid for name in carriers(stand)],
+        )
+
+    def to_line(self) -> str:
+        """One line of JSON."""
+        return json.dumps(vars(self))
+
+    @classmethod
+    def from_line(cls, line: str | bytes) -> Self:
+        """Read what `to_line` wrote. Raises ValueError."""
+        try:
+            read = json.loads(line)
+            for name in ("http", "relay"):
+                read[name] = tuple(read[name])
+            read["admin_ports"] = [tuple(port) for port in read["admin_ports"]]
+            return cls(**read)
+        except (KeyError, TypeError) as error:
+            raise ValueError("not a map of a stand") from error
+
+
 @dataclass
 class Ground:
-    """`key` is a good API key of a tenant of its own: some attackers are customers."""
+    """What attackers share: their map, and what they note."""
 
-    stand: Stand
-    key: str = field(repr=False)
-    identity: Identity
+    map: Map
+    identity: Identity = field(default_factory=Identity.make)
     strangers_bytes: int = 0
     """What came to sockets that nobody authenticated."""
     amplification: list[float] = field(default_factory=list)
@@ -31,40 +81,12 @@ class Ground:
     @property
     def target(self) -> Target:
         """Where the hostile customer calls."""
-        return Target(self.stand.targets[0].url, self.key)
+        return Target(self.map.url, self.map.key)
 
-    @property
-    def http(self) -> Address:
-        """The transceiver's HTTP port."""
-        return self._address("transceiver-1", "TRUNKLINE_TRANSCEIVER_HTTP")
 
-    @property
-    def relay(self) -> Address:
-        """The relay's public port."""
-        relays = self.stand.setting("transceiver-1", "TRUNKLINE_TRANSCEIVER_RELAYS")
-        relay = Place.parse(relays.split(",")[0])
-        host, port = relay.host, relay.port
-        return host, port
-
-    @property
-    def admin_ports(self) -> list[Address]:
-        """Of relay and transceiver."""
-        found = [Place.parse(self.stand.admin(name)) for name in ("relay-1", "transceiver-1")]
-        return [(one.host, one.port) for one in found]
-
-    @property
-    def redis_url(self) -> str:
-        """Redis, with its password: some attackers can write there."""
-        return self.stand.setting("transceiver-1", "TRUNKLINE_REDIS_URL")
-
-    def parts(self) -> list[str]:
-        """The processes that carry calls."""
-        return [n for kind in ("relay", "transceiver", "backend") for n in self.stand.names(kind)]
-
-    def _address(self, part: str, setting: str) -> Address:
-        bound = Place.parse(self.stand.setting(part, setting))
-        host, port = bound.host, bound.port
-        return host, port
+def carriers(stand: Stand) -> list[str]:
+    """The parts of a stand that carry calls."""
+    return [name for kind in ("relay", "transceiver", "backend") for name in stand.names(kind)]
 
 
 def udp() -> socket.socket:
@@ -83,3 +105,8 @@ def drained(sock: socket.socket) -> int:
             count += len(sock.recv(65536))
         except (BlockingIOError, ConnectionError):
             return count
+
+
+def _address(text: str) -> Address:
+    place = Place.parse(text)
+    return place.host, place.port

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loadtest.benchmark import Check, Result
 from loadtest.live.tally import Tally, total
+from loadtest.siege.notes import Notes
 from loadtest.storm.verdict import LATENESS_FLOOR_MS
 
 MAX_LOST_SHARE = 0.001
@@ -30,47 +30,55 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Seen:
-    """Tallies of the live callers by second of the run, and what was noted beside them."""
+    """Tallies of the live callers by second of the run, and what was noted beside them.
+
+    `shares` is what the attackers took of a core, by attack.
+    """
 
     tallies: Sequence[Tally]
     stretches: Sequence[Stretch]
     restarted: int
     tracebacks: int
-    strangers_bytes: int
-    amplification: Sequence[float]
-    done: Counter[str] = field(default_factory=Counter)
+    notes: Notes
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 def judge(seen: Seen) -> Result:
     """Figures and bars."""
     attacked = [s for s in seen.stretches if s.attack]
     during = _within(seen, attacked)
-    quiet = _within(seen, [s for s in seen.stretches if not s.attack])
+    idle, *calm = [s for s in seen.stretches if not s.attack]
+    quiet = _within(seen, calm)
     lost = sum(tally.lost_calls for tally in seen.tallies)
     share = 1 - during.echoed / during.sent if during.sent else None
     calm_ms, siege_ms = quiet.lateness_ms.percentile(99), during.lateness_ms.percentile(99)
     result = Result(failures=during.failures)
+    notes, alone = seen.notes, [s for s in attacked if s.attack != TOGETHER]
     result.figures = {
         "live_calls": during.live,
         "live_lost_calls": lost,
         "live_frames_lost_share": None if share is None else round(share, 6),
+        "idle_lateness_ms_p99": _within(seen, [idle]).lateness_ms.percentile(99),
         "quiet_lateness_ms_p99": calm_ms,
         "siege_lateness_ms_p99": siege_ms,
         "lateness_ratio": _ratio(siege_ms, calm_ms),
         "processes_restarted": seen.restarted,
         "tracebacks": seen.tracebacks,
-        "strangers_bytes": seen.strangers_bytes,
-        "amplification_max": round(max(seen.amplification), 2) if seen.amplification else None,
-        "idle_attacks": sum(not seen.done[s.attack] for s in attacked if s.attack != TOGETHER),
+        "strangers_bytes": notes.strangers_bytes,
+        "amplification_max": round(max(notes.amplification), 2) if notes.amplification else None,
+        "idle_attacks": sum(not notes.done[s.attack] for s in alone),
+        "callers_lateness_ms_p99": during.send_lateness_ms.percentile(99),
         "lateness_ms_p99_by_attack": {
             s.attack: _within(seen, [s]).lateness_ms.percentile(99) for s in attacked
         },
         "frames_lost_by_attack": {
             s.attack: (t := _within(seen, [s])).sent - t.echoed for s in attacked
         },
+        "done_by_attack": {s.attack: notes.done[s.attack] for s in alone},
+        "cores_by_attack": dict(seen.shares),
     }
     result.checks = _checks(result.figures)
-    if not seen.amplification and not seen.done[UNANSWERED]:  # it was not asked for
+    if not notes.amplification and not notes.done[UNANSWERED]:  # it was not asked for
         result.checks = [c for c in result.checks if c.name != "amplification_max"]
     return result
 

@@ -45,7 +45,8 @@ _ROW = struct.Struct("<QQQ")
 _LEAD = struct.Struct("!BBBB")
 _ORIGIN = struct.Struct("!III")
 _TYPE_SHIFT = 32  # in the last word of an entry
-_DATAGRAM, _HEAD, _TAIL = (kind << _TYPE_SHIFT for kind in FrameType)
+_DATAGRAM = FrameType.DATAGRAM << _TYPE_SHIFT
+_HEAD, _TAIL = FrameType.HEAD << _TYPE_SHIFT, FrameType.TAIL << _TYPE_SHIFT
 
 
 class RoutedPacket(NamedTuple):

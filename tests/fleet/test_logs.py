@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +84,44 @@ def test_library_records_share_the_format() -> None:
     assert (line["event"], line["logger"], line["message"]) == ("library", "lib", "it broke: 7")
     assert "lost 203.0.113.0/24" in line["exception"]
     assert line["level"] == "error"
+
+
+def test_a_librarys_own_exception_is_one_line() -> None:
+    """Where none of our code was at work: what it was and where, redacted, and no stack."""
+    stream = io.StringIO()
+    logs.configure("info", "json", stream=stream)
+    within = compile("json.loads(text)", "grpc/_cython/some.pyx.pxi", "exec")
+    try:
+        json.loads("203.0.113.7")
+    except ValueError as error:
+        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+        logging.getLogger("lib").exception("invalid")
+    try:
+        exec(within, {"__name__": "grpc._cython", "json": json, "text": b"\xff"})
+    except ValueError as error:
+        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+        logging.getLogger("lib").exception("invalid")
+    first, second = lines(stream)
+    assert not {"exception", "exc_info"} & {*first, *second}
+    assert (first["message"], first["error"]) == ("invalid", "JSONDecodeError")
+    assert first["at"].startswith("decoder.py:")
+    assert second["error"] == "UnicodeDecodeError"
+    assert "Traceback" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("name", ["relay.worker.loop", "grpc._cython"])
+def test_what_our_code_had_a_part_in_keeps_its_stack(name: str) -> None:
+    """Whoever raised in the end; ours may be installed beside libraries."""
+    stream = io.StringIO()
+    logs.configure("info", "json", stream=stream)
+    within = compile("json.loads('')", str(Path(json.__file__)), "exec")
+    try:
+        exec(within, {"__name__": name, "json": json})
+    except ValueError as error:
+        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+        logging.getLogger("lib").exception("it broke")
+    (line,) = lines(stream)
+    assert ("exception" in line) == name.startswith("relay.")
 
 
 def test_unknown_objects_go_through_the_sieve() -> None:

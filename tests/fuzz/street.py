@@ -163,6 +163,6 @@ def residue(street: Street) -> Counter[str]:
         ufrags=len(engine._ufrags),
         paths=len(engine._paths),
         handshakes=len(engine._handshakes),
-        wheel=len(engine._wheel),
+        wheel=len(engine._alarm.wheel),
         tasks=len(asyncio.all_tasks()),
     )

@@ -21,7 +21,7 @@ LINEAR = 3.0
 """Linear work gives a ratio of 2, work with the square of the length one of 4."""
 SMALL_STEPS, SMALL_S = 2_000, 0.002
 """Below this a ratio is noise, and nobody is held up."""
-ATTEMPTS = 60
+ATTEMPTS = 4
 
 
 def costs(row: Row, size: int, measure: Measure) -> list[float]:

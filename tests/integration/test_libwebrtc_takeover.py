@@ -49,7 +49,8 @@ class OneRelay:
 
     def _down(self) -> None:
         datagram = self.private.recv(2048)
-        for address, packet in trunk.read(self._tagger, datagram).frames:
+        read = trunk.read(self._tagger, datagram)
+        for address, packet in () if read.first in trunk.CONTROL else read.frames:
             self.public.sendto(packet, unpack_address(address))
 
     def close(self) -> None:

@@ -211,9 +211,6 @@ class FakeHandle:
     send_credit: int = 0
     restored: model_pb2.Restored | None = None
 
-    def heard_by(self, sink: CallSink) -> None:
-        self.sink = sink
-
     def send_audio(self, payload: bytes, rtp_time: int, duration: int, lost: int = 0) -> None:
         self.audio.append((payload, rtp_time, duration, lost))
         if self.echo:
@@ -240,6 +237,9 @@ class FakeHandle:
 
     def close(self, reason: str) -> None:
         self.closed = reason
+
+    def heard_by(self, sink: CallSink) -> None:
+        self.sink = sink
 
     async def accepted(self, timeout_s: float | None = None) -> None:
         if self.refusal is not None:

@@ -23,7 +23,7 @@ from transceiver.call.principal import NOBODY, Principal
 from transceiver.call.sidebands import Sidebands
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.engine.call_tickets import CallTickets
-from transceiver.engine.engine import EngineRefusal
+from transceiver.engine.refusals import EngineRefusal
 from transceiver.link.backends import Backends
 from transceiver.link.errors import CallLimit
 from transceiver.link.model_link import ModelLink

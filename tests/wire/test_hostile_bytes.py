@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.relay.kit import check, from_node, media, ufrag
-from wire import crockford, rtcp, rtp, stun, token, trunk
+from wire import claim, crockford, rtcp, rtp, stun, token, trunk
 from wire.address import pack_address, unpack_address
 from wire.classify import classify
 from wire.errors import WireError
@@ -38,6 +38,7 @@ READERS: list[tuple[Callable[[bytes], object], bytes]] = [
     (lambda data: token.password(KEYS, data.decode("latin-1")), ufrag().encode()),
     (lambda data: crockford.decode(data.decode("latin-1")), b"ABCDEFGH"),
     (lambda data: trunk.read(TAGGER, data), from_node((pack_address("::1", 1), media()))),
+    (lambda data: claim.read(bytes(18), data), claim.Claim("0" * 24, 1, 2).frame()[1]),
     (rtp.read, media(40)),
     (rtp.read, b"\xb3\xef" + bytes(22) + b"\xbe\xde\x00\x01" + bytes(4) + b"payload\x02"),
     (rtcp.read, REPORTS),

@@ -63,6 +63,15 @@ def test_a_head_whose_tail_never_comes_is_counted_once() -> None:
     assert rejoin.frames(plain(4)) == ((WHOLE,), 0)
 
 
+@pytest.mark.parametrize("kind", sorted(trunk.CONTROL))
+def test_control_frames_are_no_client_datagrams(kind: FrameType) -> None:
+    """They join nothing; a head that waited for the sender's next datagram is lost by them."""
+    rejoin = Rejoin()
+    rejoin.frames(head(1))
+    assert rejoin.frames(Datagram(1, 0, 2, (WHOLE,), kind)) == ((), 1)
+    assert rejoin.frames(Datagram(1, 0, 3, (WHOLE,), kind)) == ((), 0)
+
+
 def test_heads_are_bounded() -> None:
     """The oldest goes first."""
     rejoin = Rejoin(max_senders=3)
@@ -87,7 +96,8 @@ def test_parts_stand_where_they_belong() -> None:
 entry = st.tuples(
     st.binary(min_size=18, max_size=18),
     st.integers(0, 0xFFFF) | st.integers(0, 30),
-    st.sampled_from([1, 1, 1, 2, 3]).map(lambda kind: kind << 24) | st.integers(0, 0xFFFFFFFF),
+    st.sampled_from([1, 1, 1, 2, 3, 4, 5, 6, 7]).map(lambda kind: kind << 24)
+    | st.integers(0, 0xFFFFFFFF),
 )
 
 

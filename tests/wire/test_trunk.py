@@ -32,6 +32,24 @@ def test_round_trip(sender, time_s, count, frames) -> None:  # type: ignore[no-u
     assert list(read.frames) == frames
 
 
+@given(kind=st.sampled_from(sorted(trunk.CONTROL)), frames=frame_lists)
+def test_control_frames_round_trip(kind, frames) -> None:  # type: ignore[no-untyped-def]
+    """All frames of such a datagram are of its type."""
+    read = trunk.read(TAGGER, trunk.pack(TAGGER, 1, 2, 3, frames, kind))
+    assert (read.first, list(read.frames)) == (kind, frames)
+
+
+@pytest.mark.parametrize("kinds", [(4, 1), (1, 4), (4, 5), (6, 6, 4), (3, 4), (4, 3), (7,), (0,)])
+def test_types_that_do_not_belong_together(kinds: tuple[int, ...]) -> None:
+    """Control frames stand among their like, and no type is unknown."""
+    tagged = trunk._ORIGIN.pack(1, 2, 3) + b"".join(
+        trunk._ENTRY.pack(CLIENT, 0, kind << 24) for kind in kinds
+    )
+    lead = trunk._LEAD.pack(trunk.VERSION, TAGGER.key_id, len(kinds))
+    with pytest.raises(WireError, match="trunk_frame_type"):
+        trunk.read(TAGGER, lead + TAGGER.tag(tagged) + tagged)
+
+
 @given(frames=st.lists(st.tuples(addresses, st.binary(max_size=1352)), max_size=150))
 def test_fill_keeps_order_and_mtu(frames) -> None:  # type: ignore[no-untyped-def]
     """Runs put together are the frames; none too large, none could take one frame more."""

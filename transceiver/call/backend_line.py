@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from transceiver.call.held_events import Hearer, HeldEvents
 from transceiver.call.newcomer import Newcomer
+from transceiver.call.unheard import Hearer, Unheard
 from transceiver.call.voice import SEND_CREDIT, CallVoice
 from transceiver.link.call_handle import CallHandle, CallSink
 from transceiver.link.model_link import ModelLink
+from transceiver.takeover.session_state import LinkState
 from trunkline.v1 import model_pb2
 
 
@@ -56,7 +57,7 @@ class BackendLine:
         self._on_restored = on_restored
         self._on_overflow = on_overflow
         self._asked: CallHandle | None = None
-        self._held: HeldEvents | None = None
+        self._held: Unheard | None = None
         self._lost_s = 0.0
 
     def open(self, link: ModelLink, sink: CallSink, terms: Terms) -> None:
@@ -70,12 +71,21 @@ class BackendLine:
         """From here on the call is there."""
         self.hearer = self.handle = handle
 
+    def export(self) -> LinkState:
+        """Where the conversation is, as a value."""
+        terms = self.terms
+        return LinkState(self.backend, terms.session_json, terms.audio_format, self.remembered)
+
+    def go_on(self, state: LinkState) -> None:
+        """Its backend has taken the call in another process; that is the newest snapshot."""
+        self.taken, self.remembered = True, state.remembered
+
     def lose(self, now: float) -> None:
         """Its backend is gone: hold what the caller says."""
         self.losses += 1
         self._lost_s = now
         self.handle = None
-        self.hearer = self._held = HeldEvents(self._on_overflow)
+        self.hearer = self._held = Unheard(self._on_overflow)
 
     def ask(self, link: ModelLink, sink: CallSink, now: Callable[[], float]) -> CallHandle:
         """Ask another backend to go on with the call; await its answer next.

@@ -37,6 +37,12 @@ class Host(Protocol):
     def address_forgotten(self, session: Session, address: bytes) -> None:
         """No longer."""
 
+    def changed(self, session: Session) -> None:
+        """Something that cannot be repeated has happened in it: a checkpoint is to know it soon."""
+
+    def unhold(self, session: Session) -> None:
+        """It has something to say: if it was silent for a move, the move comes to nothing."""
+
     def connected(self, session: Session) -> None:
         """Its caller is there: the handshake is over."""
 

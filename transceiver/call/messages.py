@@ -46,6 +46,7 @@ class CallMessages:
         self._count = count
         self._fault = fault
         self._waiting = WaitingMessages()
+        self._opened = False  # a channel, since somebody asked
 
     def start(self) -> None:
         """There are keys: channels may open."""
@@ -86,6 +87,11 @@ class CallMessages:
         """Take an SCTP packet of the caller."""
         if self.channels is not None:
             self.channels.handle_data(packet)
+
+    def has_news(self) -> bool:
+        """Whether what came last will not come again: a channel opened, a message is in pieces."""
+        opened, self._opened = self._opened, False
+        return opened or (self.channels is not None and self.channels.in_pieces)
 
     def leave(self) -> None:
         """End without a word: another process goes on."""
@@ -133,6 +139,7 @@ class CallMessages:
         self._heard(label, content)
 
     def _on_open(self, label: str) -> None:
+        self._opened = True
         if self.channels is not None:
             for content in self._waiting.take(label):
                 self._say(self.channels, label, content)

@@ -13,35 +13,30 @@ methods; what goes out goes to the `Host`, at once and in order. The states are 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import structlog
 
 from transceiver.call.backend_line import BackendLine, Terms
-from transceiver.call.final_counts import collect, count_audio
 from transceiver.call.host import Host
-from transceiver.call.messages import CallMessages
 from transceiver.call.offer import Offer
 from transceiver.call.our_events import backend_restored, farewell
+from transceiver.call.parts import CallParts
 from transceiver.call.pcm_voice import choose_format
 from transceiver.call.principal import NOBODY
 from transceiver.call.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import END_REASONS, FAREWELLS, State, Step, follow
 from transceiver.call.transport import CallTransport
-from transceiver.call.voice import CallVoice
 from transceiver.counters import Counted, dtls_failed
 from transceiver.faults import every_step
 from transceiver.link.call_handle import CallHandle
 from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
-from transceiver.rtp.audio import AudioStream
-from transceiver.takeover.session_state import STOPPED_BEFORE, LinkState, Reserve, SessionState
+from transceiver.takeover.held_events import HeldEvents
+from transceiver.takeover.session_state import STOPPED_BEFORE, Reserve, SessionState
 from transceiver.transport import dtls
 from transceiver.transport.certificate import LocalCertificate
-from transceiver.transport.dtls import Role
 from transceiver.transport.ice import (
     AddressForgotten,
     AddressLearned,
@@ -95,21 +90,15 @@ class Session:
         self.end_reason = ""
         self.failed = False  # something raised, and the log says so already
         self._host = host
-        self._transport = transport or CallTransport(offer, certificate, host)
+        self._parts = CallParts(
+            *(call_id, offer, transport or CallTransport(offer, certificate, host), host, unix_s),
+            *(self._on_message, self._failed),
+        )
+        self._transport, self._audio = self._parts.transport, self._parts.audio
+        self._voice, self._messages = self._parts.voice, self._parts.messages
         self._ice = self._transport.ice
-        self._audio = AudioStream(
-            offer.audio.payload_type,
-            self.cname,
-            unix_s - now,
-            random.random,
-            offer.audio.red_payload_type,
-        )
-        self._voice = CallVoice(call_id, offer.audio, self._audio, host.count)
-        self._messages = CallMessages(
-            *(offer.data, Role(offer.dtls_role), self._transport.send_data, self._on_message),
-            *(host.count, self._failed),
-        )
         self._line = BackendLine(self._voice, self._restored, self._nobody_listened)
+        self._held: HeldEvents | None = None
         self._connect_by_s = now + CONNECT_TIMEOUT_S
         self._farewell_s, self._farewell_reason = math.inf, ""
         self._wake_s = math.inf
@@ -185,34 +174,27 @@ class Session:
             *(state.call_id, state.offer, state.surface, certificate, host, unix_s), transport
         )
         session.started_unix_ms, session.placed_by = state.started_unix_ms, state.placed_by
-        session._messages.received = state.messages_received
-        session._messages.sent = state.messages_sent
+        session.sidebands.reopen(state.sideband_opening)
         return session
 
     def carry_on(self, state: SessionState, unix_s: float, reserve: Reserve) -> None:
         """Let sound and messages of a resumed call flow. Raises ValueError as `resumed`."""
         now = self._host.now()
-        exported_s = now - max(0.0, unix_s - state.unix_s)
-        audio = state.audio
-        if self._voice.audio_format != state.link.audio_format:  # what is queued is of another kind
-            audio = replace(audio, send=replace(audio.send, queue=()))
-        self._audio.resume(audio, exported_s, now, reserve)
-        self._voice.credit_anew()
         self.state = State.CONNECTED
-        self._messages.resume(state.sctp, state.waiting, reserve)
+        self._line.go_on(state.link)
+        self._parts.resume(state, now - max(0.0, unix_s - state.unix_s), now, reserve)
         log.info("call_resumed", call_id=self.call_id)
         self._rewake(now)
+        self._host.changed(self)
 
     def export(self, unix_s: float, relay_of: Callable[[bytes], bytes]) -> SessionState:
         """The call as a value, at the Unix time `unix_s`. Raises RuntimeError when not connected.
 
-        `relay_of` names the relay that hears an address. For a handover `leave` comes before
-        anything else is sent, or the exported counters are not true any more.
+        `relay_of` names the relay that hears an address. For a handover `hold` comes before, or the
+        exported counters are not true any more.
         """
         if self.state is not State.CONNECTED:
             raise RuntimeError("a call can be exported while it is connected")
-        now = self._host.now()
-        sctp, waiting = self._messages.export()
         return SessionState(
             call_id=self.call_id,
             surface=self.surface,
@@ -220,18 +202,38 @@ class Session:
             started_unix_ms=self.started_unix_ms,
             unix_s=unix_s,
             offer=self.offer,
-            ice=self._ice.export(now, relay_of),
-            dtls=self._transport.export_dtls(),
-            audio=self._audio.export(now),
-            sctp=sctp,
-            waiting=waiting,
-            messages_received=self._messages.received,
-            messages_sent=self._messages.sent,
-            link=LinkState(
-                *(self._line.backend, self._line.terms.session_json, self._voice.audio_format),
-                self._line.remembered,
-            ),
+            link=self._line.export(),
+            **self._parts.export(self._host.now(), relay_of)._asdict(),
         )
+
+    @property
+    def movable(self) -> bool:
+        """Whether another process could go on with it: connected, and not about to end."""
+        return self.state is State.CONNECTED and self._farewell_s == math.inf
+
+    @property
+    def held(self) -> bool:
+        """Whether it is silent, because another process may be about to go on with it."""
+        return self._held is not None
+
+    def hold(self) -> None:
+        """Say nothing more to caller or backend; what the backend says meanwhile waits."""
+        self._voice.hear(self._audio.window.flush(), self.handle)  # nobody else will have them
+        self._held = HeldEvents(lambda: self._host.unhold(self))
+        self._transport.muted = True
+        self._wake_s = math.inf
+        if self.handle is not None:
+            self.handle.heard_by(self._held)
+
+    def release(self) -> None:
+        """Take that back: go on here."""
+        held, self._held = self._held, None
+        self._transport.muted = False
+        if self.handle is not None:
+            self.handle.heard_by(self)
+        if held is not None:
+            held.replay(self)
+        self._rewake(self._host.now())
 
     def leave(self) -> None:
         """End here and tell the caller nothing: another process goes on with the call."""
@@ -240,13 +242,7 @@ class Session:
         self.state = follow(self.state, Step.END)
         self.end_reason = "moved"
         log.info("call_moved", call_id=self.call_id)
-        every_step(
-            self._transport.leave,
-            self._audio.stop,
-            self._messages.leave,
-            lambda: self._close_link("drained"),
-            self._let_go,
-        )
+        every_step(self._parts.leave, lambda: self._close_link("drained"), self._let_go)
 
     # The front: signaling and the operator.
 
@@ -293,6 +289,7 @@ class Session:
         The old ones hold until the first check with the new. None: the call failed over it.
         """
         with self._host.guarded(self):
+            self._host.unhold(self)
             return self._restart_ice(remote_ufrag, remote_password)
         return None
 
@@ -301,6 +298,7 @@ class Session:
         if replaced is not None:
             self._host.ufrag_ended(replaced.local_ufrag)
         self._host.answers_to(self, self.local_ufrag)
+        self._host.changed(self)
         return self.local_ufrag, self.local_password
 
     def snapshot(self) -> CallSnapshot:
@@ -350,6 +348,8 @@ class Session:
         events, checked = self._transport.handle_stun(message, packet, address, now)
         for event in events:
             self._on_ice(event)
+        if events:
+            self._host.changed(self)
         if checked:
             self.state = follow(self.state, Step.CHECKED)
             self._on_dtls(self._transport.checked(now), now)
@@ -377,6 +377,7 @@ class Session:
 
         `reason` is one of `END_REASONS`; ending twice does nothing.
         """
+        self._host.unhold(self)
         if self.state is State.ENDED:
             return
         self.state = follow(self.state, Step.END)
@@ -392,6 +393,7 @@ class Session:
 
     def dismiss(self, reason: str) -> None:
         """Tell the caller why, then end the call; `reason` is one of `END_REASONS`."""
+        self._host.unhold(self)
         if self.state is not State.CONNECTED:
             self.end(reason)
         elif self._farewell_s == math.inf:
@@ -401,6 +403,7 @@ class Session:
         """Take an event of a side band as if the caller had sent it, or the application's server,
         whom no page's policy binds."""
         with self._host.guarded(self):
+            self._host.unhold(self)
             hearer = self._line.hearer
             if hearer is not None and self.state is not State.ENDED:
                 hearer.send_text(EVENTS_LABEL, text, from_server=from_server)
@@ -480,6 +483,8 @@ class Session:
     def _on_dtls_event(self, event: dtls.Event, now: float) -> None:
         if isinstance(event, dtls.ApplicationData):
             self._messages.handle(event.data)
+            if self._messages.has_news():
+                self._host.changed(self)
         elif isinstance(event, dtls.Connected):
             self._secured(event.keys, now)
         elif isinstance(event, dtls.Closed):
@@ -498,6 +503,7 @@ class Session:
         log.info("call_connected", call_id=self.call_id)
         self._messages.start()
         self._play(now)
+        self._host.changed(self)
 
     # Inside: a backend that is lost.
 
@@ -592,9 +598,8 @@ class Session:
         self._line.close(reason)
 
     def _let_go(self) -> None:
-        every_step(self._collect_counters, lambda: self._host.ended(self), self._messages.release)
-
-    def _collect_counters(self) -> None:
-        dropped = self._audio.dropped, self._messages.dropped(), self._transport.dropped()
-        collect(dropped, self._host.count)
-        count_audio(self._audio, self._voice.malformed, self._host.count)
+        every_step(
+            self._parts.collect_counters,
+            lambda: self._host.ended(self),
+            self._messages.release,
+        )

@@ -33,7 +33,7 @@ class Sidebands:
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
-        self._opening = ""
+        self.opening = ""
 
     def join(self, listener: Listener) -> bool:
         """Let a listener hear what follows; False above MAX_LISTENERS.
@@ -43,8 +43,8 @@ class Sidebands:
         if len(self._listeners) >= MAX_LISTENERS:
             return False
         self._listeners.append(listener)
-        if self._opening:
-            listener.hear(self._opening)
+        if self.opening:
+            listener.hear(self.opening)
         return True
 
     def leave(self, listener: Listener) -> None:
@@ -52,10 +52,14 @@ class Sidebands:
         if listener in self._listeners:
             self._listeners.remove(listener)
 
+    def reopen(self, opening: str) -> None:
+        """Go on with what another process has told, within the bound."""
+        self.opening = opening[:MAX_OPENING_CHARS]
+
     def tell(self, text: str) -> None:
         """The caller is sent an event."""
         if text.startswith((_CREATED, _UPDATED)) and len(text) <= MAX_OPENING_CHARS:
-            self._opening = text.replace(_UPDATED, _CREATED, 1)
+            self.opening = text.replace(_UPDATED, _CREATED, 1)
         for listener in self._listeners:
             listener.hear(text)
 

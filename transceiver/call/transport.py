@@ -30,6 +30,7 @@ class CallTransport:
 
     def __init__(self, offer: Offer, local: LocalCertificate, host: Host) -> None:
         self.local_ufrag, self.local_password = host.mint()  # of the newest generation
+        self.muted = False  # another process may be about to go on with the call
         self._offer = offer
         self._certificate = local
         self._host = host
@@ -124,6 +125,8 @@ class CallTransport:
     def send(self, packet: bytes) -> None:
         """Send a packet to the selected address, if it may have that much."""
         path = self.ice.path
+        if self.muted:
+            return
         if path is None:
             self._host.count(Counted.NO_SELECTED_ADDRESS)
         elif path.answered or path.takes(len(packet)):
@@ -133,7 +136,7 @@ class CallTransport:
 
     def send_data(self, packet: bytes) -> None:
         """Send an SCTP packet; it waits while its address may not have that much."""
-        if self._dtls is not None and self._dtls.send(packet):
+        if self._dtls is not None and not self.muted and self._dtls.send(packet):
             self._send_waiting(self._dtls)
 
     def leave(self) -> None:

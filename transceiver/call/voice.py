@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from transceiver.call.held_events import Hearer
 from transceiver.call.offer import AudioOffer
 from transceiver.call.pcm_voice import RATES_HZ, PcmVoice, backend_wishes, is_quiet
+from transceiver.call.unheard import Hearer
 from transceiver.counters import Counted
 from transceiver.link.call_handle import CallHandle
 from transceiver.opus import open_codec

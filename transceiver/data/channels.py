@@ -67,6 +67,11 @@ class DataChannels:
         capabilities = RTCSctpCapabilities(maxMessageSize=self._max_message_bytes)
         await self._association.start(capabilities, self._remote_port)
 
+    @property
+    def in_pieces(self) -> bool:
+        """Whether a message of the caller has come in part."""
+        return self._association.in_pieces
+
     def export(self) -> SctpState | None:
         """The association and its open channels as a value; None until it is established."""
         return self._association.export()

@@ -173,6 +173,11 @@ class Association(RTCSctpTransport):
         self._forget_unsent()
         self._forget_hole()
 
+    @property
+    def in_pieces(self) -> bool:
+        """Whether chunks are here, and acknowledged, that are no whole message yet."""
+        return any(stream.reassembly for stream in self._inbound_streams.values())
+
     def export(self) -> SctpState | None:
         """The association as a value; None unless it is established."""
         if self._association_state is not self.State.ESTABLISHED or self.ended:

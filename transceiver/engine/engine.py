@@ -10,18 +10,11 @@ model link) lets the sessions put packets into the trunk port, which sends them 
 
 What raises in a call is the end of that call (`fail`): every way into a session stands under one
 of the guards here, or hands what it caught to `fail`.
-
-    Exception
-    └── EngineRefusal
-        ├── TooManyCalls    `max_calls` are live
-        ├── Draining        the process takes no new calls
-        └── CallFailed      the call raised while it was made
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 import time
 from collections import Counter
@@ -32,6 +25,7 @@ from functools import partial
 import structlog
 
 from fleet.address import Address
+from fleet.calls.owner import Owner
 from transceiver.call.call_id import new_call_id
 from transceiver.call.offer import Offer
 from transceiver.call.principal import NOBODY, Principal
@@ -39,9 +33,18 @@ from transceiver.call.session import Session
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import State
 from transceiver.counters import Counted, call_ended
-from transceiver.engine.handshakes import MAX_DATAGRAMS_PER_TURN, HandshakeQueue
+from transceiver.engine.alarm import Alarm
+from transceiver.engine.between import Between
+from transceiver.engine.claiming import Claiming
+from transceiver.engine.handshakes import (
+    MAX_DATAGRAMS_PER_TURN,
+    MAX_WAITING_OF_CONNECTED,
+    MAX_WAITING_PER_CALL,
+    HandshakeQueue,
+)
+from transceiver.engine.refusals import CallFailed, Draining, TooManyCalls
+from transceiver.engine.routes import Path, Routes
 from transceiver.engine.trunk_port import Frames, TrunkPort
-from transceiver.engine.wheel import Wheel
 from transceiver.faults import Guard
 from transceiver.link.errors import LinkError
 from transceiver.link.model_link import ModelLink
@@ -56,34 +59,9 @@ MAX_CALLS = 1000
 MAX_STUN_BYTE = 3  # RFC 7983 §7: first bytes 0–3 are STUN
 _RESPONSES = frozenset({stun.MessageClass.SUCCESS, stun.MessageClass.ERROR})  # without USERNAME
 MIN_MEDIA_BYTE = 128  # and from here on RTP and RTCP; DTLS is between
+RTCP_BYTES = range(192, 224)  # RFC 5761 §4: RTCP's second byte
 
 log = structlog.get_logger(__name__)
-
-
-class EngineRefusal(Exception):  # noqa: N818 - a state of the process, not a mistake
-    """The process will not take a call now."""
-
-
-class TooManyCalls(EngineRefusal):
-    """As many calls are live as the process takes."""
-
-
-class Draining(EngineRefusal):
-    """The process is about to leave."""
-
-
-class CallFailed(EngineRefusal):
-    """The call is over before it began, by a fault of ours; the log says more."""
-
-
-class _Path:
-    """An address of a caller: its session, and the relay worker that receives from it."""
-
-    __slots__ = ("relay", "session")
-
-    def __init__(self, session: Session, relay: bytes) -> None:
-        self.session = session
-        self.relay = relay
 
 
 class Engine:
@@ -109,25 +87,28 @@ class Engine:
         self.begun = 0
         self.counters: Counter[str] = Counter()
         self._token_keys = token_keys
-        self._trunk = TrunkPort(trunk_keys, mtu, self.counters, self._packet_failed)
-        self._certificate = certificate
+        self._trunk = TrunkPort(
+            trunk_keys, mtu, self.counters, self._packet_failed, self._on_claimed
+        )
+        self.certificate = certificate
         self.max_calls = max_calls
         # Looks for another backend for a call that lost its own; False: nobody is to be asked.
         self.on_backend_lost: Callable[[Session], bool] = _give_up
         self._connected_listeners: list[Callable[[str], None]] = []
+        self._changed_listeners: list[Callable[[str], None]] = []
         self._ended_listeners: list[Callable[[str], None]] = []
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._calls: dict[str, Session] = {}
-        self._ufrags: dict[str, Session] = {}
-        self._paths: dict[bytes, _Path] = {}
+        self.routes = Routes()
+        self._ufrags, self._paths = self.routes.ufrags, self.routes.paths
         self._source = b""  # of the trunk datagram being read
         self._flush_is_due = False  # at the end of this wake-up, or scheduled
         self._handshakes: HandshakeQueue[Session] = HandshakeQueue()
         self._handshakes_are_due = False
-        self._wheel: Wheel[Session] = Wheel()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_s = math.inf
+        self._alarm: Alarm[Session] = Alarm(self._loop, self._on_due)
+        self._claiming = Claiming(self._loop, self._trunk, self)
+        self.between = Between(self, self._trunk, self._claiming)
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -149,6 +130,11 @@ class Engine:
             self._trunk.rotate(trunk_keys)
 
     @property
+    def owner(self) -> Owner:
+        """Who has these calls: this process, by the lease of now."""
+        return Owner(self.route.node, self.route.epoch)
+
+    @property
     def key_rings(self) -> tuple[KeyRing, KeyRing]:
         """The rings of route tokens and of the trunk, as they are now."""
         return self._token_keys, self._trunk.keys
@@ -164,9 +150,8 @@ class Engine:
             self._end(session, reason)
         self._flush()
         await asyncio.sleep(0)  # what the SCTP library has scheduled finds nothing to do
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.stop()
+        self._claiming.stop()
         if self._trunk.socket is not None:
             self._loop.remove_reader(self._trunk.socket.fileno())
             self._trunk.close()
@@ -187,9 +172,9 @@ class Engine:
         """
         self.check_room()
         call_id = new_call_id(self._process, self.route.node)
-        session = Session(call_id, offer, surface, self._certificate, self, time.time())
+        session = Session(call_id, offer, surface, self.certificate, self, time.time())
         session.placed_by = placed_by
-        self._begin(session)
+        self.begin(session)
         try:
             session.open(link, session_json)
         except LinkError:
@@ -207,11 +192,10 @@ class Engine:
         None when no connected call has that id, or it failed. The caller is told nothing and misses
         nothing but what comes before another process adopts the call.
         """
-        state = self.checkpoint(call_id)
-        if state is not None:
-            session = self._calls[call_id]
-            with self.guarded(session):
-                session.leave()
+        session = self._calls.get(call_id)
+        state = None if session is None else self.between.hold(session)
+        if session is not None and state is not None:
+            self.between.hand_off(session, None)
         return state
 
     def checkpoint(self, call_id: str) -> SessionState | None:
@@ -223,7 +207,7 @@ class Engine:
         if session is None or session.state is not State.CONNECTED:
             return None
         with self.guarded(session):
-            return session.export(time.time(), self._relay_of)
+            return session.export(time.time(), self.routes.relay_of)
         return None
 
     def adopt(
@@ -234,31 +218,15 @@ class Engine:
         Raises TooManyCalls, Draining, BackendAbsent, CallLimit, and ValueError for a call that is
         here already or cannot be resumed by this version; nothing is left of it then.
         """
-        self.check_room()
-        if state.call_id in self._calls:
-            raise ValueError("the call is here already")
-        unix_s = time.time()
-        session = Session.resumed(state, self._certificate, self, unix_s, reserve)
-        self._begin(session)
-        try:
-            for path in state.ice.paths:
-                self._learn(session, path.address, path.relay)
-            session.open(link, state.link.session_json)
-            session.carry_on(state, unix_s, reserve)
-        except BaseException:
-            with self.guarded(session):
-                session.leave()
-            raise
-        return session
+        self.between.prepare(state, link, reserve)
+        return self.between.go_live(state.call_id)
 
-    def _begin(self, session: Session) -> None:
+    def begin(self, session: Session) -> None:
+        """A call is live from now on."""
         self._calls[session.call_id] = session
         self.begun += 1
         self._idle.clear()
-
-    def _relay_of(self, address: bytes) -> bytes:
-        path = self._paths.get(address)
-        return b"" if path is None else path.relay
+        self._claiming.start()
 
     def find(self, call_id: str) -> Session | None:
         """The live call of that id."""
@@ -304,11 +272,15 @@ class Engine:
     @property
     def free_places(self) -> int:
         """How many calls more this process takes now."""
-        return self.max_calls - len(self._calls)
+        return self.max_calls - len(self._calls) - self.between.prepared
 
     def listen_connected(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the id of every call whose caller has connected."""
         self._connected_listeners.append(listener)
+
+    def listen_changed(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the id of a call in which something cannot be repeated."""
+        self._changed_listeners.append(listener)
 
     def listen_ended(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the id of every call that is no longer live."""
@@ -338,15 +310,17 @@ class Engine:
         if not relay:
             self.counters[Counted.OUT_NO_PATH] += 1
             return
+        self.send(relay, address, packet)
+
+    def send(self, relay: bytes, address: bytes, packet: bytes) -> None:
+        """The same by way of that trunk port, which is a relay worker's, or another process's."""
         if self._trunk.put(relay, address, packet) and not self._flush_is_due:
             self._flush_is_due = True
             self._loop.call_soon(self._flush)
 
     def wake_at(self, session: Session, when_s: float) -> None:
         """Put the session on the wheel."""
-        self._wheel.schedule(session, when_s)
-        if when_s < self._timer_s:
-            self._arm()
+        self._alarm.wake_at(session, when_s)
 
     def mint(self) -> tuple[str, str]:
         """ICE credentials that lead to this process."""
@@ -365,21 +339,38 @@ class Engine:
 
     def address_learned(self, session: Session, address: bytes) -> None:
         """Route an address; a valid check takes it from whoever had it."""
-        self._learn(session, address, self._source)
+        self.learn(session, address, self._source)
 
-    def _learn(self, session: Session, address: bytes, relay: bytes) -> None:
-        path = self._paths.get(address)
-        if path is not None and path.session is not session:
-            with self.guarded(path.session):
-                path.session.forget_address(address)
+    def learn(self, session: Session, address: bytes, relay: bytes) -> None:
+        """Route an address by way of a relay worker."""
+        before = self.routes.learn(session, address, relay)
+        if before is not None:
+            with self.guarded(before):
+                before.forget_address(address)
             self.count(Counted.ADDRESS_TAKEN_OVER)
-        self._paths[address] = _Path(session, relay)
 
     def address_forgotten(self, session: Session, address: bytes) -> None:
         """Stop that, unless it is another session's by now."""
-        path = self._paths.get(address)
-        if path is not None and path.session is session:
-            del self._paths[address]
+        self.routes.forget(session, address)
+
+    def unhold(self, session: Session) -> None:
+        """It has something to say, so it goes on here."""
+        if session.held:
+            self.between.release(session)
+
+    def silence(self, session: Session) -> None:
+        """Neither packets nor time reach it any more."""
+        self.routes.drop(session)
+        self._alarm.cancel(session)
+
+    def workers(self) -> set[bytes]:
+        """The relay workers that live calls use."""
+        return {path.relay for path in self._paths.values() if path.relay}
+
+    def changed(self, session: Session) -> None:
+        """Something has happened that a checkpoint is to know."""
+        for tell in self._changed_listeners:
+            tell(session.call_id)
 
     def connected(self, session: Session) -> None:
         """The handshake is over: the caller is there."""
@@ -393,15 +384,14 @@ class Engine:
     def ended(self, session: Session) -> None:
         """The call is no longer live, and nothing of it is left but what waits for the flush."""
         self._calls.pop(session.call_id, None)
-        for ufrag in session.ufrags:
-            self._ufrags.pop(ufrag, None)
-        for address in session.addresses:
-            self.address_forgotten(session, address)
-        self._wheel.cancel(session)
+        self.silence(session)
+        self.between.drop(session)
+        self._claiming.forget(session.call_id)
         self._handshakes.forget(session)
         self.counters[call_ended(session.end_reason)] += 1
         if not self._calls:
             self._idle.set()
+            self._claiming.stop()
         for tell in self._ended_listeners:
             with self.guarded(session):
                 tell(session.call_id)
@@ -443,44 +433,52 @@ class Engine:
         paths, source = self._paths, self._source
         for address, packet in frames:
             path = paths.get(address)
-            if path is not None:
+            if path is not None and source:
                 path.relay = source
-            is_media = packet and packet[0] >= MIN_MEDIA_BYTE
-            if is_media and path is not None and not self._handshakes_are_due:
+            is_sound = (
+                len(packet) > 1 and packet[0] >= MIN_MEDIA_BYTE and packet[1] not in RTCP_BYTES
+            )
+            if is_sound and path is not None and not self._handshakes_are_due:
                 try:
                     path.session.handle_datagram(address, packet, now)
                 except Exception as error:
                     self.fail(path.session, error)
             else:
-                self._dispatch_other(path, address, packet, now)
+                self._dispatch_other(path, address, packet, is_sound, now)
 
     def _dispatch_other(
-        self, path: _Path | None, address: bytes, packet: bytes, now: float
+        self, path: Path | None, address: bytes, packet: bytes, is_sound: bool, now: float
     ) -> None:
         if packet and packet[0] <= MAX_STUN_BYTE:
             self._dispatch_stun(path, address, packet, now)
-        elif path is None:
+        elif path is not None:
+            self._dispatch_to(path.session, address, packet, is_sound, now)
+        elif not self.between.take(self._source, address, packet):
             self.counters[Counted.UNKNOWN_ADDRESS] += 1
-        else:
-            self._dispatch_to(path.session, address, packet, now)
 
-    def _dispatch_to(self, session: Session, address: bytes, packet: bytes, now: float) -> None:
+    def _dispatch_to(
+        self, session: Session, address: bytes, packet: bytes, is_sound: bool, now: float
+    ) -> None:
         try:
-            if session.secured:
+            if not session.secured:
+                # Sound too: right behind a caller's last flight it must not overtake that.
+                self._put_off(session, address, packet, MAX_WAITING_PER_CALL)
+            elif is_sound:
                 session.handle_datagram(address, packet, now)
             else:
-                # Sound too: right behind a caller's last flight it must not overtake that.
-                self._put_off(session, address, packet)
+                self._put_off(session, address, packet, MAX_WAITING_OF_CONNECTED)
         except Exception as error:
             self.fail(session, error)
 
-    def _dispatch_stun(self, path: _Path | None, address: bytes, packet: bytes, now: float) -> None:
+    def _dispatch_stun(self, path: Path | None, address: bytes, packet: bytes, now: float) -> None:
+        session: Session | None
         try:
             message = stun.read(packet)
             if path is not None and message.message_class in _RESPONSES:
-                session: Session | None = path.session
+                session, ufrag = path.session, ""
             else:
-                session = self._ufrags.get(stun.username(message)[0])
+                ufrag = stun.username(message)[0]
+                session = self._ufrags.get(ufrag)
         except WireError as error:
             self.counters[error.reason] += 1
             return
@@ -488,10 +486,20 @@ class Engine:
             self._packet_failed(error)
             return
         if session is None:
-            self.counters[Counted.UNKNOWN_UFRAG] += 1
+            if not self.between.take_check(ufrag, self._source, address, packet):
+                self.counters[Counted.UNKNOWN_UFRAG] += 1
         else:
             with self.guarded(session):
                 session.handle_stun(message, packet, address, now)
+
+    def take_in(self, relay: bytes, address: bytes, packet: bytes) -> None:
+        """A packet that has waited: as if it had come from that relay worker now."""
+        source, self._source = self._source, relay
+        self._dispatch(((address, packet),), self._loop.time())
+        self._source = source
+
+    def _on_claimed(self, worker: bytes, frames: Frames) -> None:
+        self._claiming.on_claimed(worker, frames)
 
     def _packet_failed(self, error: Exception) -> None:
         """A packet that belongs to no call yet: dropped, and the first of the process is logged."""
@@ -499,10 +507,11 @@ class Engine:
             log.error("packet_failed", exc_info=error)
         self.counters[Counted.PACKET_FAULTS] += 1
 
-    # Handshakes: a few datagrams a wake-up, so that live calls do not wait for new ones.
+    # What is no sound: a few datagrams a wake-up, so that live calls do not wait for new ones, nor
+    # for one that sends more than anybody can mean.
 
-    def _put_off(self, session: Session, address: bytes, packet: bytes) -> None:
-        if not self._handshakes.add(session, address, packet):
+    def _put_off(self, session: Session, address: bytes, packet: bytes, most: int) -> None:
+        if not self._handshakes.add(session, address, packet, most):
             self.counters[Counted.DTLS_WAITING_FULL] += 1
         elif not self._handshakes_are_due:
             self._handshakes_are_due = True
@@ -524,31 +533,15 @@ class Engine:
 
     # A wake-up by the wheel.
 
-    def _arm(self) -> None:
-        next_s = self._wheel.next_s()
-        if next_s == self._timer_s:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._timer_s = math.inf if next_s is None else next_s
-        if next_s is not None:
-            self._timer = self._loop.call_at(next_s, self._on_timer)
-
-    def _on_timer(self) -> None:
-        # Loops round: a timer may fire a little early, and must not find its slot not yet due.
-        now = max(self._loop.time(), self._timer_s)
-        self._timer, self._timer_s = None, -math.inf  # what is scheduled meanwhile must not arm
+    def _on_due(self, sessions: list[Session], now: float) -> None:
         self._flush_is_due = True
         try:
-            for session in self._wheel.expire(now):
+            for session in sessions:
                 try:
                     session.tick(now)
                 except Exception as error:
                     self.fail(session, error)
-        finally:  # whatever happens, the others have their timer
-            self._timer_s = math.inf
-            self._arm()
+        finally:
             self._flush()
 
     # The end of a wake-up.

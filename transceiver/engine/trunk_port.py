@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fleet.address import Address
 from transceiver.counters import Counted
 from transceiver.engine.trunk_socket import TrunkSocket
+from transceiver.takeover.claims import Claims
 from wire import trunk
 from wire.errors import WireError
 from wire.keys import KeyRing
@@ -23,13 +24,16 @@ from wire.rejoin import Rejoin
 from wire.replay import ReplayWindow
 from wire.token import Route
 
-Frames = Sequence[tuple[bytes, bytes]]  # client address (18 bytes) and payload
+Frame = tuple[bytes, bytes]  # client address (18 bytes) and payload
+Frames = Sequence[Frame]
 
 
 class TrunkPort:
     """One process's end of the trunk; `mtu` bounds its datagrams. Nothing flows before `open`.
 
-    `on_fault` hears what raised over a datagram, which is then lost, and no other is.
+    `on_fault` hears what raised over a datagram, which is then lost, and no other is. `on_claimed`
+    hears what a relay worker answers to claims. `forwarders` are the senders that pass frames of a
+    call on which has moved here (`transceiver.takeover.tombstones`): no relay is behind them.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class TrunkPort:
         mtu: int,
         counters: Counter[str],
         on_fault: Callable[[Exception], None],
+        on_claimed: Callable[[bytes, Frames], None],
     ) -> None:
         self.keys = keys
         self.socket: TrunkSocket | None = None
@@ -49,6 +54,9 @@ class TrunkPort:
         self._max_payload = trunk.max_payload(mtu)
         self._counters = counters
         self._on_fault = on_fault
+        self._on_claimed = on_claimed
+        self.claims = Claims()
+        self.forwarders: OrderedDict[int, None] = OrderedDict()
         self._sent_datagrams = secrets.randbelow(1 << 32)
 
     def open(self, address: Address) -> TrunkSocket:
@@ -68,7 +76,10 @@ class TrunkPort:
         self._tagger = trunk.Tagger(keys)
 
     def receive(self, now_s: float) -> Iterator[tuple[bytes, Frames]]:
-        """What waits: the relay's address and its frames, datagram by datagram."""
+        """What waits: the relay's address and its frames, datagram by datagram.
+
+        The address is empty where another process passed the frames on.
+        """
         if self.socket is None:
             return
         unix_s = int(time.time())
@@ -85,7 +96,13 @@ class TrunkPort:
                 continue
             if lost:
                 self._counters[Counted.TRUNK_PART] += lost
-            yield source, frames
+            passed_on = read.sender in self.forwarders
+            if not passed_on and self.claims.senders.get(source) != read.sender:
+                self.claims.heard(source, read.sender, now_s)
+            if read.first is trunk.FrameType.CLAIMED:
+                self._on_claimed(source, read.frames)
+            elif frames:
+                yield b"" if passed_on else source, frames
         if stale := self.socket.take_stale():
             self._counters[Counted.IN_STALE] += stale
 
@@ -100,14 +117,25 @@ class TrunkPort:
         frames.append((address, packet))
         return True
 
+    def tell(
+        self, route: Route, kind: trunk.FrameType, frames: Mapping[bytes, Sequence[Frame]]
+    ) -> None:
+        """Send control frames by relay worker, at once."""
+        self._send(route, frames, kind)
+
     def flush(self, route: Route) -> None:
         """Send what was put, packed; `route` says who sends."""
         if not self.out:
             return
         out, self.out = self.out, {}
+        self._send(route, out, trunk.FrameType.DATAGRAM)
+
+    def _send(
+        self, route: Route, out: Mapping[bytes, Sequence[Frame]], kind: trunk.FrameType
+    ) -> None:
         sender, unix_s = route.node << 16 | route.epoch, int(time.time())
         datagrams = [
-            (self._pack(sender, run, unix_s), relay)
+            (self._pack(sender, run, unix_s, kind), relay)
             for relay, frames in out.items()
             for run in trunk.fill(frames, self._mtu)
         ]
@@ -118,6 +146,6 @@ class TrunkPort:
         if lost:
             self._counters[Counted.OUT_LOST] += lost
 
-    def _pack(self, sender: int, frames: Frames, unix_s: int) -> bytes:
+    def _pack(self, sender: int, frames: Frames, unix_s: int, kind: trunk.FrameType) -> bytes:
         self._sent_datagrams = (self._sent_datagrams + 1) & 0xFFFF_FFFF
-        return trunk.pack(self._tagger, sender, unix_s, self._sent_datagrams, frames)
+        return trunk.pack(self._tagger, sender, unix_s, self._sent_datagrams, frames, kind)

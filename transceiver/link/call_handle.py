@@ -209,7 +209,7 @@ class CallHandle:
             self._outbox.ask_for_reports(self)
 
     def heard_by(self, sink: CallSink) -> None:
-        """Another sink hears what comes from here on."""
+        """Let another sink hear what follows; nothing happens after the end of the call."""
         if self._sink is not None:
             self._sink = sink
 

@@ -139,7 +139,8 @@ class JitterBuffer:
         """Let go everything, giving up every hole: the stream ends or has jumped."""
         frames: list[Frame] = []
         while self._held:
-            frames += self._skip_hole(self._arrived_s)
+            # Frames may have left since the last packet came: time does not go back for a flush.
+            frames += self._skip_hole(max(self._arrived_s, self._spoke_s))
         return frames
 
     # Numbers.

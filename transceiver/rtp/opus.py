@@ -5,6 +5,7 @@ from __future__ import annotations
 CLOCK_HZ = 48_000  # of RTP for Opus, whatever the packet was made from (RFC 7587 §4.1)
 MAX_PACKET_BYTES = 1275  # RFC 6716 §3.4, for one frame
 MAX_DURATION = 5760  # 120 ms
+MIN_DURATION = 120  # 2.5 ms, the shortest frame of Opus (RFC 6716 §2.1.4)
 DTX_BYTES = 2  # RFC 7587 §3.1.3: what libopus writes where there is nothing to hear
 
 _SILK = (480, 960, 1920, 2880)  # configurations 0–11

@@ -44,7 +44,14 @@ from typing import NamedTuple
 
 from transceiver.rtp.catch_up import WORTH_S, CatchUp, is_spare_quiet
 from transceiver.rtp.live_source import LiveSource
-from transceiver.rtp.opus import CLOCK_HZ, DTX_BYTES, MAX_DURATION, MAX_PACKET_BYTES, is_quiet
+from transceiver.rtp.opus import (
+    CLOCK_HZ,
+    DTX_BYTES,
+    MAX_DURATION,
+    MAX_PACKET_BYTES,
+    MIN_DURATION,
+    is_quiet,
+)
 from transceiver.rtp.redundancy import Redundancy
 from transceiver.rtp.skipped import SkippedFrames
 from transceiver.rtp.standing_queue import StandingWait
@@ -132,8 +139,12 @@ class PacedSender:
         self._is_quiet = is_quiet
 
     def push(self, payload: bytes, duration: int, now: float) -> bool:
-        """Queue a frame of `duration` 48 kHz ticks; False if it is unfit or the queue is full."""
-        fit = 0 < len(payload) <= self._max_frame_bytes and 0 < duration <= MAX_DURATION
+        """Queue a frame of `duration` 48 kHz ticks; False if it is unfit or the queue is full.
+
+        None is shorter than Opus has any: a takeover relies on it (`transceiver.recovery.reserve`).
+        """
+        sane = MIN_DURATION <= duration <= MAX_DURATION
+        fit = sane and 0 < len(payload) <= self._max_frame_bytes
         if not fit or len(self._queue) >= self._max_queued:
             self.refused += 1
             return False

@@ -1,6 +1,6 @@
 """The HTTP application: which path leads where, and what every request goes through.
 
-    request ─▶ cors ─▶ paced_refusals ─▶ answer_problems ─▶ route ─▶ [key] ─▶ handler
+    request ─▶ one_a_turn ─▶ cors ─▶ paced_refusals ─▶ answer_problems ─▶ route ─▶ [key] ─▶ handler
 
 Calls need a key, those of the realtime API a key or a client secret; `/healthz`, `/metrics`,
 preflights and the console page need none.
@@ -8,14 +8,13 @@ preflights and the console page need none.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from fleet.metrics import CONTENT_TYPE, page
 from fleet.page_policy import NO_RULES, PageRules
@@ -26,6 +25,7 @@ from transceiver.signaling.client_secrets import ClientSecrets
 from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.cors import ANY_ORIGIN, cors
 from transceiver.signaling.intake import Intake
+from transceiver.signaling.loop_turns import LoopTurns
 from transceiver.signaling.realtime_calls import RealtimeCalls
 from transceiver.signaling.refusal_pace import paced_refusals, refusal_pace
 from transceiver.signaling.refusals import FAILURES, Failures, answer_problems
@@ -34,6 +34,9 @@ from transceiver.signaling.whip import Whip
 from wire.keys import KeyRing
 
 METRICS_KEPT_S = 0.2  # a page takes milliseconds to make, and anybody may ask for it
+REQUEST_PAUSE_S = (
+    0.001  # a thousand requests a second; an offer takes longer than its share of that
+)
 BODY_TIMEOUT_S = 10.0  # an offer is a few kilobytes; who needs longer holds a connection hostage
 
 
@@ -70,7 +73,7 @@ def make_app(
     neighbours = neighbours or Neighbours.none(ring)
     app = web.Application(
         middlewares=[
-            *(one_a_turn, cors(cors_origins), paced_refusals(refusal_pace())),
+            *(one_a_turn(), cors(cors_origins), paced_refusals(refusal_pace())),
             *(neighbours.proving, answer_problems, neighbours.joining),
         ]
     )
@@ -132,14 +135,20 @@ def _secret_check(keys: ApiKeys, secrets: SecretKeys) -> Check:
     return check
 
 
-@web.middleware
-async def one_a_turn(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Requests that one connection sends together are answered one in each turn of the loop.
+def one_a_turn() -> Middleware:
+    """A middleware under which one request is begun in each turn of the loop.
 
-    A thousand fit into one read, and media would wait for all of them.
+    One connection can send a thousand of them in one read, and sixty connections can do that at the
+    same time: media would wait for all of them, and the process would take a whole core.
     """
-    await asyncio.sleep(0)
-    return await handler(request)
+    turns = LoopTurns(REQUEST_PAUSE_S)
+
+    @web.middleware
+    async def in_turn(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await turns.mine()
+        return await handler(request)
+
+    return in_turn
 
 
 def _open_routes(status: Status) -> list[web.RouteDef]:

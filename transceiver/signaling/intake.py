@@ -23,7 +23,7 @@ from transceiver.call.offer import Offer
 from transceiver.call.principal import Principal
 from transceiver.call.sidebands import Sidebands
 from transceiver.engine.call_tickets import CallTickets
-from transceiver.engine.engine import CallFailed, Draining, TooManyCalls
+from transceiver.engine.refusals import CallFailed, Draining, TooManyCalls
 from transceiver.link.backends import Backend, Backends, Choice, UnknownBackend
 from transceiver.link.errors import BackendAbsent, BackendRefused, CallLimit, LinkError
 from transceiver.link.model_link import ModelLink

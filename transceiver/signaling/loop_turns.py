@@ -6,7 +6,8 @@ would be fifty pieces of work in a row, and the sound of all live calls would wa
     without   offer offer offer … offer │ sockets, wheel │
     with      offer │ sockets, wheel │ offer │ sockets, wheel │ …
 
-A turn that nobody else wants costs nothing but a callback.
+A turn that nobody else wants costs nothing but a callback. Where many wait, there may be a pause
+between two turns: it leaves cores to those who carry the media.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from collections import deque
 
 
 class LoopTurns:
-    """Deals out turns, first come first served; those who wait are as many as requests are open."""
+    """Deals out turns, first come first served; those who wait are as many as requests are open.
 
-    def __init__(self) -> None:
+    `pause_s` is what the next in line waits after a turn; loops count in milliseconds.
+    """
+
+    def __init__(self, pause_s: float = 0.0) -> None:
+        self._pause_s = pause_s
         self._taken = False  # the turn that runs, or the next one
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -27,7 +32,7 @@ class LoopTurns:
         loop = asyncio.get_running_loop()
         if not self._taken:
             self._taken = True
-            loop.call_soon(self._next)
+            self._go_on()
             return
         turn = loop.create_future()
         self._waiting.append(turn)
@@ -38,6 +43,13 @@ class LoopTurns:
             turn = self._waiting.popleft()
             if not turn.done():  # else its request was cancelled
                 turn.set_result(None)
-                asyncio.get_running_loop().call_soon(self._next)
+                self._go_on()
                 return
         self._taken = False
+
+    def _go_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._pause_s:
+            loop.call_later(self._pause_s, self._next)
+        else:
+            loop.call_soon(self._next)

@@ -296,6 +296,7 @@ class SessionState:
     messages_sent: Count
     link: LinkState
     placed_by: Principal = NOBODY
+    sideband_opening: str = field(default="", repr=False)
     version: Literal[1] = 1
 
 

@@ -25,6 +25,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from trunkline.v1 import record_pb2 as _record_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -642,6 +643,7 @@ class BackendEvent(_message.Message):
     HANG_UP_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     REMEMBER_FIELD_NUMBER: _builtins.int
+    RECORDED_FIELD_NUMBER: _builtins.int
     call: _builtins.int
     @_builtins.property
     def audio(self) -> Global___Audio:
@@ -661,6 +663,10 @@ class BackendEvent(_message.Message):
     def usage(self) -> Global___Usage: ...
     @_builtins.property
     def remember(self) -> Global___Remember: ...
+    @_builtins.property
+    def recorded(self) -> _record_pb2.Recorded:
+        """What the backend adds to the record of the call. It may say it until the call has ended."""
+
     def __init__(
         self,
         *,
@@ -673,12 +679,13 @@ class BackendEvent(_message.Message):
         hang_up: Global___HangUp | None = ...,
         usage: Global___Usage | None = ...,
         remember: Global___Remember | None = ...,
+        recorded: _record_pb2.Recorded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "audio", b"audio", "clear", b"clear", "data", b"data", "event", b"event", "hang_up", b"hang_up", "refused", b"refused", "remember", b"remember", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "audio", b"audio", "clear", b"clear", "data", b"data", "event", b"event", "hang_up", b"hang_up", "recorded", b"recorded", "refused", b"refused", "remember", b"remember", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "audio", b"audio", "call", b"call", "clear", b"clear", "data", b"data", "event", b"event", "hang_up", b"hang_up", "refused", b"refused", "remember", b"remember", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "audio", b"audio", "call", b"call", "clear", b"clear", "data", b"data", "event", b"event", "hang_up", b"hang_up", "recorded", b"recorded", "refused", b"refused", "remember", b"remember", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["audio", "accepted", "refused", "data", "clear", "hang_up", "usage", "remember"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["audio", "accepted", "refused", "data", "clear", "hang_up", "usage", "remember", "recorded"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -25,6 +25,6 @@ ATTACKS: dict[str, Attack] = {
     "page events": pages.page_events,
     "hostile backend": backend.hostile_calls,
     "writer in Redis": redis.writer,
-    "stuck log reader": machine.stuck_log_reader,
+    machine.STUCK: machine.stuck_log_reader,
     "descriptors": machine.descriptors,
 }

@@ -43,7 +43,7 @@ async def _silent_address(ground: Ground, session: aiohttp.ClientSession) -> Non
         answer = await post_offer(session, ground.target, caller.offer)
         while True:
             [check] = caller.answered(answer.sdp)
-            sent += sock.sendto(check, ground.relay)
+            sent += sock.sendto(check, ground.map.relay)
             ground.done["addresses that never answer"] += 1
             await asyncio.sleep(CHECK_EVERY_S)
             came += drained(sock)

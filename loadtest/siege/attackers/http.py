@@ -18,8 +18,8 @@ HEADER = b" HTTP/1.1\r\nHost: siege\r\n"
 
 async def odd_requests(ground: Ground) -> None:
     """Headers, forms, offers and JSON of the shapes that cost the most, with a good key."""
-    for request in itertools.cycle(list(_odd(ground.key.encode()))):
-        await _ask(ground.http, request)
+    for request in itertools.cycle(list(_odd(ground.map.key.encode()))):
+        await _ask(ground.map.http, request)
         ground.done["odd requests"] += 1
         await asyncio.sleep(1 / ODD_PER_S)
 
@@ -68,7 +68,7 @@ async def _trickle(ground: Ground, number: int) -> None:
     at_once = 10 if number % 2 else 60  # half of them get as far as the body
     while True:
         with suppress(OSError):
-            _, writer = await asyncio.open_connection(*ground.http)
+            _, writer = await asyncio.open_connection(*ground.map.http)
             try:
                 writer.write(request[:at_once])
                 for at in range(at_once, len(request)):
@@ -92,7 +92,7 @@ async def _pipeline(ground: Ground) -> None:
     requests = (b"GET /metrics" + HEADER + b"\r\n") * PIPELINED
     while True:
         with suppress(OSError):
-            reader, writer = await asyncio.open_connection(*ground.http)
+            reader, writer = await asyncio.open_connection(*ground.map.http)
             try:
                 reader._transport.pause_reading()  # type: ignore[attr-defined]
                 writer.write(requests)
@@ -106,7 +106,7 @@ async def _pipeline(ground: Ground) -> None:
 async def odd_admin_requests(ground: Ground) -> None:
     """Garbage, broken frames and bodies that are no protobuf at the admin ports."""
     for port, request in itertools.cycle(
-        [(port, request) for port in ground.admin_ports for request in _ODD_ADMIN]
+        [(port, request) for port in ground.map.admin_ports for request in _ODD_ADMIN]
     ):
         await _ask(port, request, patience_s=0.1)
         ground.done["odd admin requests"] += 1

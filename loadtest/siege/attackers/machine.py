@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import resource
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import grpc.aio
@@ -15,26 +15,23 @@ from loadtest.siege.attackers.http import odd_admin_requests
 from loadtest.siege.ground import Ground
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
+STUCK = "stuck log reader"
 SPARE = 4
 KNOCKS = 300
 
 
 async def stuck_log_reader(ground: Ground) -> None:
-    """Nobody reads the logs of the processes, which are made to say much."""
-    with ExitStack() as held:
-        for name in ground.parts():
-            held.enter_context(ground.stand.keepers[name].output_held())
-        await _set_level(ground, "debug")
-        try:
-            ground.done["stuck log reader"] += 1
-            await odd_admin_requests(ground)
-        finally:
-            held.close()
-            await _set_level(ground, "warning")
+    """The processes are made to say much; whoever lays the siege reads nothing of it meanwhile."""
+    await _set_level(ground, "debug")
+    try:
+        ground.done[STUCK] += 1
+        await odd_admin_requests(ground)
+    finally:
+        await _set_level(ground, "warning")
 
 
 async def _set_level(ground: Ground, level: str) -> None:
-    for host, port in ground.admin_ports:
+    for host, port in ground.map.admin_ports:
         async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
             stub = admin_pb2_grpc.ProcessAdminStub(channel)  # type: ignore[no-untyped-call]
             with suppress(grpc.aio.AioRpcError):
@@ -47,8 +44,8 @@ async def descriptors(ground: Ground) -> None:
     """Each process may open a handful of descriptors more, and connections take them."""
     limits: dict[int, tuple[int, int]] = {}
     try:
-        for name in ground.parts():
-            for pid in family(ground.stand.keepers[name].pid):
+        for part in ground.map.pids:
+            for pid in family(part):
                 limits[pid] = resource.prlimit(pid, resource.RLIMIT_NOFILE)
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (_open(pid) + SPARE, limits[pid][1]))
         await _knock(ground)
@@ -64,7 +61,7 @@ def _open(pid: int) -> int:
 
 
 async def _knock(ground: Ground) -> None:
-    ports = itertools.cycle([ground.http, *ground.admin_ports])
+    ports = itertools.cycle([ground.map.http, *ground.map.admin_ports])
     writers: list[asyncio.StreamWriter] = []
     try:
         while True:

@@ -62,7 +62,7 @@ async def _flood(
 ) -> None:
     call_id = call.answer.call_url.rpartition("/")[2]
     url = f"{ground.target.url}/v1/realtime?call_id={call_id}"
-    headers = {"Authorization": f"Bearer {ground.key}"}
+    headers = {"Authorization": f"Bearer {ground.map.key}"}
     events = itertools.cycle(_EVENTS)
     while not call.closed:
         with suppress(aiohttp.ClientError, ConnectionError, TimeoutError):

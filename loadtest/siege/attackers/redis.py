@@ -29,7 +29,7 @@ _ODD = (
 async def writer(ground: Ground) -> None:
     """Fields of hashes, texts and messages are overwritten in turn, and keys of our own are put
     beside them; a lease that vanished is claimed again by its owner."""
-    async with Redis.from_url(ground.redis_url, encoding_errors="replace") as redis:
+    async with Redis.from_url(ground.map.redis_url, encoding_errors="replace") as redis:
         values = itertools.cycle(_ODD)
         while True:
             with suppress(RedisError, OSError):

@@ -12,11 +12,19 @@ import pytest
 import redis.asyncio
 
 from fleet.address import Address
-from fleet.directory.directory import Directory, Load, Node, Snapshot, next_epoch
+from fleet.directory.directory import (
+    Directory,
+    Load,
+    Node,
+    Snapshot,
+    fenced,
+    is_fence_of,
+    next_epoch,
+)
 from fleet.directory.memory_store import MemoryStore
 from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import Lease, Store
-from fleet.errors import DirectoryFull, LeaseLost
+from fleet.errors import DirectoryFull, Fenced, LeaseLost
 from tests.rings import token_ring
 
 TRUNK = Address("127.0.0.1", 5000)
@@ -195,6 +203,48 @@ async def test_renewing_what_another_owns_is_refused(world: World) -> None:
     await world.other.release(new)
     with pytest.raises(LeaseLost):
         await world.store.renew(old)
+
+
+async def test_who_was_taken_for_dead_is_told_so(world: World) -> None:
+    """Its epoch is over for good and the index is free; all hear it, and it is done once."""
+    lease = await world.store.claim("n", TRUNK)
+    await world.store.renew(lease)
+    async with aclosing(world.other.watch()) as watch:
+        assert await anext(watch) == Snapshot((lease.node(),))
+        assert await world.other.fence(lease.node())
+        news = await anext(watch)
+        assert news == fenced(lease.node())
+        assert isinstance(news, Node)
+        assert is_fence_of(lease.node(), news)
+        assert (news.live, news.epoch) == (False, next_epoch(lease.epoch))
+    assert not await world.store.fence(lease.node())
+    assert await world.store.snapshot() == Snapshot(())
+    for _ in range(2):
+        with pytest.raises(Fenced, match="node 0 was taken for dead"):
+            await world.store.renew(lease)
+    newcomer = await world.store.claim("new", TRUNK)
+    assert newcomer.epoch == next_epoch(next_epoch(lease.epoch))
+    with pytest.raises(LeaseLost):
+        await world.store.renew(lease)
+
+
+async def test_a_newcomer_is_not_taken_for_the_dead(world: World) -> None:
+    """A late fence of the owner before leaves the owner of now alone."""
+    old = await world.store.claim("old", TRUNK)
+    await world.expire(old)
+    new = await world.store.claim("new", TRUNK)
+    assert not await world.other.fence(old.node())
+    await world.store.renew(new)
+    assert (await world.store.snapshot()).nodes == (new.node(),)
+
+
+async def test_a_fence_holds_in_a_store_that_forgot(world: World) -> None:
+    """Who is fenced in an empty store cannot bring its lease back."""
+    lease = await world.store.claim("n", TRUNK)
+    await world.forget_everything()
+    assert await world.other.fence(lease.node())
+    with pytest.raises(Fenced):
+        await world.store.renew(lease)
 
 
 async def test_releasing_what_another_owns_does_nothing(world: World) -> None:

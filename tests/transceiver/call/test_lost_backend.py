@@ -8,9 +8,9 @@ import pytest
 
 from tests.transceiver.call.test_session import World
 from tests.transceiver.caller import FakeHandle, make_offer
-from transceiver.call.held_events import HELD_S
 from transceiver.call.session import FAREWELL_S
 from transceiver.call.states import State
+from transceiver.call.unheard import HELD_S
 from transceiver.call.voice import SEND_CREDIT
 from transceiver.call.waiting_messages import MAX_MESSAGES
 from transceiver.takeover import session_state

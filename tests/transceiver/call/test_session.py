@@ -84,6 +84,9 @@ class World:
     def answers_to(self, session: Session, ufrag: str) -> None:
         self.ufrags.add(ufrag)
 
+    def changed(self, session: Session) -> None:
+        """No checkpoints here."""
+
     def ufrag_ended(self, ufrag: str) -> None:
         self.ufrags.remove(ufrag)
 
@@ -92,6 +95,9 @@ class World:
 
     def address_forgotten(self, session: Session, address: bytes) -> None:
         self.paths.discard(address)
+
+    def unhold(self, session: Session) -> None:
+        """Nobody moves here."""
 
     def connected(self, session: Session) -> None:
         """Nobody counts here."""

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,12 @@ from tests.transceiver.caller import AWAY, HOME, OUR_CERTIFICATE, Caller, FakeLi
 from transceiver.call.session import Session
 from transceiver.call.states import State
 from transceiver.engine import trunk_socket
-from transceiver.engine.engine import Draining, Engine, TooManyCalls
+from transceiver.engine.engine import Engine
+from transceiver.engine.handshakes import MAX_DATAGRAMS_PER_TURN, MAX_WAITING_OF_CONNECTED
+from transceiver.engine.refusals import Draining, TooManyCalls
 from transceiver.engine.trunk_socket import TrunkSocket
 from transceiver.link.errors import BackendAbsent
-from wire import token, trunk
+from wire import claim, token, trunk
 from wire.address import pack_address
 from wire.keys import KeyRing
 from wire.token import Route
@@ -41,21 +43,40 @@ class Relay:
         self.target = (engine_address.host, engine_address.port)
         self.tagger = trunk.Tagger(TRUNK_KEYS)
         self.sender, self.sent = secrets.randbits(32), 0
-        self.datagrams: list[trunk.Datagram] = []
+        self.datagrams: list[trunk.Datagram] = []  # with frames of callers
+        self.counts: list[int] = []  # of these, and of claims and signs of life
+        self.claims: list[claim.Claim] = []
+        self.answers = True
+        self.nodes: dict[int, tuple[str, int]] = {}  # where claims lead: by sender number
 
-    def up(self, *frames: tuple[bytes, bytes]) -> bytes:
+    def up(
+        self, *frames: tuple[bytes, bytes], kind: trunk.FrameType = trunk.FrameType.DATAGRAM
+    ) -> bytes:
         """Send frames; the datagram they went in."""
         self.sent += 1
-        datagram = trunk.pack(self.tagger, self.sender, int(time.time()), self.sent, frames)
+        datagram = trunk.pack(self.tagger, self.sender, int(time.time()), self.sent, frames, kind)
         self.socket.sendto(datagram, self.target)
         return datagram
 
     async def down(self) -> tuple[tuple[bytes, bytes], ...]:
         """The frames of the next datagram from the engine."""
         loop = asyncio.get_running_loop()
-        data = await asyncio.wait_for(loop.sock_recv(self.socket, 2048), 5)
-        self.datagrams.append(trunk.read(self.tagger, data))
-        return self.datagrams[-1].frames
+        while True:
+            data = await asyncio.wait_for(loop.sock_recv(self.socket, 2048), 5)
+            datagram = trunk.read(self.tagger, data)
+            self.counts.append(datagram.count)
+            if datagram.first is trunk.FrameType.CLAIM:
+                self._follow(datagram.frames)
+            if datagram.first not in trunk.CONTROL:
+                self.datagrams.append(datagram)
+                return datagram.frames
+
+    def _follow(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
+        """Do what claims say, and answer them, unless the worker is older than claims are."""
+        self.claims += [claim.read(*frame) for frame in frames]
+        self.target = self.nodes.get(self.claims[-1].owner, self.target)
+        if self.answers:
+            self.up(*frames, kind=trunk.FrameType.CLAIMED)
 
 
 @pytest.fixture
@@ -156,13 +177,13 @@ async def test_a_whole_call_over_the_trunk(engine: Engine, relay: Relay) -> None
         b"\xf8v" + bytes((i,)) for i in range(10)
     ]
     assert {d.sender for d in relay.datagrams} == {ROUTE.node << 16 | ROUTE.epoch}
-    counts = [d.count for d in relay.datagrams]
+    counts = relay.counts
     assert counts == [(counts[0] + index) & 0xFFFFFFFF for index in range(len(counts))]
     assert engine.end(session.call_id, "hangup") and not engine.end(session.call_id, "hangup")
     await converse(relay, caller, lambda: caller.closed)
     await caller.hang_up()
     assert engine.find(session.call_id) is None and engine.calls() == []
-    assert not engine._paths and not engine._ufrags and len(engine._wheel) == 0
+    assert not engine._paths and not engine._ufrags and len(engine._alarm.wheel) == 0
 
 
 async def test_one_wake_up_packs_the_packets_of_many_calls(engine: Engine, relay: Relay) -> None:
@@ -308,7 +329,7 @@ async def test_an_absent_backend_leaves_no_call_behind(make_engine: Callable[...
     engine = make_engine()
     with pytest.raises(BackendAbsent):
         make_call(engine, FakeLink(ready=False))
-    assert engine.calls() == [] and not engine._ufrags and len(engine._wheel) == 0
+    assert engine.calls() == [] and not engine._ufrags and len(engine._alarm.wheel) == 0
     await asyncio.wait_for(engine.idle(), 5)
 
 
@@ -372,7 +393,7 @@ async def test_close_says_goodbye_and_leaves_nothing(
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == tasks
     assert open_descriptors() == descriptors
-    assert not engine._paths and engine._timer is None
+    assert not engine._paths and engine._alarm.timer is None
 
 
 def test_a_taken_port_and_a_foreign_address_are_one_clear_error() -> None:
@@ -487,3 +508,30 @@ async def test_a_flood_of_one_handshake_is_bounded(engine: Engine, relay: Relay)
     await until(lambda: not engine._handshakes)
     caller.out = flight
     await converse(relay, caller, lambda: "oai-events" in caller.opened, AWAY)
+
+
+async def test_a_flood_of_a_connected_call_waits_behind_sound(
+    engine: Engine, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records and reports of one caller, by the hundred, are worked off a few a turn; at its bound
+    they are dropped; and the sound of another that came behind them is heard before."""
+    quiet, talker = await connect(engine, relay)
+    loud, _ = await connect(engine, relay, AWAY)
+    worked_off: list[Session] = []
+    handle = Session.handle_datagram
+
+    def noted(session: Session, address: bytes, packet: bytes, now: float) -> None:
+        worked_off.append(session)
+        handle(session, address, packet, now)
+
+    monkeypatch.setattr(Session, "handle_datagram", noted)
+    record, report = b"\x17\xfe\xfd\x00\x01" + bytes(8), b"\x80\xc9\x00\x01" + bytes(4)
+    for _ in range(8):
+        relay.up(*((AWAY, packet) for packet in (record, report) * 12))
+    relay.up((HOME, talker.say()))
+    await until(lambda: quiet in worked_off)
+    assert worked_off.index(quiet) <= MAX_DATAGRAMS_PER_TURN
+    await until(lambda: not engine._handshakes)
+    assert worked_off.count(loud) == MAX_WAITING_OF_CONNECTED
+    assert engine.counters["dtls_waiting_full"] >= 8 * 24 - MAX_WAITING_OF_CONNECTED
+    assert loud.state is State.CONNECTED

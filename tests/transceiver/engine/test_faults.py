@@ -28,7 +28,7 @@ from transceiver.call.sidebands import EVENTS_LABEL
 from transceiver.call.states import State
 from transceiver.counters import Counted
 from transceiver.data.sctp import Association
-from transceiver.engine.engine import CallFailed
+from transceiver.engine.refusals import CallFailed
 from transceiver.link.call_handle import CallHandle, CallSink
 from transceiver.link.counters import LinkCounters
 from transceiver.link.model_link import ModelLink
@@ -440,7 +440,7 @@ def test_a_fault_ends_its_call_and_no_other(run: Run, place: str, error: type[Ex
         ]
         assert scene.engine.counters[Counted.CALL_FAULTS] >= 1
         assert scene.engine.counters["call_ended_failed"] == 1
-        assert scene.engine._timer is not None
+        assert scene.engine._alarm.timer is not None
         assert scene.carrier.forgotten or scene.victim.handle is None
         kept = residue(scene.street)
         assert (kept["calls"], kept["ufrags"], kept["paths"]) == (1, 1, 1 + (place == TAKEN_OVER))
@@ -465,7 +465,7 @@ async def leave(scene: Scene) -> None:
 
 ENDINGS = (
     *("_say_bye", "_messages.channels._association.stop", "_transport.close", "_close_link"),
-    *("_collect_counters", "_messages.release"),
+    *("_parts.collect_counters", "_messages.release"),
 )
 
 
@@ -577,6 +577,7 @@ COVERED = {
 ELSEWHERE_TESTED = {
     "end",  # ENDINGS
     "open",  # test_a_call_that_fails_while_it_is_made
+    *("hold", "release"),  # takeover/test_between.py: a call between two owners that raises
     *("resumed", "carry_on"),  # whoever adopts a call gets the error, and nothing is left of it
     "accepted",  # waits for a future; raises LinkError to the request that waits
     *("on_accepted", "on_remember"),  # keep a value each, in the handle's guard as all of `on_…`
@@ -604,6 +605,7 @@ SCHEDULED = {
     "self._flush",
     "self._shake_hands",
     "self._on_timer",
+    *("self._on_beat", "self._claimed"),  # claims; what a call does then is guarded
     "self._guard",  # the hole's timer
     "self._tell_hang_up",  # overflow_told
     *("self._stay_connected()", "self._connect(moving)", "self._write()"),  # a stream's end at most

@@ -228,6 +228,22 @@ def test_a_copy_fills_a_hole_and_only_that() -> None:
     assert (buffer.lost, buffer.duplicates) == (0, 0)
 
 
+def test_a_flush_fills_what_is_missing_after_a_hole_was_given_up() -> None:
+    """Frames left later than the last packet came, and time does not go back for the flush."""
+    buffer, short, short_s = JitterBuffer(), b"\x80sound", 0.0025
+    for index in range(321):  # in bursts, so that it learns to wait
+        buffer.push(index, index * 120, short, index // 16 * 16 * short_s)
+    arrived_s = 320 * short_s
+    for index in (326, 334):
+        buffer.push(index, index * 120, short, arrived_s)
+    deadline_s = buffer.deadline_s()
+    assert deadline_s is not None
+    assert deadline_s > arrived_s + 4 * short_s
+    assert [frame.lost for frame in buffer.expire(deadline_s) if frame.lost] == [5]
+    *_, spoken_of, last = buffer.flush()
+    assert (spoken_of.origin, last.origin, last.lost) == (Origin.FEC, Origin.PACKET, 7)
+
+
 def test_a_source_that_starts_anew_is_believed_at_the_second_packet() -> None:
     """RFC 3550 A.1: one packet far behind is noise, two in a row are a new beginning."""
     buffer = JitterBuffer()

@@ -25,7 +25,7 @@ from tests.transceiver.front_door import (
 from tests.transceiver.links import backend
 from tests.transceiver.offers import real_offer
 from transceiver.engine.call_tickets import CallTickets
-from transceiver.engine.engine import Draining, TooManyCalls
+from transceiver.engine.refusals import Draining, TooManyCalls
 from transceiver.link.backends import Backends, Choice
 from transceiver.link.errors import BackendAbsent, BackendRefused
 from transceiver.signaling.offer_policy import read_offer

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
+import pytest
+
 from fleet.ending import end
 from tests.transceiver.front_door import FakeSession, front_door
 from tests.transceiver.offers import real_offer
@@ -39,9 +41,10 @@ def a_busy_socket() -> Iterator[Wakeups]:
             loop.remove_reader(ours)
 
 
-async def test_sockets_have_their_turn_between_any_two() -> None:
+@pytest.mark.parametrize("pause_s", [0.0, 0.001])
+async def test_sockets_have_their_turn_between_any_two(pause_s: float) -> None:
     """Who comes at once goes on one after another, in order, and media is read in between."""
-    turns, went = LoopTurns(), []
+    turns, went = LoopTurns(pause_s), []
     with a_busy_socket() as media:
 
         async def wait(number: int) -> None:
@@ -64,6 +67,17 @@ async def test_who_is_alone_waits_for_nobody() -> None:
             await asyncio.sleep(0)
             continue
         raise AssertionError("it waited")
+
+
+async def test_requests_of_many_connections_are_begun_one_a_turn() -> None:
+    """However many each has sent ahead."""
+    begun: list[int] = []
+    async with front_door() as door:
+        with a_busy_socket() as media:
+            door.engine.find = lambda _: begun.append(media.count)  # type: ignore[assignment, method-assign]
+            await asyncio.gather(*(door.ask("DELETE", "/whip/rtc_1") for _ in range(WAITERS)))
+    assert len(begun) == WAITERS
+    assert all(later > earlier for earlier, later in pairwise(begun))
 
 
 async def test_who_gave_up_takes_no_turn() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp.web_protocol import RequestHandler
 from structlog.testing import capture_logs
 
 from tests.transceiver.front_door import FrontDoor, front_door, problem
@@ -50,23 +52,30 @@ async def ended(one: socket.socket) -> bytes:
     return heard
 
 
-async def blocked(one: socket.socket) -> None:
-    """Send requests ahead until no more are taken."""
+async def blocked(door: FrontDoor, one: socket.socket) -> None:
+    """Send requests ahead until no more are taken, and answers wait to be read."""
     loop = asyncio.get_running_loop()
     for _ in range(2000):
         try:
             async with asyncio.timeout(0.5):
                 await loop.sock_sendall(one, ASK * 200)
         except (TimeoutError, ConnectionError):  # or it was let go meanwhile
-            return
-    pytest.fail("any number of requests is taken")
+            break
+    else:
+        pytest.fail("any number of requests is taken")
+    async with asyncio.timeout(SOON_S):
+        while not door.engine.http_counters["http_unread"] and not any(
+            transport.get_write_buffer_size()
+            for transport in door.listener._connections[0]._open.values()
+        ):
+            await asyncio.sleep(0.01)
 
 
 async def test_who_reads_nothing_is_let_go() -> None:
     """Requests sent ahead are taken to a bound; when their answers were not read for long enough
     the connection is thrown away, and others were answered meanwhile."""
     async with front_door() as door, rude(door, 1) as (one,):
-        await blocked(one)
+        await blocked(door, one)
         assert (await door.ask("GET", "/healthz")).status == 200
         now = asyncio.get_running_loop().time()
         (connections, _) = door.listener._connections
@@ -86,7 +95,7 @@ async def test_the_watch_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(http_connection, "UNREAD_TIMEOUT_S", 0.2)
     monkeypatch.setattr(http_connection, "LOOK_INTERVAL_S", 0.05)
     async with front_door() as door, rude(door, 1) as (one,):
-        await blocked(one)
+        await blocked(door, one)
         async with asyncio.timeout(SOON_S):
             while not door.engine.http_counters["http_unread"]:
                 await asyncio.sleep(0.01)
@@ -134,6 +143,37 @@ async def test_a_slow_head_and_a_slow_body_end() -> None:
         await loop.sock_sendall(both[1], head + b"v=0")
         assert await ended(both[0]) == b""
         assert b" 408 " in await ended(both[1])
+
+
+async def test_a_long_read_is_parsed_a_little_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of one byte by the ten thousand come in one read; the loop runs between their parts,
+    all of them are read, and the connection goes on."""
+    loop, parse = asyncio.get_running_loop(), RequestHandler.data_received
+    turns, parsed = 0, [(0, 0)]
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        loop.call_soon(turn)
+
+    def noted(connection: RequestHandler, data: bytes) -> None:
+        if data:
+            parsed.append((turns, len(data)))
+        parse(connection, data)
+
+    head = b"POST /whip HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\n"
+    head += b"Authorization: Bearer key-one\r\nTransfer-Encoding: chunked\r\n\r\n"
+    request = head + b"1\r\na\r\n" * 40_000 + b"0\r\n\r\n"
+    last = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    monkeypatch.setattr(RequestHandler, "data_received", noted)
+    async with front_door() as door, rude(door, 1) as (one,):
+        turn()
+        await loop.sock_sendall(one, request + last)
+        heard = await ended(one)
+    assert re.findall(rb"HTTP/1.1 (\d+)", heard) == [b"400", b"200"]
+    assert sum(size for _, size in parsed) == len(request + last)
+    assert max(size for _, size in parsed) <= http_connection.TURN_BYTES
+    assert len({at for at, _ in parsed}) == len(parsed)
 
 
 MALFORMED = {

@@ -11,7 +11,7 @@ from aiohttp import ClientResponse
 
 from tests.transceiver.front_door import RELAYS, FrontDoor, front_door, problem
 from tests.transceiver.offers import real_offer, replaced, without
-from transceiver.engine.engine import Draining, TooManyCalls
+from transceiver.engine.refusals import Draining, TooManyCalls
 from transceiver.link.errors import BackendAbsent, BackendRefused, CallLimit
 from transceiver.signaling.generations import Generations, matches
 

@@ -20,7 +20,8 @@ from transceiver.call.principal import Principal
 from transceiver.call.session import Session
 from transceiver.call.states import State
 from transceiver.data.channels import DataChannels
-from transceiver.engine.engine import Draining, Engine, TooManyCalls
+from transceiver.engine.engine import Engine
+from transceiver.engine.refusals import Draining, TooManyCalls
 from transceiver.link.errors import BackendAbsent
 from transceiver.takeover.session_state import (
     SECOND_OLD,
@@ -244,7 +245,7 @@ async def test_who_cannot_adopt(move: Move, make_engine: Callable[..., Engine]) 
     for engine in (lonely, full, draining):
         assert not engine.calls()
         assert not engine._ufrags
-        assert len(engine._wheel) == 0
+        assert len(engine._alarm.wheel) == 0
 
 
 async def test_only_a_connected_call_moves(make_engine: Callable[..., Engine]) -> None:  # noqa: F811

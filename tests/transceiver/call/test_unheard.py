@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transceiver.call.held_events import HELD_S, HeldEvents
+from transceiver.call.unheard import HELD_S, Unheard
 from transceiver.call.waiting_messages import MAX_BYTES, MAX_MESSAGES
 
 FRAME = 960
@@ -26,9 +26,9 @@ class Hearer:
         self.messages.append((label, content, False))
 
 
-def held() -> tuple[HeldEvents, list[str]]:
+def held() -> tuple[Unheard, list[str]]:
     overflows: list[str] = []
-    return HeldEvents(lambda: overflows.append("full")), overflows
+    return Unheard(lambda: overflows.append("full")), overflows
 
 
 def test_all_of_it_comes_in_order_and_once() -> None:

@@ -43,7 +43,7 @@ class _Message(NamedTuple):
     from_server: bool
 
 
-class HeldEvents:
+class Unheard:
     """Sound and messages, each in order; `on_overflow` hears that a message did not fit."""
 
     def __init__(self, on_overflow: Callable[[], None]) -> None:

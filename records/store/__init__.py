@@ -1,0 +1,1 @@
+"""Where the record is kept: one schema for SQLite and Postgres, what writes and what reads it."""
