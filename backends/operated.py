@@ -23,7 +23,8 @@ class OperatedHost(Host):
     """The process of each backend that comes with Trunkline."""
 
     def __init__(self, settings: BackendSettings) -> None:
-        super().__init__(Settings(settings.backend_listen, settings.backend_drain_s))
+        listen, drain_s = settings.backend_listen, settings.backend_drain_s
+        super().__init__(Settings(listen, drain_s, hold_ms=settings.backend_hold_ms))
         self._all = settings
 
     def configure_log(self) -> None:

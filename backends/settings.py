@@ -13,7 +13,7 @@ from fleet.settings import AdminSettings
 from fleet.usage import variable
 from trunkline.backend.encoder import LARGEST_BPS, MAX_COMPLEXITY, SMALLEST_BPS, OpusEncoder
 from trunkline.backend.events import AudioFormat
-from trunkline.backend.settings import LONGEST_DRAIN_S, Settings
+from trunkline.backend.settings import LONGEST_DRAIN_S, LONGEST_HOLD_MS, Settings
 
 
 def _formats(value: Any) -> tuple[AudioFormat, ...]:
@@ -56,6 +56,11 @@ class BackendSettings(AdminSettings):
         _LIBRARY.drain_s,
         description="how long live calls may go on after SIGTERM; then they end, with a message "
         "to the caller. The process exits a few seconds later at most",
+    )
+    backend_hold_ms: Annotated[int, within("a number of ms", 0, LONGEST_HOLD_MS)] = Field(
+        _LIBRARY.hold_ms,
+        description="how long a call waits, with its handler running, for another stream of a "
+        "transceiver when its own broke; 0: it ends at once",
     )
 
     @classmethod

@@ -12,7 +12,7 @@ import grpc.aio
 from fleet.address import Address
 from transceiver.link.call_handle import CallHandle
 from transceiver.link.model_link import ModelLink
-from trunkline.backend import Backend, BackendServer, Handler
+from trunkline.backend import Backend, BackendServer, Handler, Settings
 from trunkline.v1 import model_pb2, model_pb2_grpc
 
 ANY_PORT = Address("127.0.0.1", 0)
@@ -43,6 +43,7 @@ class Sink:
         self.clears = 0
         self.acceptances = 0
         self.snapshots: list[bytes] = []
+        self.ears: list[model_pb2.Playout] = []
         self.hang_ups: list[str] = []
         self.losses = 0
         self.faults: list[Exception] = []
@@ -55,6 +56,10 @@ class Sink:
 
     def on_remember(self, snapshot: bytes) -> None:
         self.snapshots.append(snapshot)
+        self._heard.set()
+
+    def on_resumed(self, ear: model_pb2.Playout) -> None:
+        self.ears.append(ear)
         self._heard.set()
 
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
@@ -95,9 +100,12 @@ class Sink:
 
 
 @asynccontextmanager
-async def serving(handler: Handler, **options: Any) -> AsyncIterator[BackendServer]:
+async def serving(
+    handler: Handler, *, hold_ms: int = Settings.hold_ms, **options: Any
+) -> AsyncIterator[BackendServer]:
     """A backend on a free port."""
-    async with BackendServer(Backend(handler, **options), ANY_PORT) as server:
+    backend = Backend(handler, **options)
+    async with BackendServer(backend, ANY_PORT, hold_ms=hold_ms) as server:
         yield server
 
 

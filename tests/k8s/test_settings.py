@@ -32,8 +32,8 @@ from transceiver.metrics import GAUGES
 from transceiver.pod.leaving import GOODBYE_S
 from transceiver.settings import TransceiverSettings
 from trunkline.backend import leaving
+from trunkline.backend.roster import CANCEL_PATIENCE_S
 from trunkline.backend.server import SERVICE
-from trunkline.backend.stream import CANCEL_PATIENCE_S
 from trunkline.process.health import LIVE
 
 SETTINGS: dict[str, type[ProcessSettings]] = {

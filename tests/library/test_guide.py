@@ -16,7 +16,10 @@ from trunkline.v1 import model_pb2
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs/backends.md").read_text()
 # For the stream that carries the call, and by another name.
-NOT_FOR_HANDLERS = {"hear", "end", "next_event", "number", "call_id", "events"}
+NOT_FOR_HANDLERS = {
+    *("hear", "end", "hold", "resume", "next_event", "number", "call_id", "events"),
+    *("resume_token", "heard_events"),
+}
 STARTED = model_pb2.CallStarted(call_id="c", format=1)  # type: ignore[arg-type]
 
 
@@ -61,6 +64,7 @@ def test_every_variable() -> None:
     assert dict(rows) == {
         "TRUNKLINE_BACKEND_LISTEN": str(default.listen),
         "TRUNKLINE_BACKEND_DRAIN_S": str(default.drain_s),
+        "TRUNKLINE_BACKEND_HOLD_MS": str(default.hold_ms),
         "TRUNKLINE_LOG_LEVEL": default.log_level,
     }
 

@@ -28,9 +28,10 @@ def test_every_variable() -> None:
         "TRUNKLINE_BACKEND_LISTEN": "[::1]:7000",
         "TRUNKLINE_BACKEND_DRAIN_S": "0",
         "TRUNKLINE_LOG_LEVEL": "Debug",
+        "TRUNKLINE_BACKEND_HOLD_MS": "1500",
         "TRUNKLINE_BACKEND_OTHER": "x",
     }
-    assert Settings.read(environ) == Settings(Address("::1", 7000), 0, "debug")
+    assert Settings.read(environ) == Settings(Address("::1", 7000), 0, "debug", 1500)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,7 @@ def test_every_variable() -> None:
         ("TRUNKLINE_BACKEND_DRAIN_S", "86401"),
         ("TRUNKLINE_BACKEND_DRAIN_S", "²"),
         ("TRUNKLINE_LOG_LEVEL", "loud"),
+        ("TRUNKLINE_BACKEND_HOLD_MS", "120001"),
     ],
 )
 def test_a_bad_variable(name: str, value: str) -> None:

@@ -14,6 +14,7 @@ from transceiver.data.sctp import run
 from transceiver.link.call_handle import CallHandle, CallSink
 from transceiver.link.errors import BackendAbsent
 from transceiver.link.model_link import ModelLink
+from transceiver.link.position import NOWHERE, Position
 from transceiver.transport.certificate import LocalCertificate
 from transceiver.transport.dtls import (
     ApplicationData,
@@ -210,6 +211,9 @@ class FakeHandle:
     refusal: Exception | None = None
     send_credit: int = 0
     restored: model_pb2.Restored | None = None
+    position: Position = NOWHERE
+    exact: bool = False
+    moved: bool = False
 
     def send_audio(self, payload: bytes, rtp_time: int, duration: int, lost: int = 0) -> None:
         self.audio.append((payload, rtp_time, duration, lost))
@@ -238,6 +242,9 @@ class FakeHandle:
     def close(self, reason: str) -> None:
         self.closed = reason
 
+    def moving(self) -> None:
+        self.moved = True
+
     def heard_by(self, sink: CallSink) -> None:
         self.sink = sink
 
@@ -265,12 +272,17 @@ class FakeLink:
         started_unix_ms: int,
         audio_format: int = model_pb2.AUDIO_FORMAT_OPUS,
         page_may_set: Sequence[str] | None = None,
+        resume: Position | None = None,
+        *,
+        exact: bool = False,
         restored: model_pb2.Restored | None = None,
     ) -> CallHandle:
         if not self.ready:
             raise BackendAbsent("no backend")
         assert audio_format in self.accepts
-        self.handles.append(FakeHandle(sink, self.echo, restored=restored, send_credit=send_credit))
+        handle = FakeHandle(sink, self.echo, position=resume or NOWHERE, exact=exact)
+        handle.restored, handle.send_credit = restored, send_credit
+        self.handles.append(handle)
         return cast(CallHandle, self.handles[-1])
 
     def as_link(self) -> ModelLink:

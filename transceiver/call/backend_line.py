@@ -8,13 +8,16 @@ open ─▶ taken ── lost ─▶ held ── ask ─▶ asked ── it take
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import TypedDict, Unpack
 
 from transceiver.call.newcomer import Newcomer
 from transceiver.call.unheard import Hearer, Unheard
 from transceiver.call.voice import SEND_CREDIT, CallVoice
 from transceiver.link.call_handle import CallHandle, CallSink
+from transceiver.link.errors import CallUnknown
 from transceiver.link.model_link import ModelLink
+from transceiver.link.position import NOWHERE, Position
 from transceiver.takeover.session_state import LinkState
 from trunkline.v1 import model_pb2
 
@@ -28,6 +31,14 @@ class Terms:
     started_unix_ms: int
     audio_format: int
     page_may_set: Sequence[str] | None
+
+
+class How(TypedDict, total=False):
+    """As a call that is known already: what `ModelLink.open_call` takes by the same names."""
+
+    resume: Position | None
+    exact: bool
+    restored: model_pb2.Restored
 
 
 class BackendLine:
@@ -58,14 +69,26 @@ class BackendLine:
         self._on_overflow = on_overflow
         self._asked: CallHandle | None = None
         self._held: Unheard | None = None
+        self._position = NOWHERE  # where the lost backend was
+        self._resuming = False
         self._lost_s = 0.0
 
-    def open(self, link: ModelLink, sink: CallSink, terms: Terms) -> None:
-        """Give the call to its first backend. Raises BackendAbsent or CallLimit."""
-        self.terms = terms
-        handle = self._ask(link, sink, SEND_CREDIT)
-        self.link, self.backend = link, link.backend
-        self.join(handle)
+    def open(
+        self,
+        link: ModelLink,
+        sink: CallSink,
+        terms: Terms,
+        resume: Position | None = None,
+        *,
+        exact: bool = False,
+    ) -> None:
+        """Give the call to its first backend, or `resume` it at the one that holds it.
+
+        Raises BackendAbsent, CallLimit, or CallUnknown.
+        """
+        self.terms, self.link, self.backend = terms, link, link.backend
+        self.taken = resume is not None
+        self.join(self._ask(link, sink, SEND_CREDIT, resume=resume, exact=exact))
 
     def join(self, handle: CallHandle) -> None:
         """From here on the call is there."""
@@ -73,8 +96,13 @@ class BackendLine:
 
     def export(self) -> LinkState:
         """Where the conversation is, as a value."""
-        terms = self.terms
-        return LinkState(self.backend, terms.session_json, terms.audio_format, self.remembered)
+        terms, ear = self.terms, self._voice.ear
+        position = self._position if self.handle is None else self.handle.position
+        return LinkState(
+            *(self.backend, terms.session_json, terms.audio_format, self.remembered),
+            (ear.first, ear.cleared, ear.given),
+            **asdict(position),
+        )
 
     def go_on(self, state: LinkState) -> None:
         """Its backend has taken the call in another process; that is the newest snapshot."""
@@ -84,19 +112,43 @@ class BackendLine:
         """Its backend is gone: hold what the caller says."""
         self.losses += 1
         self._lost_s = now
+        self._position = NOWHERE if self.handle is None else self.handle.position
         self.handle = None
         self.hearer = self._held = Unheard(self._on_overflow)
 
     def ask(self, link: ModelLink, sink: CallSink, now: Callable[[], float]) -> CallHandle:
-        """Ask another backend to go on with the call; await its answer next.
+        """Ask a backend to go on with the call; await its answer next.
 
-        `sink` hears it from the moment at which it takes the call. Raises BackendAbsent or
-        CallLimit.
+        The one that had it may still hold it: only the stream broke. It is asked that first, once.
+        `sink` hears the backend from the moment at which it takes the call. Raises BackendAbsent
+        or CallLimit.
         """
         newcomer = Newcomer(lambda: self._take(link, sink, now()), sink.on_fault)
-        restored = self._restored(now())
-        self._asked = self._ask(link, newcomer, self._voice.offer_credit(), restored)
+        position, self._position = self._position, NOWHERE
+        self._asked = self._ask_to_resume(link, newcomer, position)
+        self._resuming = self._asked is not None
+        if self._asked is None:
+            restored = self._restored(now())
+            credit = self._voice.offer_credit()
+            self._asked = self._ask(link, newcomer, credit, restored=restored)
         return self._asked
+
+    def _ask_to_resume(
+        self, link: ModelLink, newcomer: Newcomer, position: Position
+    ) -> CallHandle | None:
+        if link is not self.link or not position.resumable:
+            return None
+        try:
+            return self._ask(link, newcomer, SEND_CREDIT, resume=position)
+        except CallUnknown:  # it has started again, and holds no calls
+            return None
+
+    def leave(self) -> None:
+        """Another process goes on with the call."""
+        handle, self.handle = self.handle, None
+        if handle is not None:
+            handle.moving()
+        self.close("drained")
 
     def close(self, reason: str) -> None:
         """End the call at its backend, and at the one that is asked.
@@ -117,7 +169,8 @@ class BackendLine:
         if handle is None or held is None:
             return
         handle.heard_by(sink)
-        self._voice.begin_anew()
+        if not self._resuming:
+            self._voice.begin_anew()
         self.link, self.backend = link, link.backend
         self.join(handle)
         dropped = held.lost
@@ -139,17 +192,12 @@ class BackendLine:
     def _gap_ms(self, now: float) -> int:
         return round(1000 * max(0.0, now - self._lost_s))
 
-    def _ask(
-        self,
-        link: ModelLink,
-        sink: CallSink,
-        credit: int,
-        restored: model_pb2.Restored | None = None,
-    ) -> CallHandle:
+    def _ask(self, link: ModelLink, sink: CallSink, credit: int, **how: Unpack[How]) -> CallHandle:
         terms = self.terms
         return link.open_call(
             *(terms.call_id, terms.session_json, sink, credit, terms.started_unix_ms),
-            *(terms.audio_format, terms.page_may_set, restored),
+            *(terms.audio_format, terms.page_may_set),
+            **how,
         )
 
 

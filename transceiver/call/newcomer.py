@@ -29,6 +29,9 @@ class Newcomer:
     def on_remember(self, snapshot: bytes) -> None:
         """Too early."""
 
+    def on_resumed(self, ear: model_pb2.Playout) -> None:
+        """Too early."""
+
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
         """Too early."""
 

@@ -31,8 +31,9 @@ from transceiver.call.transport import CallTransport
 from transceiver.counters import Counted, dtls_failed
 from transceiver.faults import every_step
 from transceiver.link.call_handle import CallHandle
-from transceiver.link.errors import BackendAbsent
+from transceiver.link.errors import BackendAbsent, CallUnknown
 from transceiver.link.model_link import ModelLink
+from transceiver.link.position import Position
 from transceiver.takeover.held_events import HeldEvents
 from transceiver.takeover.session_state import STOPPED_BEFORE, Reserve, SessionState
 from transceiver.transport import dtls
@@ -242,12 +243,22 @@ class Session:
         self.state = follow(self.state, Step.END)
         self.end_reason = "moved"
         log.info("call_moved", call_id=self.call_id)
-        every_step(self._parts.leave, lambda: self._close_link("drained"), self._let_go)
+        every_step(self._parts.leave, self._line.leave, self._let_go)
 
     # The front: signaling and the operator.
 
-    def open(self, link: ModelLink, session_json: str) -> None:
-        """Put the call on the link. Raises BackendAbsent or CallLimit."""
+    def open(
+        self,
+        link: ModelLink,
+        session_json: str,
+        resume: Position | None = None,
+        *,
+        exact: bool = False,
+    ) -> None:
+        """Put the call on the link, or, with `resume`, go on there with one of another process.
+
+        A backend that holds no calls is given its conversation. Raises BackendAbsent or CallLimit.
+        """
         audio_format = choose_format(link.accepts)
         if not audio_format:
             raise BackendAbsent("the backend accepts no audio format of ours")
@@ -255,8 +266,11 @@ class Session:
             *(self.call_id, session_json, self.started_unix_ms, audio_format),
             self.placed_by.may_set,
         )
-        self._line.open(link, self, terms)
         self._voice.speak(audio_format)
+        try:
+            self._line.open(link, self, terms, resume, exact=exact)
+        except CallUnknown:
+            self.on_backend_lost()
         for ufrag in self.ufrags:
             self._host.answers_to(self, ufrag)
         self._rewake(self._host.now())
@@ -421,6 +435,10 @@ class Session:
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
         """Write the backend's PCM as it asks."""
         self._voice.write_as(encoder)
+
+    def on_resumed(self, ear: model_pb2.Playout) -> None:
+        """Go on where the caller's ear is, and say so: a clear may wait for its answer."""
+        self._voice.carry_on(ear, self.handle)
 
     def on_audio(self, payload: bytes, duration: int) -> None:
         """Queue a frame; it is paced out, or waits until the caller is there."""

@@ -50,7 +50,7 @@ class CallVoice:
         self._sender = stream.sender
         self._count = count
         self._pcm: PcmVoice | None = None  # None: the backend speaks Opus
-        self._ear = EarSince(self._sender)
+        self.ear = EarSince(self._sender)
         self._credited = 0
         self._offered = SEND_CREDIT
         self._told_talkspurts = 0
@@ -108,7 +108,7 @@ class CallVoice:
 
     def clear(self, handle: CallHandle | None) -> None:
         """Forget queued frames, and say how far the caller heard."""
-        self._ear.clear()
+        self.ear.clear()
         if handle is not None:
             self._give_credit(handle)
             self._tell_playout(handle)
@@ -151,13 +151,20 @@ class CallVoice:
 
         What is queued is still played.
         """
-        given = self._sender.used + len(self._sender)
-        self._credited = given - (SEND_CREDIT - self._offered)
-        self._ear = EarSince(self._sender)
+        self.ear = EarSince.now(self._sender)
+        self._credited = self.ear.given - (SEND_CREDIT - self._offered)
+
+    def carry_on(self, told: model_pb2.Playout, handle: CallHandle | None) -> None:
+        """The backend goes on with a resumed call, from where it knows the caller's ear to be."""
+        self.ear.carry_on(told.sent_frames, told.acked_frames, told.cleared_frames)
+        self._credited = self.ear.given + told.sent_frames + told.cleared_frames
+        if handle is not None:
+            self._give_credit(handle)
+            self._tell_playout(handle)
 
     def playout(self) -> Playout:
         """How far the caller's ear is, in frames of the backend that has, or had, the call."""
-        return self._ear.playout()
+        return self.ear.playout()
 
     def _give_credit(self, handle: CallHandle) -> None:
         """Give credit back for frames that no longer wait, a lot at a time."""

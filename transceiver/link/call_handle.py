@@ -18,14 +18,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from transceiver.link.counters import LinkCounters
-from transceiver.link.errors import BackendAbsent, BackendRefused, LinkError
+from transceiver.link.carrier import Carrier
+from transceiver.link.errors import BackendAbsent, BackendRefused, CallUnknown, LinkError
 from transceiver.link.outbox import EVENT_BYTES, Outbox
+from transceiver.link.position import NOWHERE, Position
+from transceiver.link.reports import Reports
 from trunkline.v1 import model_pb2
 
 MAX_CALL_FRAMES = 100  # two seconds of 20 ms frames: older speech is of no use to a turn
 MAX_CALL_DATA_BYTES = 1024 * 1024
 MAX_SNAPSHOT_BYTES = 256 * 1024  # of a conversation; a larger one is counted and ignored
+UNCOUNTED = frozenset({"accepted", "refused", "remember"})  # as model.proto's Resume says
 
 
 class CallSink(Protocol):
@@ -40,6 +43,10 @@ class CallSink(Protocol):
 
     def on_remember(self, snapshot: bytes) -> None:
         """What another backend needs to go on with the call; at most MAX_SNAPSHOT_BYTES."""
+
+    def on_resumed(self, ear: model_pb2.Playout) -> None:
+        """The backend goes on with the call. Frames up to sent plus cleared of `ear` are past: they
+        are not to be played, and credit is to be given back for later ones only."""
 
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
         """How the backend's PCM is to be written; told before its first frame, if at all."""
@@ -66,27 +73,6 @@ class CallSink(Protocol):
         """What the sink raised, or what kept this call's reports from being written: it is over."""
 
 
-class Link(Protocol):
-    """Who counts what happens to calls, and hears how they were answered and what they used."""
-
-    counters: LinkCounters
-    on_answer: Callable[[LinkError | None], None]
-    on_usage: Callable[[str, model_pb2.Usage], None]
-
-
-class Carrier(Protocol):
-    """What a handle needs of the stream it is on."""
-
-    outbox: Outbox
-
-    @property
-    def link(self) -> Link:
-        """The link that the stream is one of."""
-
-    def forget(self, number: int) -> None:
-        """The call's handle is done with the stream."""
-
-
 class CallHandle:
     """One call on the link, held by its session.
 
@@ -104,17 +90,25 @@ class CallHandle:
         "_credit",
         "_data_bytes",
         "_link",
-        "_network",
-        "_new_credit",
         "_outbox",
-        "_playout",
+        "_reports",
+        "_sent_events",
         "_sink",
+        "_taken_events",
+        "_token",
         "_unsent",
         "call_id",
         "number",
     )
 
-    def __init__(self, carrier: Carrier, number: int, call_id: str, sink: CallSink) -> None:
+    def __init__(
+        self,
+        carrier: Carrier,
+        number: int,
+        call_id: str,
+        sink: CallSink,
+        position: Position = NOWHERE,
+    ) -> None:
         self.call_id = call_id
         self._carrier = carrier
         self._link = carrier.link
@@ -123,25 +117,32 @@ class CallHandle:
         self._sink: CallSink | None = sink  # None: the sink must hear nothing more
         self._answer: asyncio.Future[LinkError | None] = asyncio.get_running_loop().create_future()
         self._credit = 0
-        self._clears = 0
+        self._token = position.token
+        self._taken_events = position.taken_events
+        self._sent_events = position.sent_events
+        self._clears = position.clears
+        self._reports = Reports()
         self._unsent = 0  # packets that the next frame reports as lost before it
         self._counted_round = -1
         self._audio_frames = 0
         self._data_bytes = 0
-        self._new_credit = 0
-        self._playout: tuple[int, int, int, int] | None = None
-        self._network: tuple[float | None, int, float] | None = None
 
     @property
     def open(self) -> bool:
         """Whether the call still is on the link."""
         return self._outbox is not None
 
+    @property
+    def position(self) -> Position:
+        """How far the call is with its backend, for another process that goes on with it."""
+        return Position(self._token, self._taken_events, self._sent_events, self._clears)
+
     async def accepted(self, timeout_s: float | None = None) -> None:
         """Wait until the backend takes the call.
 
-        Raises BackendRefused, or BackendAbsent when the backend is lost, the call is closed, or no
-        answer came within `timeout_s`. The call is not closed by a timeout: that is the caller's.
+        Raises BackendRefused (CallUnknown for one that was to be resumed), or BackendAbsent when
+        the backend is lost, the call is closed, or no answer came within `timeout_s`. The call is
+        not closed by a timeout: that is the caller's.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -165,6 +166,7 @@ class CallHandle:
             self._link.counters.link_audio_dropped += 1
             return
         self._audio_frames += 1
+        self._sent_events += 1
         if self._unsent:
             lost += self._unsent
             self._unsent = 0
@@ -192,21 +194,40 @@ class CallHandle:
     def send_playout(self, sent: int, acked: int, cleared: int, queued: int) -> None:
         """How far the caller's ear is, in frames; only the newest report of a tick travels."""
         if self._outbox is not None:
-            self._playout = (sent, acked, cleared, queued)
+            self._reports.playout = (sent, acked, cleared, queued)
             self._outbox.ask_for_reports(self)
 
     def send_network(self, round_trip_s: float | None, packets: int, waited_s: float) -> None:
         """As model.proto's Network, in seconds; only the newest report of a tick travels."""
         if self._outbox is not None:
-            self._network = (round_trip_s, packets, waited_s)
+            self._reports.network = (round_trip_s, packets, waited_s)
             self._outbox.ask_for_reports(self)
 
     def give_credit(self, frames: int) -> None:
         """Let the backend send `frames` more; credit given in one tick travels as one event."""
         if self._outbox is not None and frames > 0:
             self._credit += frames
-            self._new_credit += frames
+            self._reports.credit += frames
             self._outbox.ask_for_reports(self)
+
+    def kept(self, taken_events: int) -> None:
+        """Whoever took the call over would know of the backend's events up to there."""
+        if self._outbox is not None:
+            self._reports.kept = taken_events
+            self._outbox.ask_for_reports(self)
+
+    def moving(self) -> None:
+        """Leave the call to another process, which resumes it: the sink hears nothing after this.
+
+        A backend that holds no calls hears that it ends (`drained`).
+        """
+        self._sink = None
+        if not self._token:
+            self._end("drained")
+        elif self._outbox is not None:
+            self.write_reports()
+            self._outbox.add(self.number, EVENT_BYTES).moving.SetInParent()
+            self._leave()
 
     def heard_by(self, sink: CallSink) -> None:
         """Let another sink hear what follows; nothing happens after the end of the call."""
@@ -222,25 +243,8 @@ class CallHandle:
 
     def write_reports(self) -> None:
         """Append what merged while it waited."""
-        outbox = self._outbox
-        if outbox is None:
-            return
-        if self._new_credit:
-            outbox.add(self.number, EVENT_BYTES).credit.frames = self._new_credit
-            self._new_credit = 0
-        if self._network is not None:  # before the playout, as model.proto says
-            network = outbox.add(self.number, EVENT_BYTES).network
-            round_trip_s, network.packets, waited_s = self._network
-            network.waited_ms = waited_s * 1000
-            if round_trip_s is not None:
-                network.round_trip_ms = round_trip_s * 1000
-            self._network = None
-        if self._playout is not None:
-            playout = outbox.add(self.number, EVENT_BYTES).playout
-            playout.sent_frames, playout.acked_frames = self._playout[:2]
-            playout.cleared_frames, playout.queued_frames = self._playout[2:]
-            playout.clears = self._clears
-            self._playout = None
+        if self._outbox is not None:
+            self._sent_events += self._reports.write(self._outbox, self.number, self._clears)
 
     def start(
         self,
@@ -249,6 +253,7 @@ class CallHandle:
         credit: int,
         unix_ms: int,
         page_may_set: Sequence[str] | None,
+        resume: model_pb2.Resume | None = None,
         restored: model_pb2.Restored | None = None,
     ) -> None:
         """Announce the call to the backend; `page_may_set` None: the caller is no page."""
@@ -267,6 +272,9 @@ class CallHandle:
         if page_may_set is not None:
             started.page.SetInParent()
             started.page.may_set.extend(page_may_set)
+        started.resume_token = self._token
+        if resume is not None:
+            started.resume.CopyFrom(resume)
         if restored is not None:
             started.restored.CopyFrom(restored)
 
@@ -277,6 +285,7 @@ class CallHandle:
             return
         try:
             if event.HasField("audio"):
+                self._taken_events += 1
                 self._credit -= 1
                 if self._credit < 0:
                     self._note_violation()
@@ -290,8 +299,7 @@ class CallHandle:
     def fail(self, error: Exception) -> None:
         """Something of this call raised: end it. Never raises."""
         self._link.counters.link_sink_failures += 1
-        self._new_credit = 0
-        self._network = self._playout = None  # perhaps what cannot be written
+        self._reports.forget()  # perhaps it is what cannot be written
         sink, self._sink = self._sink, None
         with suppress(Exception):
             self._end("failed")
@@ -313,7 +321,10 @@ class CallHandle:
             self.fail(error)
 
     def _deliver_rare(self, sink: CallSink, event: model_pb2.BackendEvent) -> None:
-        match event.WhichOneof("event"):
+        kind = event.WhichOneof("event")
+        if kind not in UNCOUNTED:
+            self._taken_events += 1
+        match kind:
             case "data":
                 data = event.data
                 text = data.HasField("text")
@@ -324,7 +335,8 @@ class CallHandle:
             case "accepted":
                 self._deliver_accepted(sink, event.accepted)
             case "refused":
-                self._settle(BackendRefused(event.refused.reason), self._link.on_answer)
+                refusal = CallUnknown if event.refused.unknown else BackendRefused
+                self._settle(refusal(event.refused.reason), self._link.on_answer)
                 self._sink = None
                 self._leave()
                 if event.refused.unknown:
@@ -341,6 +353,8 @@ class CallHandle:
 
     def _deliver_accepted(self, sink: CallSink, accepted: model_pb2.Accepted) -> None:
         sink.on_accepted()
+        if accepted.resumed and self._sink is not None:
+            self._sink.on_resumed(accepted.playout)
         if accepted.HasField("encoder") and self._sink is not None:
             self._sink.on_encoder(accepted.encoder)
         self._settle(None, self._link.on_answer)
@@ -367,6 +381,7 @@ class CallHandle:
         if self._data_bytes > MAX_CALL_DATA_BYTES or outbox.full:
             self._overflow()
             return None
+        self._sent_events += 1
         data = outbox.add(self.number, size_bytes).data
         data.label = label
         return data

@@ -4,6 +4,7 @@ Exception
 └── LinkError
     ├── BackendAbsent    no backend is there (or was lost, or does not answer)
     ├── BackendRefused   the backend will not take this call; `reason` is for the operator
+│   └── CallUnknown  the call was to be resumed, and the backend does not know it
     └── CallLimit        the backend holds as many calls as it said it would
 """
 
@@ -22,6 +23,10 @@ class BackendRefused(LinkError):  # noqa: N818
     def __init__(self, reason: str) -> None:
         super().__init__(f"the backend refused the call: {reason}")
         self.reason = reason
+
+
+class CallUnknown(BackendRefused):
+    """The call cannot be resumed there: its conversation must be restored."""
 
 
 class CallLimit(LinkError):  # noqa: N818

@@ -27,6 +27,7 @@ from fleet.backoff import Backoff, Pace
 from transceiver.link.call_handle import CallHandle, CallSink
 from transceiver.link.counters import LinkCounters
 from transceiver.link.errors import BackendAbsent, LinkError
+from transceiver.link.position import Position
 from transceiver.link.stream import LinkDown, LinkStream, Rpc, greet
 from trunkline.v1 import model_pb2
 
@@ -125,20 +126,27 @@ class ModelLink:
         started_unix_ms: int,
         audio_format: int = model_pb2.AUDIO_FORMAT_OPUS,
         page_may_set: Sequence[str] | None = None,
+        resume: Position | None = None,
+        *,
+        exact: bool = False,
         restored: model_pb2.Restored | None = None,
     ) -> CallHandle:
         """Put a call on the link; `send_credit` is how many frames the backend may queue here,
-        `page_may_set` what a page may set of the session (None: the caller is no page), `restored`
-        what is left of the conversation that a lost backend had.
+        `page_may_set` what a page may set of the session (None: the caller is no page). `resume`
+        is where another process left it, and `exact` says that it had stopped by itself.
+        `restored` is what is left of the conversation that a lost backend had.
 
-        Raises BackendAbsent when there is no backend or it has stopped reading, CallLimit when it
-        holds all the calls it wants. Await `accepted()` of the handle next.
+        Raises CallUnknown when this backend cannot resume it, BackendAbsent when there is none
+        or it has stopped reading, CallLimit when it holds all the calls it wants. Await
+        `accepted()` of the handle next.
         """
         if self._stream is None:
             raise BackendAbsent(f"no backend: {self.down_reason}")
-        handle = self._stream.add_call(next(self._numbers), call_id, sink)
+        handle = self._stream.add_call(next(self._numbers), call_id, sink, resume)
         handle.start(
-            session_json, audio_format, send_credit, started_unix_ms, page_may_set, restored
+            *(session_json, audio_format, send_credit, started_unix_ms, page_may_set),
+            resume.resume(exact=exact) if resume is not None else None,
+            restored,
         )
         return handle
 

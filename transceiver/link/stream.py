@@ -15,9 +15,11 @@ import grpc
 import grpc.aio
 import structlog
 
-from transceiver.link.call_handle import CallHandle, CallSink, Link
-from transceiver.link.errors import BackendAbsent, CallLimit
+from transceiver.link.call_handle import CallHandle, CallSink
+from transceiver.link.carrier import Link
+from transceiver.link.errors import BackendAbsent, CallLimit, CallUnknown
 from transceiver.link.outbox import Outbox
+from transceiver.link.position import NOWHERE, Position
 from trunkline.v1 import model_pb2
 
 PROTOCOL = 1
@@ -65,6 +67,7 @@ class LinkStream:
         self.link = link
         self.outbox = Outbox()
         self.max_calls = welcome.max_calls  # 0: the backend has no limit of its own
+        self.hold_ms = welcome.hold_ms  # 0: the backend holds no call whose stream broke
         self._rpc = rpc
         self._on_leaving = on_leaving
         self._calls: dict[int, CallHandle] = {}
@@ -80,13 +83,21 @@ class LinkStream:
         """Whether it has nothing left to carry."""
         return self._retired and not self._calls
 
-    def add_call(self, number: int, call_id: str, sink: CallSink) -> CallHandle:
-        """A handle for a call that is to be announced next. Raises BackendAbsent and CallLimit."""
+    def add_call(
+        self, number: int, call_id: str, sink: CallSink, resume: Position | None = None
+    ) -> CallHandle:
+        """A handle for a call that is to be announced next; `resume`: it has its place there.
+
+        Raises BackendAbsent, CallLimit and CallUnknown.
+        """
         if self.outbox.full:
             raise BackendAbsent("no backend: it has stopped reading")
-        if self.max_calls and len(self._calls) >= self.max_calls:
+        if resume is not None and not (self.hold_ms and resume.resumable):
+            raise CallUnknown("it holds no calls of others")
+        if not resume and self.max_calls and len(self._calls) >= self.max_calls:
             raise CallLimit(f"the backend holds {self.max_calls} calls, its limit")
-        handle = self._calls[number] = CallHandle(self, number, call_id, sink)
+        position = resume or (Position.first() if self.hold_ms else NOWHERE)
+        handle = self._calls[number] = CallHandle(self, number, call_id, sink, position)
         return handle
 
     def forget(self, number: int) -> None:

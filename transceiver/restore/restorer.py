@@ -18,7 +18,7 @@ from transceiver.counters import Counted
 from transceiver.engine.call_tickets import CallTickets
 from transceiver.engine.engine import Engine
 from transceiver.link.backends import Backends, Choice
-from transceiver.link.errors import LinkError
+from transceiver.link.errors import CallUnknown, LinkError
 from transceiver.link.retry_budget import RetryBudget
 from transceiver.restore.policy import GiveUp, Losses, Search, Wait
 
@@ -137,6 +137,8 @@ class Restorer:
                 return False
             try:
                 await handle.accepted(min(ANSWER_S, search.ends_s - self._engine.now()))
+            except CallUnknown:
+                pass  # it does not hold it, and is asked next whether it goes on with it
             except LinkError:
                 search.failed(self._engine.now())
             finally:

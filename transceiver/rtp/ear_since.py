@@ -9,31 +9,49 @@ has a number in the stream, and it is told of what lies behind that number alone
 
 from __future__ import annotations
 
+from typing import Self
+
 from transceiver.rtp.send import PacedSender, Playout
 
 
 class EarSince:
-    """Counts from the frame that `sender` is given next; from 0 for a sender that has had none."""
+    """Of `sender`; the backend's first frame is number `first`.
 
-    def __init__(self, sender: PacedSender) -> None:
+    `cleared` frames of others were forgotten unsent, and others were `given` so many in all.
+    """
+
+    def __init__(
+        self, sender: PacedSender, first: int = 0, cleared: int = 0, given: int = 0
+    ) -> None:
+        self.first, self.cleared, self.given = first, cleared, given
         self._sender = sender
-        self._first = sender.frames + len(sender)
-        self._cleared = sender.cleared
+
+    @classmethod
+    def now(cls, sender: PacedSender) -> Self:
+        """For a backend whose frames come behind all that the sender was given."""
+        waiting = len(sender)
+        return cls(sender, sender.frames + waiting, sender.cleared, sender.used + waiting)
 
     def clear(self) -> None:
         """Forget what is queued, of whichever backend."""
         sender = self._sender
-        others = max(0, self._first - sender.frames)
-        self._first -= others  # they never play, so the next frame has their number
-        self._cleared += others
+        others = max(0, self.first - sender.frames)
+        self.first -= others  # they never play, so the next frame has their number
+        self.cleared += others
         sender.clear()
+
+    def carry_on(self, sent: int, acked: int, cleared: int) -> None:
+        """Another process was further with this backend's frames: forget what is past."""
+        if sent or cleared:
+            first = self.first
+            self._sender.carry_on(first + sent, first + acked, self.cleared + cleared)
 
     def playout(self) -> Playout:
         """The four counts, of this backend's frames."""
         sent, acked, cleared, queued = self._sender.playout()
         return Playout(
-            max(0, sent - self._first),
-            max(0, acked - self._first),
-            cleared - self._cleared,
-            queued - max(0, self._first - sent),
+            max(0, sent - self.first),
+            max(0, acked - self.first),
+            cleared - self.cleared,
+            queued - max(0, self.first - sent),
         )

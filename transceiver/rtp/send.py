@@ -247,6 +247,20 @@ class PacedSender:
         self._skipped.resume(state.skipped)
         self._queue = deque(state.queue, maxlen=None)
 
+    def carry_on(self, sent: int, acked: int, cleared: int) -> None:
+        """Another process was further: forget the frames that it has sent or cleared since.
+
+        The three are counted as `playout` counts them.
+        """
+        past = max(0, sent + cleared - self.used)
+        for _ in range(min(past, len(self._queue))):
+            self._queue.popleft()
+        newly_cleared = min(past, max(0, cleared - self.cleared))
+        self.cleared += newly_cleared
+        if past > newly_cleared:
+            self._skipped.add(self.packets, past - newly_cleared)
+        self.acked = min(self.frames, max(self.acked, acked))
+
     def rtp_time(self, now: float) -> int:
         """The RTP timestamp of this moment, for a sender report (RFC 3550 §6.4.1)."""
         elapsed_s = 0.0 if self._due_s is None else now - self._due_s

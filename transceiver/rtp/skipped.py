@@ -23,9 +23,9 @@ class SkippedFrames:
         """Go on after another process had left out `total` frames."""
         self.total = self._known = total
 
-    def add(self, packets: int) -> None:
-        """One more frame is left out, after `packets` packets."""
-        self.total += 1
+    def add(self, packets: int, frames: int = 1) -> None:
+        """So many more frames are left out, after `packets` packets."""
+        self.total += frames
         if self._noted and self._noted[-1][0] == packets:
             self._noted.pop()
         self._noted.append((packets, self.total))

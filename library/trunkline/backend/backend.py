@@ -46,13 +46,14 @@ class Backend:
         """A handler alone is a backend on the terms above."""
         return backend if isinstance(backend, Backend) else cls(backend)
 
-    def welcome(self) -> model_pb2.ToTransceiver:
-        """The first message of a stream."""
+    def welcome(self, hold_ms: int) -> model_pb2.ToTransceiver:
+        """The first message of a stream; a call waits `hold_ms` for whoever resumes it."""
         return model_pb2.ToTransceiver(
             welcome=model_pb2.Welcome(
                 protocol=PROTOCOL,
                 backend=self.name,
                 accepts=[model_pb2.AudioFormat.ValueType(audio) for audio in self.accepts],
                 max_calls=self.max_calls,
+                hold_ms=hold_ms,
             )
         )

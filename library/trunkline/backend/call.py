@@ -19,6 +19,7 @@ from trunkline.backend.events import (
 from trunkline.backend.inbox import Inbox
 from trunkline.backend.outbox import EVENT_BYTES, Outbox
 from trunkline.backend.restored import Restored, check_snapshot
+from trunkline.backend.sent_log import Again, SentLog
 from trunkline.v1 import model_pb2
 
 log = logging.getLogger(__name__)
@@ -59,12 +60,18 @@ class Call:
         self.playout = Playout()  # the newest report
         self.network = Network()  # the newest report
         self.number = number
+        self.resume_token = started.resume_token  # empty: nobody can resume it
+        self.heard_events = 0  # as model.proto counts them
+        self._log = SentLog() if self.resume_token else SentLog(max_events=0)
         self._inbox = Inbox()
         self._outbox = outbox
         self._on_hang_up = on_hang_up
         self._over = False
         self._arrival: asyncio.Future[None] | None = None
-        self._credit = started.send_credit
+        self._queue_frames = started.send_credit
+        if self.restored is not None:  # the room of the others' frames comes back as credit, too
+            self._queue_frames += self.restored.playout.queued
+        self._granted = started.send_credit  # frames that may have been sent, since the call began
         self._credit_came = asyncio.Event()
         self._clears = 0
         self._clearing: list[tuple[int, asyncio.Future[Playout]]] = []
@@ -99,10 +106,10 @@ class Call:
         Credit comes back as frames are played, so a handler may send as fast as it can and runs
         ahead of the caller's ear by the queue of the transceiver, no further. Raises CallOver.
         """
-        while self._credit <= 0 or not self._has_room():
-            await (self._next_credit() if self._credit <= 0 else self._outbox.next_round())
-        self._credit -= 1
+        while (dry := self._log.frames >= self._granted) or not self._has_room():
+            await (self._next_credit() if dry else self._outbox.next_round())
         self._count(len(payload))
+        self._log.add_audio(payload, duration)
         audio = self._outbox.add(self.number, len(payload)).audio
         audio.payload = payload
         audio.duration = duration
@@ -122,11 +129,11 @@ class Call:
 
         Raises CallOver, and ValueError for more than MAX_DATA_BYTES.
         """
-        (await self._data(label, len(text.encode()))).text = text
+        await self._send_data(model_pb2.Data(label=label, text=text), len(text.encode()))
 
     async def send_binary(self, label: str, content: bytes) -> None:
         """Send bytes on the caller's data channel `label`, as `send_text` does."""
-        (await self._data(label, len(content))).binary = content
+        await self._send_data(model_pb2.Data(label=label, binary=content), len(content))
 
     async def clear(self) -> Playout:
         """Forget the audio still queued for the caller, who interrupted.
@@ -134,7 +141,7 @@ class Call:
         Returns how far the caller's ear was then. Raises CallOver.
         """
         await self._room(0)
-        self._outbox.add(self.number).clear.SetInParent()
+        self._say(model_pb2.BackendEvent(clear=model_pb2.Clear()))
         self._clears += 1
         answer: asyncio.Future[Playout] = asyncio.get_running_loop().create_future()
         self._clearing.append((self._clears, answer))
@@ -155,9 +162,10 @@ class Call:
         """
         if self._over:
             return
-        usage = self._outbox.add(self.number).usage
-        usage.input_tokens, usage.output_tokens = input_tokens, output_tokens
-        usage.seconds, usage.price = seconds, price
+        usage = model_pb2.Usage(
+            input_tokens=input_tokens, output_tokens=output_tokens, seconds=seconds, price=price
+        )
+        self._say(model_pb2.BackendEvent(usage=usage))
 
     def remember(self, snapshot: bytes) -> None:
         """Keep what another backend needs to go on with the conversation, if this one is lost.
@@ -173,13 +181,16 @@ class Call:
     def hang_up(self, reason: str = "hangup") -> None:
         """End the call; the handler is cancelled at its next await. Twice does nothing."""
         if not self._over:
-            self._outbox.add(self.number, len(reason)).hang_up.reason = reason
+            hang_up = model_pb2.HangUp(reason=reason)
+            self._say(model_pb2.BackendEvent(hang_up=hang_up), len(reason))
+            self._log.note_played(self._log.frames)  # nobody will hear what is queued
             self._on_hang_up(self)
 
     # What follows is for the stream that carries the call.
 
     def hear(self, event: model_pb2.CallEvent) -> None:
         """Take in an event from the transceiver."""
+        self.heard_events += 1
         if event.HasField("audio"):
             audio = event.audio
             self._inbox.put_audio(Audio(audio.payload, audio.rtp_time, audio.duration, audio.lost))
@@ -189,10 +200,14 @@ class Call:
         elif event.HasField("playout"):
             self._hear_playout(event.playout)
         elif event.HasField("credit"):
-            self._credit += event.credit.frames
+            self._granted += event.credit.frames
+            self._log.note_played(self._granted - self._queue_frames)
             self._credit_came.set()
         elif event.HasField("network"):
             self._hear_network(event.network)
+        elif event.HasField("kept"):
+            self.heard_events -= 1  # not counted, as model.proto says
+            self._log.kept(event.kept.taken_events)
 
     def end(self) -> None:
         """Nothing more can be sent or heard; whoever waits learns it."""
@@ -203,6 +218,34 @@ class Call:
             if not answer.done():
                 answer.set_exception(CallOver(self.id))
         self._clearing.clear()
+
+    def hold(self) -> None:
+        """Nobody carries the call: what is sent waits, up to WAITING_BYTES and the credit."""
+        self._write_to(Outbox())
+
+    def resume(
+        self,
+        number: int,
+        started: model_pb2.CallStarted,
+        accepted: model_pb2.Accepted,
+        outbox: Outbox,
+        transceiver: str,
+    ) -> None:
+        """Go on over another stream: fill `accepted` in, and say again what was not taken."""
+        again = self._log.resume(started.resume.taken_events)
+        if again.hole:
+            log.warning("events_forgotten", extra={"call_id": self.id, "events": again.hole})
+        self.number, self.transceiver = number, transceiver
+        self.heard_events = started.resume.sent_events
+        self._queue_frames = started.send_credit
+        self._granted = again.played + started.send_credit
+        self._write_to(outbox)
+        accepted.resumed = True
+        accepted.playout.CopyFrom(self._ear(again))
+        for event, size_bytes in again.events:
+            event.call = number
+            outbox.add(number, size_bytes).MergeFrom(event)
+        self._credit_came.set()
 
     async def next_event(self) -> Event | None:
         """The next event; None when the call is over and everything was read."""
@@ -236,6 +279,7 @@ class Call:
 
     def _hear_playout(self, report: model_pb2.Playout) -> None:
         self.playout = Playout.of(report)
+        self._log.note_played(report.sent_frames + report.cleared_frames)
         self._inbox.put_playout(self.playout)
         self._arrived()
         waiting, self._clearing = self._clearing, []
@@ -273,14 +317,30 @@ class Call:
             self._waiting_bytes = 0
         return self._over or self._waiting_bytes < WAITING_BYTES
 
-    async def _data(self, label: str, size_bytes: int) -> model_pb2.Data:
-        size_bytes += len(label.encode())
+    def _write_to(self, outbox: Outbox) -> None:
+        left, self._outbox = self._outbox, outbox
+        self._counted_round = -1
+        left.nudge()
+
+    def _ear(self, again: Again) -> model_pb2.Playout:
+        cleared = self.playout.cleared + again.cleared
+        return model_pb2.Playout(
+            sent_frames=again.played - cleared,
+            acked_frames=self.playout.acked,
+            cleared_frames=cleared,
+        )
+
+    def _say(self, event: model_pb2.BackendEvent, size_bytes: int = 0) -> None:
+        self._log.add(event, size_bytes)
+        event.call = self.number
+        self._outbox.add(self.number, size_bytes).MergeFrom(event)
+
+    async def _send_data(self, data: model_pb2.Data, size_bytes: int) -> None:
+        size_bytes += len(data.label.encode())
         if size_bytes > MAX_DATA_BYTES:
             raise ValueError(f"a data message has {size_bytes} bytes, more than {MAX_DATA_BYTES}")
         await self._room(size_bytes)
-        data = self._outbox.add(self.number, size_bytes).data
-        data.label = label
-        return data
+        self._say(model_pb2.BackendEvent(data=data), size_bytes)
 
 
 class _Events:

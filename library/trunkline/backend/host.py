@@ -15,7 +15,7 @@ from trunkline.backend.settings import Settings, SettingsError
 
 
 class Host:
-    """A process with three settings, and its log on stderr.
+    """A process with four settings, and its log on stderr.
 
     Trunkline's own backends derive theirs (`backends.operated`): it adds an admin port, reflection
     and a log with redaction, by what is overridden here and by nothing else.

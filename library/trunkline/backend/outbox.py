@@ -64,16 +64,20 @@ class Outbox:
         self._close_batch()
         batches, self._full = self._full, []
         self.round += 1
-        if self._taken is not None:
-            self._taken.set()
-            self._taken = None
+        self.nudge()
         return batches
 
     async def next_round(self) -> None:
-        """Return once what waits now has been taken."""
+        """Return once what waits now has been taken, or at a nudge."""
         if self._taken is None:
             self._taken = asyncio.Event()
         await self._taken.wait()
+
+    def nudge(self) -> None:
+        """Let everybody who waits for the next round look again: some may wait elsewhere now."""
+        if self._taken is not None:
+            self._taken.set()
+            self._taken = None
 
     def _wake(self) -> None:
         waker, self._waker = self._waker, None

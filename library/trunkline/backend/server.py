@@ -11,6 +11,8 @@ import grpc.aio
 
 from trunkline.backend.backend import Backend, Handler
 from trunkline.backend.call import Call
+from trunkline.backend.roster import Roster
+from trunkline.backend.settings import Settings
 from trunkline.backend.stream import Context, Stream
 from trunkline.process.address import Address
 from trunkline.process.errors import AddressInUse
@@ -39,7 +41,8 @@ def nothing_more(_server: grpc.aio.Server) -> None:
 class BackendServer:
     """A backend that can be started and stopped; `serve` is this one as a process.
 
-    `add_services` may put others beside it on the port.
+    `add_services` may put others beside it on the port. A call whose stream broke waits `hold_ms`
+    for a transceiver that resumes it; 0: it ends with its stream.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class BackendServer:
         backend: Backend | Handler,
         listen: Address,
         add_services: Callable[[grpc.aio.Server], None] = nothing_more,
+        hold_ms: int = Settings.hold_ms,
     ) -> None:
         self.port = 0  # known after `start`
         self.draining = False
@@ -57,11 +61,12 @@ class BackendServer:
         self._streams: dict[asyncio.Task[None], Stream] = {}
         self._drain_timer: asyncio.TimerHandle | None = None
         self._fewer = asyncio.Event()  # a call or a stream has ended
+        self._roster = Roster(self._backend.handler, hold_ms, self._fewer.set)
 
     @property
     def calls(self) -> list[Call]:
-        """Live calls of every transceiver."""
-        return [call for stream in self._streams.values() for call in stream.calls]
+        """Live calls of every transceiver, and those that wait for one."""
+        return self._roster.calls
 
     async def start(self) -> None:
         """Listen. Raises AddressInUse or AddressUnusable."""
@@ -89,6 +94,7 @@ class BackendServer:
             loop = asyncio.get_running_loop()
             self._drain_timer = loop.call_later(deadline_s, self.dismiss_all, "drained")
         self._show_readiness()
+        self._end_if_deserted()
         return len(self.calls)
 
     async def undrain(self) -> None:
@@ -106,7 +112,7 @@ class BackendServer:
 
     async def idle(self) -> None:
         """Return when no call is live and every handler has cleaned up."""
-        await self._until(lambda: not any(stream.busy for stream in self._streams.values()))
+        await self._until(lambda: not self._roster.busy)
 
     async def deserted(self) -> None:
         """Return when no transceiver is connected."""
@@ -117,9 +123,12 @@ class BackendServer:
         self._cancel_timer()
         self._health.set(Status.NOT_SERVING, "", SERVICE, LIVE)
         streams = set(self._streams)
+        held = self._roster.calls
+        self._roster.hold_none()
         await self._server.stop(None)
         if streams:
             await asyncio.wait(streams)
+        await self._roster.cleaned_up(held)
 
     async def __aenter__(self) -> BackendServer:
         await self.start()
@@ -136,13 +145,19 @@ class BackendServer:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this backend is leaving")
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
-        stream = Stream(self._backend, context, on_call_over=self._fewer.set)
+        stream = Stream(self._backend, context, self._roster)
         self._streams[task] = stream
         try:
             await stream.run()
         finally:
             del self._streams[task]
+            self._end_if_deserted()
             self._fewer.set()
+
+    def _end_if_deserted(self) -> None:
+        """No stream will come, so nobody can resume what is held."""
+        if self.draining and not self._streams:
+            self._roster.end_held()
 
     def _show_readiness(self) -> None:
         status = Status.NOT_SERVING if self.draining else Status.SERVING

@@ -29,7 +29,8 @@ def serve(backend: Backend | Handler, host: Host | None = None) -> NoReturn:
 
 async def _live(backend: Backend, host: Host, stop: asyncio.Event) -> None:
     await host.check()
-    server = BackendServer(backend, host.settings.listen, host.add_services)
+    listen, hold_ms = host.settings.listen, host.settings.hold_ms
+    server = BackendServer(backend, listen, host.add_services, hold_ms)
     async with backend.around(), server, host.beside(server):
         await stop.wait()
         await leave(server, host.settings.drain_s, stop)

@@ -3,6 +3,7 @@
 
 TRUNKLINE_BACKEND_LISTEN    host:port for transceivers and health       127.0.0.1:9301
 TRUNKLINE_BACKEND_DRAIN_S   how long calls may go on after SIGTERM, s   30
+TRUNKLINE_BACKEND_HOLD_MS   how long a call waits for its transceiver   20000
 TRUNKLINE_LOG_LEVEL         debug, info, warning or error               info
 """
 
@@ -16,6 +17,7 @@ from typing import TypeVar
 from trunkline.process.address import Address, shown
 
 LONGEST_DRAIN_S = 86_400
+LONGEST_HOLD_MS = 120_000
 LEVELS = ("debug", "info", "warning", "error")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,6}")
 
@@ -35,6 +37,7 @@ class Settings:
     listen: Address = _LISTEN
     drain_s: int = 30
     log_level: str = "info"
+    hold_ms: int = 20_000
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Settings:
@@ -44,6 +47,7 @@ class Settings:
             variables.take("TRUNKLINE_BACKEND_LISTEN", Address.parse, cls.listen),
             variables.take("TRUNKLINE_BACKEND_DRAIN_S", _seconds, cls.drain_s),
             variables.take("TRUNKLINE_LOG_LEVEL", _level, cls.log_level),
+            variables.take("TRUNKLINE_BACKEND_HOLD_MS", _milliseconds, cls.hold_ms),
         )
         if variables.wrong:
             raise SettingsError("\n".join(variables.wrong))
@@ -67,8 +71,16 @@ class _Variables:
 
 
 def _seconds(text: str) -> int:
-    if not _WHOLE_NUMBER.fullmatch(text.strip()) or int(text) > LONGEST_DRAIN_S:
-        raise ValueError(f"{shown(text)} is not a number of seconds (0–{LONGEST_DRAIN_S})")
+    return _number(text, "seconds", LONGEST_DRAIN_S)
+
+
+def _milliseconds(text: str) -> int:
+    return _number(text, "milliseconds", LONGEST_HOLD_MS)
+
+
+def _number(text: str, unit: str, longest: int) -> int:
+    if not _WHOLE_NUMBER.fullmatch(text.strip()) or int(text) > longest:
+        raise ValueError(f"{shown(text)} is not a number of {unit} (0–{longest})")
     return int(text)
 
 

@@ -346,7 +346,7 @@ Global___CallStarted: _TypeAlias = CallStarted  # noqa: Y015
 @_typing.final
 class Resume(_message.Message):
     """Go on with a call that another stream carried. What is counted, both ways: all events of the call since it began, but
-    CallStarted, Accepted, Refused, Kept and Moving. Both sides go on counting from the two numbers that stand here.
+    CallStarted, Accepted, Refused, Remember, Kept and Moving. Both sides go on counting from the two numbers that stand here.
 
     The backend answers Accepted with `resumed`, then sends again what it had sent after `taken_events`: of audio only what
     is not known to have been sent or cleared. Events of the old stream that come later are ignored. A backend that does

@@ -24,6 +24,7 @@ from transceiver.link.stream import EVENTS_A_TURN, LinkStream
 from trunkline.backend.backend import Backend
 from trunkline.backend.call import Call
 from trunkline.backend.events import AudioFormat
+from trunkline.backend.roster import Roster
 from trunkline.backend.stream import Context, Stream
 from trunkline.v1 import model_pb2
 
@@ -59,6 +60,7 @@ class _Link:
         unix_ms: int,
         kind: int = 1,
         page_may_set: Sequence[str] | None = None,
+        **_resume: Any,
     ) -> CallHandle:
         handle = self.stream.add_call(next(self._numbers), call_id, sink)
         handle.start(session_json, kind, credit, unix_ms, page_may_set)
@@ -108,7 +110,8 @@ async def _from_transceiver() -> AsyncIterator[Reader]:
 
     formats = (AudioFormat.OPUS, AudioFormat.PCM16_16000)
     backend = Backend(handler, "fuzz", formats, max_calls=8)
-    stream = Stream(backend, cast(Context, None), _ignore)
+    roster = Roster(handler, 1000, lambda: None)
+    stream = Stream(backend, cast(Context, None), roster)
 
     def read(data: bytes) -> None:
         stream._take_in(model_pb2.ToBackend.FromString(data).events)
@@ -119,7 +122,10 @@ async def _from_transceiver() -> AsyncIterator[Reader]:
     try:
         yield read
     finally:
-        await stream._end_all([asyncio.create_task(asyncio.sleep(0))])
+        calls = roster.calls
+        roster.hold_none()
+        await stream._lose_all(asyncio.create_task(asyncio.sleep(0)))
+        await roster.cleaned_up(calls)
 
 
 def _backend_events() -> tuple[bytes, ...]:
@@ -144,8 +150,13 @@ def _call_events() -> tuple[bytes, ...]:
         started = model_pb2.CallStarted(
             call_id="rtc_x", format=model_pb2.AUDIO_FORMAT_OPUS, session_json="{}", send_credit=9
         )
+        resumable = _resumable(f"rtc_{number}")
         events += [
             model_pb2.CallEvent(call=number, started=started),
+            model_pb2.CallEvent(call=number, started=resumable),
+            model_pb2.CallEvent(call=number + 2, started=_resumed(resumable)),
+            model_pb2.CallEvent(call=number, kept=model_pb2.Kept(taken_events=1)),
+            model_pb2.CallEvent(call=number, moving=model_pb2.Moving()),
             model_pb2.CallEvent(call=number, audio=_AUDIO),
             model_pb2.CallEvent(call=number, data=model_pb2.Data(label="oai-events", text="{}")),
             model_pb2.CallEvent(call=number, playout=model_pb2.Playout(sent_frames=1, clears=1)),
@@ -154,6 +165,19 @@ def _call_events() -> tuple[bytes, ...]:
             model_pb2.CallEvent(call=number, ended=model_pb2.CallEnded(reason="hangup")),
         ]  # fmt: skip
     return tuple(model_pb2.ToBackend(events=[event]).SerializeToString() for event in events)
+
+
+def _resumable(call_id: str) -> model_pb2.CallStarted:
+    return model_pb2.CallStarted(
+        call_id=call_id, format=model_pb2.AUDIO_FORMAT_OPUS, send_credit=9, resume_token=bytes(16)
+    )
+
+
+def _resumed(started: model_pb2.CallStarted) -> model_pb2.CallStarted:
+    again = model_pb2.CallStarted()
+    again.CopyFrom(started)
+    again.resume.CopyFrom(model_pb2.Resume(taken_events=2, sent_events=3, exact=True))
+    return again
 
 
 _SAID, _HEARD = _backend_events(), _call_events()
@@ -195,7 +219,7 @@ ROWS = (
         becomes="the stream ends, when it is no protobuf; else the event is passed over",
         open=_from_transceiver,
         seeds=_HEARD,
-        worst=_batches(_HEARD[:7]),
+        worst=_batches(_HEARD[:11]),
         refusals=(DecodeError,),
         mutate=_damaged_protobuf,
         weight=4,

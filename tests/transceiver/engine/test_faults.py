@@ -299,6 +299,11 @@ async def backend_encoder(scene: Scene) -> None:
     scene.carrier.deliver(scene.handle, accepted=accepted)
 
 
+async def backend_resumed(scene: Scene) -> None:
+    scene.broken(scene.victim._voice, "carry_on")
+    scene.carrier.deliver(scene.handle, accepted=model_pb2.Accepted(resumed=True))
+
+
 async def backend_usage(scene: Scene) -> None:
     scene.carrier.on_usage = scene.boom
     scene.carrier.deliver(scene.handle, usage=model_pb2.Usage(input_tokens=1))
@@ -399,6 +404,7 @@ PLACES: dict[str, tuple[Callable[[Scene], Any], int]] = {
                 *(sctp_t1, sctp_t2, sctp_t3, sctp_reconfig_timer, sctp_hole_timer),
                 *(sctp_task, sctp_transmission, sctp_reset, sctp_packet),
                 *(backend_audio, backend_data, backend_clear, backend_accepted, backend_encoder),
+                backend_resumed,
                 *(backend_usage, backend_hang_up, backend_lost, backend_lost_answer),
                 *(report_to_the_backend, overflow_told, restart, sideband_speaks, sideband_hears),
                 *(snapshot, snapshot_of_one, checkpoint, hand_over, dismissed),
@@ -564,6 +570,7 @@ COVERED = {
     "on_data": "backend_data",
     "on_clear": "backend_clear",
     "on_encoder": "backend_encoder",
+    "on_resumed": "backend_resumed",
     "on_hang_up": "backend_hang_up",
     "on_backend_lost": "backend_lost",
     "on_fault": "report_to_the_backend",

@@ -61,9 +61,10 @@ class Desk:
         self.restorer = Restorer(engine, self.backends, self.tickets, self.retries, within_s)
         self.heard: dict[str, list[str]] = {}
 
-    async def start(self, name: str, kind: str = "notes", **options: int) -> None:
+    async def start(self, name: str, kind: str = "notes", hold_ms: int = 0, **options: int) -> None:
         served = Served(notes, name=kind, **options)  # type: ignore[arg-type]
-        server = BackendServer(served, Address("127.0.0.1", self.ports[name]))
+        address = Address("127.0.0.1", self.ports[name])
+        server = BackendServer(served, address, hold_ms=hold_ms)
         await server.start()
         self.servers[name] = server
         await soon(self.links[name].until_ready())
@@ -159,6 +160,36 @@ async def test_what_was_said_meanwhile_is_heard_afterwards() -> None:
         await at.until(lambda: at.heard[session.call_id][-1] == "2")
         events = [json.loads(t) for t in at.heard[session.call_id] if t.startswith("{")]
         assert [event["type"] for event in events] == ["trunkline.backend_restored"]
+
+
+async def test_a_stream_that_breaks_while_its_backend_lives() -> None:
+    """It holds the call, so the call goes on there as it was, and nothing is restored."""
+    async with desk("only") as at:
+        await at.start("only", hold_ms=5000)
+        session = await at.call("only")
+        assert await at.ask(session) == "1"
+        (call,) = at.servers["only"].calls
+        stream = at.links["only"]._stream
+        assert stream is not None
+        stream._rpc.cancel()
+        await at.until(lambda: session.handle is None)
+        session.hear_sideband("{}", from_server=True)
+        await at.until(lambda: at.heard[session.call_id][-1] == "2")
+        assert list(at.servers["only"].calls) == [call] and call.restored is None
+        assert await at.ask(session) == "3"
+
+
+async def test_a_backend_that_started_again_and_holds_calls() -> None:
+    """It is asked whether it still knows the call; it does not, and gets the conversation."""
+    async with desk("only") as at:
+        await at.start("only", hold_ms=5000)
+        session = await at.call("only")
+        assert await at.ask(session) == "1"
+        await at.kill("only")
+        await at.start("only", hold_ms=5000)
+        assert await at.ask(session) == "2"
+        (call,) = at.servers["only"].calls
+        assert call.restored is not None and call.restored.snapshot == b"1"
 
 
 async def test_another_of_its_kind() -> None:

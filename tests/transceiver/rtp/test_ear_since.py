@@ -36,7 +36,7 @@ class Stream:
 def test_the_first_backend_counts_all() -> None:
     """There is none before it."""
     stream = Stream()
-    ear = EarSince(stream.sender)
+    ear = EarSince.now(stream.sender)
     stream.push(5)
     stream.play(3)
     assert ear.playout() == stream.sender.playout() == Playout(3, 0, 0, 2)
@@ -47,7 +47,7 @@ def test_the_second_counts_from_its_first_frame() -> None:
     stream = Stream()
     stream.push(5)
     stream.play(2)
-    ear = EarSince(stream.sender)
+    ear = EarSince.now(stream.sender)
     stream.push(4)
     assert ear.playout() == Playout(0, 0, 0, 4)
     stream.play(3)
@@ -61,7 +61,7 @@ def test_a_clear_takes_what_others_had_queued_too() -> None:
     """Only its own frames count as cleared, and its next frame is the next it hears of."""
     stream = Stream()
     stream.push(5)
-    ear = EarSince(stream.sender)
+    ear = EarSince.now(stream.sender)
     stream.push(2)
     stream.play(1)
     ear.clear()
@@ -79,7 +79,7 @@ def test_every_frame_is_in_one_place(before: int, steps: list[tuple[str, int]]) 
     """Sent, cleared and queued are together what this backend pushed, whatever happens."""
     stream = Stream()
     stream.push(before)
-    ear = EarSince(stream.sender)
+    ear = EarSince.now(stream.sender)
     pushed = 0
     for step, count in steps:
         if step == "push":

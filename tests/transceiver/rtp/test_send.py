@@ -224,3 +224,23 @@ def test_the_reported_rtp_time_runs_with_the_clock() -> None:
     play(sender, 5.0, 5.0)
     assert sender.rtp_time(5.0) == pytest.approx(1000, abs=1)
     assert sender.rtp_time(7.0) == pytest.approx(1000 + 96000, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("ear", "expected"),
+    [
+        ((2, 1, 0), Playout(2, 1, 0, 6)),  # the one before sent no more than we know of
+        ((5, 4, 0), Playout(5, 4, 0, 3)),  # it sent three of those that we have queued
+        ((3, 2, 3), Playout(3, 2, 3, 2)),  # and here one, before it cleared three
+        ((9, 7, 3), Playout(9, 7, 3, 0)),  # four that we have never seen are past as well
+    ],
+)
+def test_a_stream_goes_on_where_the_ear_is(ear: tuple[int, int, int], expected: Playout) -> None:
+    """What another process sent or cleared since is not played; the counts go on from its own."""
+    sender = make()
+    push(sender, 8)
+    play(sender, 0.0, 1.5 * FRAME_S)
+    assert sender.playout() == (2, 0, 0, 6)
+    sender.carry_on(*ear)
+    assert sender.playout() == expected
+    assert sender.used == max(2, ear[0] + ear[2])
