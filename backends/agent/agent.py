@@ -29,7 +29,7 @@ from backends.agent.going_on import GoingOn, going_on, ms_per_char
 from backends.agent.judging import final_words, melody
 from backends.agent.listener import Listener
 from backends.agent.listening import StablePrefix
-from backends.agent.memory import AgentMemory, TurnMemory
+from backends.agent.memory import AgentMemory, TurnMemory, write
 from backends.agent.messages import Item, user_message
 from backends.agent.metrics import TurnMetrics
 from backends.agent.models import BYTES_PER_MS, Hearing, ModelFailure, Models
@@ -137,7 +137,7 @@ class Agent:
         self._unanswered = ""  # item of a turn that is over, until its answer is given
         self._before = ""  # what a backend that is lost had heard of the turn that comes
         self._unfinished_timer: asyncio.TimerHandle | None = None
-        self._remembering = Remembering(call, self._memory)
+        self._remembering = Remembering(call, lambda: write(self._memory()))
         self._idle_timer: asyncio.TimerHandle | None = None
         self._numbers = 0
         self._network = call.network  # as it was at the turn before

@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 import structlog
 
-from backends.agent.memory import AgentMemory, MemoryUnreadable, read, write
+from backends.agent.memory import AgentMemory, MemoryUnreadable, read
 from trunkline.backend.call import Call
 
 log = structlog.get_logger(__name__)
 
 
 class Remembering:
-    """`take` makes a memory of the conversation as it is."""
+    """`take` makes a snapshot of the conversation as it is."""
 
-    def __init__(self, call: Call, take: Callable[[], AgentMemory]) -> None:
+    def __init__(self, call: Call, take: Callable[[], bytes]) -> None:
         self._call = call
         self._take = take
         self._due = False
@@ -30,7 +30,7 @@ class Remembering:
     def _remember(self) -> None:
         self._due = False
         if not self._call.over:
-            self._call.remember(write(self._take()))
+            self._call.remember(self._take())
 
 
 def recalled(call: Call) -> AgentMemory | None:

@@ -140,8 +140,12 @@ def _item(session: RealtimeSession, entry: Entry) -> ItemMemory:
 
 def speech_of(kept: ItemMemory) -> Speech | None:
     """The words of an item that was said aloud, as they were then."""
-    said = kept.speech
-    return None if said is None else Speech(0, said.sent_ms, said.is_cut, list(said.pieces))
+    return None if kept.speech is None else speech_from(kept.speech)
+
+
+def speech_from(said: SpeechMemory) -> Speech:
+    """The words, and where in the sound they are."""
+    return Speech(0, said.sent_ms, said.is_cut, list(said.pieces))
 
 
 def _entry(kept: ItemMemory) -> Entry:
