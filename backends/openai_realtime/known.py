@@ -19,8 +19,8 @@ import structlog
 from pydantic import Field, TypeAdapter, ValidationError
 
 from backends.agent.played import FRAME_MS, Run
-from backends.realtime.conversation import MAX_CHARS, Conversation, Entry
-from backends.realtime.memory import SpeechMemory, speech_from
+from backends.realtime.conversation import MAX_CHARS, MAX_ITEMS, Conversation, Entry
+from backends.realtime.memory import MAX_PIECES, SpeechMemory, speech_from
 from backends.realtime.speech import Speech
 from trunkline.backend import Call
 from trunkline.backend.restored import MAX_SNAPSHOT_BYTES
@@ -52,7 +52,7 @@ class KnownMemory:
     """A conversation as a value. `run` is what was sent last to the caller, of `said_item`."""
 
     session: dict[str, Any] = field(repr=False)
-    items: tuple[KnownItem, ...] = field(repr=False)
+    items: Annotated[tuple[KnownItem, ...], Field(max_length=MAX_ITEMS)] = field(repr=False)
     active: Annotated[str, Field(max_length=256)]
     said_item: str
     run: Run | None
@@ -89,7 +89,7 @@ class Known:
 
     def heard(self, event: Mapping[str, Any]) -> bool:
         """An event that came down; whether the conversation is not what it was."""
-        kind, item = event.get("type"), event.get("item")
+        kind, item = str(event.get("type")), event.get("item")
         if kind in ADDED and isinstance(item, dict):
             self._add(item, event.get("previous_item_id"))
         elif kind in DONE and isinstance(item, dict):
@@ -148,7 +148,7 @@ class Known:
 
     def openings(self) -> list[dict[str, Any]]:
         """Events for upstream, in order."""
-        told = ({**item, "status": None} for item in self._conversation.items)
+        told = map(_current, self._conversation.entries)
         created = [made for item in told if (made := _created(item)) is not None]
         return [
             {"type": "session.update", "session": self.session},
@@ -157,7 +157,8 @@ class Known:
 
     def export(self, said_item: str, run: Run | None) -> bytes:
         """As bytes; the oldest items leave where it is too much, b"" where it is too much still."""
-        items = [KnownItem(_plain(e.item), _kept(e.speech)) for e in self._conversation.entries]
+        entries = self._conversation.entries
+        items = [KnownItem(_plain(_current(e)), _kept(e.speech)) for e in entries]
         while True:
             memory = KnownMemory(self.session, tuple(items), self.active, said_item, run)
             written = _ADAPTER.dump_json(memory)
@@ -183,7 +184,7 @@ class Known:
 
     # Inside.
 
-    def _turn(self, kind: object, event: Mapping[str, Any]) -> bool:
+    def _turn(self, kind: str, event: Mapping[str, Any]) -> bool:
         if kind == "response.created":
             response = event.get("response")
             self.active = str(response.get("id")) if isinstance(response, dict) else "?"
@@ -227,11 +228,8 @@ class Known:
             return
         self._begun = True
         entry.speech = entry.speech or Speech()
-        entry.speech.say(delta)
-        if not entry.speech.is_cut:
-            entry.item["content"] = [{"type": "output_audio", "transcript": entry.speech.text}]
-            self._conversation.changed(entry)
-            self._conversation.overflow(keep=str(entry.item["id"]))
+        if len(entry.speech.pieces) < MAX_PIECES:
+            entry.speech.say(delta)
 
 
 def read(written: bytes) -> KnownMemory:
@@ -270,6 +268,14 @@ def _plain(item: dict[str, Any]) -> dict[str, Any]:
         return item
     kept = [{key: part[key] for key in part if key != "audio"} for part in _parts(item)]
     return {**item, "content": kept}
+
+
+def _current(entry: Entry) -> dict[str, Any]:
+    """An item with the words that were said of it so far."""
+    speech = entry.speech
+    if speech is None or speech.is_cut or len(speech.text) <= len(_words(entry.item)):
+        return entry.item
+    return {**entry.item, "content": [{"type": "output_audio", "transcript": speech.text}]}
 
 
 def _kept(speech: Speech | None) -> SpeechMemory | None:

@@ -95,12 +95,12 @@ class Sessions:
 
     def hides(self, event: Mapping[str, Any]) -> bool:
         """Whether an event answers what was said again, and is no news to the caller."""
-        kind, item = event.get("type"), event.get("item")
+        kind, item = str(event.get("type")), event.get("item")
         if not self._greeted and kind in {"session.created", "session.updated"}:
             self._greeted = kind == "session.updated"
             return True
         if kind in HIDDEN and isinstance(item, dict):
-            return item.get("id") in self._hidden
+            return str(item.get("id")) in self._hidden
         error = event.get("error")
         if kind == "error" and isinstance(error, dict):
             return self._refused(error)

@@ -32,6 +32,7 @@ def _checked(item: dict[str, Any]) -> dict[str, Any]:
     return item
 
 
+MAX_PIECES = 4096  # of the words of one item
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 ShownItem = Annotated[dict[str, Any], AfterValidator(_checked)]
 
@@ -42,7 +43,9 @@ class SpeechMemory:
 
     sent_ms: Count
     is_cut: bool
-    pieces: tuple[tuple[str, Count], ...] = field(repr=False)
+    pieces: Annotated[tuple[tuple[str, Count], ...], Field(max_length=MAX_PIECES)] = field(
+        repr=False
+    )
 
 
 @dataclass(frozen=True)
@@ -161,4 +164,5 @@ def _kind(entry: Entry) -> Any:
 def _text(entry: Entry) -> str:
     if entry.item["type"] == "function_call":
         return str(entry.item["arguments"])
-    return "".join(str(p.get("text") or p.get("transcript") or "") for p in entry.item["content"])
+    parts = entry.item.get("content", ())
+    return "".join(str(part.get("text") or part.get("transcript") or "") for part in parts)

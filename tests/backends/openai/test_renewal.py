@@ -191,9 +191,8 @@ async def test_an_old_session_is_kept_where_no_other_can_be_had(upstream: Upstre
     async with calling(upstream.url, renew_s=0.2) as (caller, renewals):
         upstream.refuse_with = 429
         await talk(upstream, caller)
-        connected = len(upstream.keys)
         async with asyncio.timeout(TIMEOUT_S):
-            while len(upstream.keys) == connected:
+            while len(upstream.keys) < 2:
                 await asyncio.sleep(0.01)
         caller.speak()
         await upstream.hear("input_audio_buffer.append")
