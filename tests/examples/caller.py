@@ -17,7 +17,7 @@ from launcher import Stack
 
 RATE_HZ = 48_000
 FRAME = 960
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 
 
 class Voice(MediaStreamTrack):
