@@ -14,6 +14,7 @@ DISTRIBUTION = "trunkline-server"
 EXTRAS = {
     "relay": "relay",
     "transceiver": "transceiver",
+    "records": "records",
     "trunkline": "cli",
     "cli": "cli",
     "launcher": "launcher",

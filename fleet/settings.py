@@ -3,7 +3,8 @@
 
     ProcessSettings       how to log
     └── AdminSettings     who may use the admin port      backends
-        └── FleetSettings cluster, keys, Redis            relay, transceiver
+        └── SharedSettings    cluster, token keys, Redis  recorder
+            └── FleetSettings trunk                       relay, transceiver
 
 A field `relay_port` is the variable TRUNKLINE_RELAY_PORT. Its description is printed by `--help`
 and, for a required one, in the error when it is missing; so it is written for an operator. An
@@ -53,6 +54,7 @@ __all__ = [
     "Port",
     "ProcessSettings",
     "RedisUrl",
+    "SharedSettings",
     "load",
     "within",
 ]
@@ -142,13 +144,21 @@ class AdminSettings(ProcessSettings):
         return authority
 
 
-class FleetSettings(AdminSettings):
-    """What relay and transceiver have in common."""
+class SharedSettings(AdminSettings):
+    """What processes have in common that meet in Redis."""
 
     cluster: Cluster = Field(0, description="number of this cluster, 0–4095; part of every token")
     token_keys: Keys = Field(
         description="keys that sign route tokens, 1:HEX64,2:HEX64; the first is current"
     )
+    redis_url: RedisUrl = Field(
+        description="the Redis that all processes of a cluster use, redis://host:port/0"
+    )
+
+
+class FleetSettings(SharedSettings):
+    """What relay and transceiver have in common."""
+
     trunk_keys: Keys = Field(
         description="keys that sign trunk datagrams, 1:HEX64,2:HEX64; the first is current"
     )
@@ -156,9 +166,6 @@ class FleetSettings(AdminSettings):
         DEFAULT_MTU,
         description="bytes of the largest trunk datagram (UDP payload) that a relay or a "
         "transceiver sends; room for an overlay network's own",
-    )
-    redis_url: RedisUrl = Field(
-        description="the Redis both relay and transceiver use, redis://host:port/0"
     )
 
 

@@ -13,13 +13,13 @@ from collections.abc import Collection, Iterable, Mapping
 from fleet.address import shown
 
 PREFIX = "TRUNKLINE_"
-FAMILIES = ("RELAY_", "TRANSCEIVER_", "BACKEND_", "LOADTEST_", "FUZZ_")
+FAMILIES = ("RELAY_", "TRANSCEIVER_", "BACKEND_", "RECORDS_API_", "RECORDS_", "LOADTEST_", "FUZZ_")
 # Read by commands, which people run in the same shell.
 OF_COMMANDS = frozenset(
     PREFIX + name
     for name in (
         *("ADMIN", "ADMIN_CA", "ADMIN_TLS_CERT", "ADMIN_TLS_KEY", "ADMIN_TOKEN", "API_KEY", "URL"),
-        *("RELAY_ADMINS", "BACKEND_ADMINS", "ARTIFACTS"),
+        *("RELAY_ADMINS", "BACKEND_ADMINS", "RECORDS_URL", "ARTIFACTS"),
     )
 )
 # Of every process that has an admin port, or is one of a fleet.

@@ -223,6 +223,34 @@ RELAYS = Dashboard(
             "A live call asks every few seconds. A jump without calls is a flood.",
             [_by_pod("stun_requests_total")],
         ),
+        Panel(
+            "Calls held for another transceiver than their token",
+            "short",
+            "Calls that moved, and those of transceivers that were lost; old ones too.",
+            [(f"sum by (pod) ({_relay('claims_held')})", "{{pod}}")],
+        ),
+        Panel(
+            "Claims of calls",
+            "cps",
+            "Many at once when a transceiver is drained or lost; each live one again in 20 s.",
+            [
+                (f"sum(rate({_relay(f'{what}_total')}{_RATE}))", what)
+                for what in ("claims", "claims_answered", "flows_claimed", "checks_claimed")
+            ],
+        ),
+        Panel(
+            "Transceivers that fell silent, or are not believed any more",
+            "short",
+            "A suspicion for each whose last call has ended is usual. A fenced one was lost.",
+            [
+                (
+                    f"sum by (pod) (increase({_relay('suspicions_total')}{_RATE}))",
+                    "silent, {{pod}}",
+                ),
+                (f"sum by (pod) (increase({_relay('suspicions_unsaid_total')}{_RATE}))", "unsaid"),
+                (_relay("fenced_nodes"), "fenced, {{pod}}"),
+            ],
+        ),
     ],
 )
 

@@ -15,8 +15,8 @@ from launcher.stack import Stack, StackSettings
 from launcher.table import banner
 
 DESCRIPTION = """\
-Starts Redis, a model backend, one relay and one transceiver with the console page on this machine,
-and ends them all on Ctrl-C.
+Starts Redis, a model backend, one relay, one transceiver with the console page and one recorder on
+this machine, and ends them all on Ctrl-C. The record of calls is kept in artifacts/records.db.
 """
 VARIABLES = """\
 environment:

@@ -12,6 +12,7 @@ from fleet.address import Address
 from launcher.errors import StartupError
 
 LOOPBACK = "127.0.0.1"
+LAST_PORT = 65_535
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -40,6 +41,15 @@ def free_ports(count: int) -> list[int]:
             if is_free(Binding("udp", "::", port)):
                 ports.append(port)
         return ports
+
+
+def free_run(count: int) -> int:
+    """The first of `count` ports in sequence, each free as those of `free_ports`."""
+    while True:
+        [first] = free_ports(1)
+        others = (Binding("tcp", LOOPBACK, first + n) for n in range(1, count))
+        if first + count <= LAST_PORT and all(map(is_free, others)):
+            return first
 
 
 def is_free(binding: Binding) -> bool:

@@ -11,7 +11,8 @@ from launcher.part import Part
 from launcher.probes import grpc_serving
 from launcher.variables import address_in, of_part, public_address
 
-_FLEET = ("CLUSTER", "TOKEN_KEYS", "TRUNK_KEYS", "REDIS_URL", "ADMIN_")
+_SHARED = ("CLUSTER", "TOKEN_KEYS", "REDIS_URL", "ADMIN_")
+_FLEET = (*_SHARED, "TRUNK_KEYS")
 
 
 def plan(
@@ -100,6 +101,27 @@ def transceiver_part(
         binds=(Binding.tcp(http), Binding.tcp(admin)),
         address=f"http {http}",
         summary=f"owns the calls, serves the console; admin {admin}",
+    )
+
+
+def records_part(
+    variables: Mapping[str, str],
+    environment: Mapping[str, str],
+    after: tuple[str, ...],
+    name: str = "records",
+) -> Part:
+    """Return a recorder. Raises StartupError as `plan` does."""
+    admin = address_in(variables, "TRUNKLINE_RECORDS_ADMIN")
+    metrics = address_in(variables, "TRUNKLINE_RECORDS_METRICS")
+    return Part(
+        name=name,
+        command=_module("records"),
+        ready=grpc_serving(reachable(admin).host, admin.port),
+        environment={**environment, **of_part(variables, "RECORDS_", *_SHARED)},
+        after=after,
+        binds=(Binding.tcp(admin), Binding.tcp(metrics)),
+        address=str(admin),
+        summary=f"stores the record of each call; metrics {metrics}",
     )
 
 

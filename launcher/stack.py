@@ -20,9 +20,11 @@ from launcher.errors import StartupError
 from launcher.keeper import Keeper
 from launcher.log import Log
 from launcher.part import Part
-from launcher.plan import plan
+from launcher.plan import plan, records_part
 from launcher.redis_server import redis_part
 from launcher.variables import Ports, fill, given_in, without
+
+RECORDS = "sqlite:///artifacts/records.db"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class StackSettings:
     stop_timeout_s: float = 5.0
     backend: str = "echo"
     """What `launcher.backend_choice.choose` takes."""
+    records: str = ""
+    """Where a recorder keeps the record of calls, unless `variables` say; "": there is none."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], backend: str) -> StackSettings:
@@ -53,6 +57,7 @@ class StackSettings:
             log=sys.stderr,
             ready_timeout_s=60.0,  # a machine with other things to do loads models in half of it
             backend=backend,
+            records=RECORDS,
         )
 
 
@@ -155,13 +160,25 @@ class Stack:
         backend = choose(settings.backend)
         ports = settings.ports or Ports.free()
         self.variables = fill(settings.variables, ports, loopback_only=settings.loopback_only)
+        if settings.records:
+            self.variables.setdefault("TRUNKLINE_TRANSCEIVER_RECORD", "redacted")
         environment = {**without(os.environ), "PYTHONUNBUFFERED": "1"}
         if "TRUNKLINE_REDIS_URL" in self.variables:
-            return plan(self.variables, environment, backend)
+            return (*plan(self.variables, environment, backend), *self._records(environment, ()))
         self._directory = tempfile.TemporaryDirectory(prefix="trunkline-")
         redis, url = redis_part(Path(self._directory.name), environment)
         self.variables["TRUNKLINE_REDIS_URL"] = url
-        return (redis, *plan(self.variables, environment, backend, after=(redis.name,)))
+        after = (redis.name,)
+        parts = plan(self.variables, environment, backend, after)
+        return (redis, *parts, *self._records(environment, after))
+
+    def _records(self, environment: Mapping[str, str], after: tuple[str, ...]) -> Sequence[Part]:
+        """A recorder, if one is wanted."""
+        variables = self.variables
+        if variables.get("TRUNKLINE_TRANSCEIVER_RECORD", "off") == "off":
+            return ()
+        variables.setdefault("TRUNKLINE_RECORDS_STORE", self.settings.records or RECORDS)
+        return (records_part(variables, environment, after),)
 
     async def _start_all(self) -> None:
         for keeper in self.parts.values():

@@ -26,11 +26,13 @@ class Ports:
     transceiver_admin: int = 9201
     backend: int = 9301
     backend_admin: int = 9401
+    records_admin: int = 9501
+    records_metrics: int = 9502
 
     @classmethod
     def free(cls) -> Ports:
         """Choose ports that nobody has at this moment."""
-        return cls(*free_ports(7))
+        return cls(*free_ports(9))
 
 
 def fill(given: Mapping[str, str], ports: Ports, *, loopback_only: bool) -> dict[str, str]:
@@ -58,6 +60,8 @@ def fill(given: Mapping[str, str], ports: Ports, *, loopback_only: bool) -> dict
         "TRUNKLINE_TRANSCEIVER_CONSOLE": "true",
         "TRUNKLINE_TRANSCEIVER_DRAIN_S": "0",  # Ctrl-C means now
         "TRUNKLINE_BACKEND_DRAIN_S": "0",
+        "TRUNKLINE_RECORDS_ADMIN": str(Address(LOOPBACK, ports.records_admin)),
+        "TRUNKLINE_RECORDS_METRICS": str(Address(LOOPBACK, ports.records_metrics)),
         **given,
     }
     chosen.setdefault("TRUNKLINE_TRANSCEIVER_BACKEND", _client_side(chosen))

@@ -24,6 +24,7 @@ from loadtest.siege.command import siege_command
 from loadtest.simulate.command import simulate_command
 from loadtest.stall.command import stall_command
 from loadtest.storm.command import storm_command
+from loadtest.survive.command import survive_command
 from loadtest.target import open_target
 from loadtest.voice_bench.command import add_voice_commands
 
@@ -117,6 +118,7 @@ app.command("fleet")(fleet_command)
 app.command("siege")(siege_command)
 app.command("storm")(storm_command)
 app.command("stall")(stall_command)
+app.command("survive")(survive_command)
 app.command("plan")(plan_command)
 app.command("simulate")(simulate_command)
 app.add_typer(measured, name="measured")

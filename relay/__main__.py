@@ -27,6 +27,7 @@ from fleet.directory.redis_store import RedisStore
 from fleet.ending import ending
 from fleet.keep_going import keep_going
 from fleet.settings import load
+from fleet.suspicion import SuspicionChannel
 from relay.settings import RelaySettings
 from relay.shared.nodes import NodeTable
 from relay.supervisor import metrics
@@ -35,6 +36,7 @@ from relay.supervisor.crew import Crew
 from relay.supervisor.flow_persistence import FlowPersistence
 from relay.supervisor.handover import Handover, inherit
 from relay.supervisor.sockets import open_public, open_trunk
+from relay.supervisor.suspicions import Suspicions
 from trunkline.process import shell
 from trunkline.v1.admin_pb2_grpc import (
     add_ProcessAdminServicer_to_server,
@@ -55,11 +57,13 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
     crew = Crew(settings, public, trunk, inherited.tables if inherited else ())
     store = RedisStore(settings.redis_url.get_secret_value(), settings.cluster, crew.token_keys)
     flow_persistence = FlowPersistence(settings, crew)
+    suspicions = _suspicions(settings, crew)
     holder = Handover(settings.relay_handover, crew, settings.cluster, stop.set)
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks, ending() as running:
         stack.push_async_callback(holder.close)  # first in, last out: only then are the ports free
         stack.push_async_callback(store.close)
         stack.push_async_callback(flow_persistence.close)
+        stack.push_async_callback(suspicions.close)
         follower = DirectoryFollower(store, directory)
         directory.listen(partial(_tell_workers, crew.nodes))
         await after_failover(follower.load)
@@ -70,7 +74,12 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
         crew.start()
         stack.push_async_callback(crew.stop)
         # Before anything else is waited for: the first packets may be of flows to be asked about.
-        loops = {"directory": follower.run, "watch": crew.watch, **flow_persistence.loops()}
+        loops = {
+            "directory": follower.run,
+            "watch": crew.watch,
+            **flow_persistence.loops(),
+            **suspicions.loops(),
+        }
         running += [_kept(tasks, crew, name, loop) for name, loop in loops.items()]
         if inherited:
             await inherited.serve(crew)
@@ -123,6 +132,12 @@ async def _open_doors(
     )
     stack.push_async_callback(server.close)
     return _Doors(crew, operator, server)
+
+
+def _suspicions(settings: RelaySettings, crew: Crew) -> Suspicions:
+    url = settings.redis_url.get_secret_value()
+    channel = SuspicionChannel(url, settings.cluster, crew.token_keys)
+    return Suspicions(crew, channel)
 
 
 def _kept(

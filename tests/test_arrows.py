@@ -57,7 +57,7 @@ ROOMS: dict[str, dict[str, str]] = {
     # A call is a value that its parts write and are made from again (`takeover`), so `takeover`
     # and those parts know each other.
     "transceiver": {
-        "": "call engine link pod recovery restore signaling transport",
+        "": "call engine link moves pod record recovery restore signaling transport",
         "rtp": ". takeover transport",
         "opus": "call rtp",
         "transport": ". takeover",
@@ -69,10 +69,17 @@ ROOMS: dict[str, dict[str, str]] = {
         "restore": ". call engine link",
         "signaling": ". call engine link pod",
         "pod": ". call engine signaling",
+        "moves": ". call engine link pod recovery signaling takeover",
         "recovery": ". call engine link pod takeover",
+        "record": ". call engine pod rtp",
     },
     "records": {
-        "": "store",
+        "": "evidence store",
+        "evidence": "store",
+        "api": ". diagnosis export store",
+        "diagnosis": "",
+        "export": "diagnosis",
+        "pages": "",
         "store": "",
     },
     "backends": {
@@ -84,7 +91,8 @@ ROOMS: dict[str, dict[str, str]] = {
         "openai_realtime": ". agent openai_pipeline realtime",
     },
     "cli": {
-        "": "doctor",
+        "": "calls doctor",
+        "calls": ".",
         "doctor": ".",
     },
     "loadtest": {
@@ -94,7 +102,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "live": ". callers media_bench",
         "media_bench": ". callers relay_bench",
         "measured": "",
-        "peers": "live",
+        "peers": "live stall",
         "plan": "",
         "relay_bench": ".",
         "scenario_runs": ". live relay_bench stand",
@@ -103,6 +111,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "stall": ". callers scenario_runs stand",
         "stand": ".",
         "storm": ". live scenario_runs stand",
+        "survive": ". callers peers scenario_runs stall stand",
         "voice_bench": ". callers relay_bench",
     },
 }

@@ -156,6 +156,21 @@ class Counted(StrEnum):
     CHECKPOINTS_FAILED = "checkpoints_failed"
     CHECKPOINT_TOO_LARGE = "checkpoint_too_large"
 
+    # Takeovers
+    SUSPICIONS_FALSE = "suspicions_false"
+    SUSPICIONS_FULL = "suspicions_full"
+    NODES_FENCED = "nodes_fenced"
+    CALLS_TAKEN_OVER = "calls_taken_over"
+    TAKEOVER_TOO_OLD = "takeover_too_old"
+    TAKEOVER_UNREADABLE = "takeover_unreadable"
+    TAKEOVER_VERSION = "takeover_version"
+    TAKEOVER_NOT_RESUMABLE = "takeover_not_resumable"
+    TAKEOVER_HERE_ALREADY = "takeover_here_already"
+    TAKEOVER_NO_ROOM = "takeover_no_room"
+    TAKEOVER_NO_BACKEND = "takeover_no_backend"
+    TAKEOVER_BACKEND_REFUSED = "takeover_backend_refused"
+    TAKEOVER_LATE = "takeover_late"
+
     # The HTTP port
     HTTP_UNPROVEN = "http_unproven"
     HTTP_MALFORMED = "http_malformed"
@@ -188,11 +203,22 @@ class Counted(StrEnum):
     CALL_ENDED_REFUSED = "call_ended_refused"
     CALL_ENDED_BUDGET = "call_ended_budget"
     CALL_ENDED_MOVED = "call_ended_moved"
+    CALL_ENDED_FENCED = "call_ended_fenced"
 
 
 def call_ended(reason: str) -> Counted:
     """The counter of calls that ended so; `reason` is one of `call.states.END_REASONS`."""
     return Counted(f"call_ended_{reason}")
+
+
+def move_outcome(outcome: str) -> Counted:
+    """The counter of moves that came out so; `outcome` is a `moves.outgoing.Outcome`."""
+    return Counted(f"move_{outcome}")
+
+
+def takeover_refused(reason: str) -> Counted:
+    """The counter of takeovers refused so; `reason` is one of `recovery.refusal.Refusal`."""
+    return Counted(f"takeover_{reason}")
 
 
 def dtls_failed(reason: str) -> Counted:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from fleet.address import Address
+from fleet.calls.owner import Owner
 from fleet.directory.directory import Load
 from fleet.directory.lease_keeper import LeaseKeeper
 from fleet.directory.store import Store
@@ -31,7 +32,8 @@ class NodeKeeper(LeaseKeeper):
     """A lease keeper that tells the engine its route, and whether to take calls.
 
     While no lease is held the engine takes no calls, since nobody could route to them; calls that
-    are there go on with the route of the lease before.
+    are there go on with the route of the lease before. `is_node` hears which node the process is
+    from now on, `on_fenced` that it was taken for dead, and that others go on with its calls.
     """
 
     def __init__(
@@ -43,8 +45,12 @@ class NodeKeeper(LeaseKeeper):
         cluster: int,
         admin: Address | None = None,
         http: Address | None = None,
+        is_node: Callable[[Owner | None], None] = lambda _: None,
+        on_fenced: Callable[[], object] = lambda: None,
     ) -> None:
         def follow(tenancy: Tenancy) -> None:
+            lease = tenancy.lease
+            is_node(Owner(lease.index, lease.epoch) if lease else None)
             if tenancy.lease:
                 engine.route = Route(cluster, tenancy.lease.index, tenancy.lease.epoch)
             engine.draining = not tenancy.ready
@@ -58,4 +64,5 @@ class NodeKeeper(LeaseKeeper):
             load=lambda: Load(len(engine.calls()), engine.max_calls),
             follow=follow,
             on_deadline=lambda: engine.dismiss_all("drained"),
+            on_fenced=on_fenced,
         )

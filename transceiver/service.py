@@ -38,12 +38,16 @@ from transceiver.engine.engine import Engine
 from transceiver.link.backends import Backends
 from transceiver.link.model_link import ModelLink
 from transceiver.media import Media, make_media
+from transceiver.moves.moves import Moves
 from transceiver.node import NodeKeeper
 from transceiver.pod.leaving import leave
 from transceiver.pod.neighbours import Neighbours
 from transceiver.pod.owners import Owners
 from transceiver.pod.pod_place import ALONE, PodPlace
 from transceiver.pod.proof import PURPOSE, Proofs
+from transceiver.pod.signs_of_life import SignsOfLife
+from transceiver.record.making import Records, make_records
+from transceiver.recovery.recovery import Recovery
 from transceiver.settings import TransceiverSettings
 from transceiver.signaling.access import ApiKeys
 from transceiver.signaling.app import Status, make_app
@@ -77,13 +81,20 @@ async def run(
         store, limits = _ledgers(settings, lambda: media.engine.key_rings[0], stack)
         media = make_media(settings, pod_place, name, limits, stack)
         trunk = await media.engine.start(settings.transceiver_trunk)
-        node = await _node(settings, name, trunk, media.engine, store, stack)
-        loops = [node.run(), limits.run(), *(link.run() for link in media.links)]
+        records = make_records(settings, media, pod_place, stack)
+        recovery = _recovery(settings, media.engine, stack)
+        node = await _node(settings, name, trunk, media.engine, store, pod_place, stack)
+        links = (link.run() for link in media.links)
+        loops = [node.run(), limits.run(), *links, *records.loops]
         running += [tasks.create_task(loop) for loop in loops]
         await _greeted(media.links)
         owners = Owners(pod_place, http_for_others(settings, trunk), _nodes_of(store))
         http_counters: Counter[str] = Counter()
-        app = _app(settings, pod_place, media, node, owners, http_counters, stack)
+        proofs = Proofs(Seal(lambda: media.engine.key_rings[0], PURPOSE, settings.cluster))
+        neighbours = Neighbours(pod_place, partial(_holds, media.engine), proofs, owners)
+        stack.push_async_callback(neighbours.close)
+        moves = _moves(settings, media, node, neighbours, trunk, store)
+        app = _app(settings, media, node, neighbours, moves, http_counters, records)
         http = await listen(
             app,
             settings.transceiver_http,
@@ -92,9 +103,11 @@ async def run(
             counters=http_counters,
         )
         stack.push_async_callback(http.close)
+        stack.push_async_callback(moves.close)
+        running.append(tasks.create_task(moves.emptying.run()))
         server = await admin.serve(
             settings.transceiver_admin,
-            _admin_services(settings, media.engine, node, limits, store),
+            _admin_services(settings, media.engine, node, limits, store, moves, records),
             [SERVICE_NAME, process_admin.SERVICE_NAME],
             admin.AdminSecurity.of(settings),
         )
@@ -102,6 +115,8 @@ async def run(
         running.append(tasks.create_task(_report_health(node, server)))
         _spare_the_collector()
         _log.info("transceiver_started", http=http.port, trunk=trunk.port, admin=server.port)
+        if recovery is not None:
+            recovery.start(node, store, media.links, proofs)
         pod_place.up()
         await stop.wait()
         await leave(node, media.engine, settings.transceiver_drain_s, stop)
@@ -139,19 +154,36 @@ def _ledgers(
     return store, limits
 
 
+def _recovery(
+    settings: TransceiverSettings, engine: Engine, stack: AsyncExitStack
+) -> Recovery | None:
+    """What lets calls outlive processes; None when it is not wanted."""
+    if not settings.transceiver_takeover:
+        return None
+    url = settings.redis_url.get_secret_value()
+    recovery = Recovery(engine, url, settings.cluster, lambda: engine.key_rings[0])
+    stack.push_async_callback(recovery.close)
+    return recovery
+
+
 async def _node(
     settings: TransceiverSettings,
     name: str,
     bound: Address,
     engine: Engine,
     store: RedisStore,
+    pod_place: PodPlace,
     stack: AsyncExitStack,
 ) -> NodeKeeper:
     """The lease on a node index, claimed."""
     trunk = trunk_for_relays(settings, bound)
     admin_address = reachable(settings.transceiver_admin, trunk.host)
     http_address = http_for_others(settings, bound)
-    node = NodeKeeper(store, name, trunk, engine, settings.cluster, admin_address, http_address)
+    node = NodeKeeper(
+        *(store, name, trunk, engine, settings.cluster, admin_address, http_address),
+        is_node=pod_place.is_node,
+        on_fenced=engine.leave_all,
+    )
     stack.push_async_callback(node.close)
     stack.push_async_callback(engine.close)
     await after_failover(node.claim)
@@ -177,8 +209,10 @@ def _admin_services(
     node: NodeKeeper,
     limits: CallLimits,
     store: RedisStore,
+    moves: Moves,
+    records: Records,
 ) -> list[Callable[[grpc.aio.Server], None]]:
-    own = TransceiverAdmin(engine, node, limits)
+    own = TransceiverAdmin(engine, node, limits, moves, records.acted)
     common = process_admin.ProcessAdmin("transceiver", settings, _nodes_of(store))
     return [
         partial(add_TransceiverAdminServicer_to_server, own),
@@ -193,26 +227,43 @@ def _nodes_of(store: RedisStore) -> process_admin.Nodes:
     return nodes
 
 
-def _app(
+def _moves(
     settings: TransceiverSettings,
-    pod_place: PodPlace,
     media: Media,
     node: NodeKeeper,
-    owners: Owners,
+    neighbours: Neighbours,
+    trunk: Address,
+    store: RedisStore,
+) -> Moves:
+    engine = media.engine
+    return Moves(
+        *(engine, media.backends, neighbours),
+        keys=lambda: engine.key_rings[0],
+        cluster=settings.cluster,
+        own_http=http_for_others(settings, trunk),
+        nodes=_nodes_of(store),
+        drains=lambda: node.tenancy.draining,
+    )
+
+
+def _app(
+    settings: TransceiverSettings,
+    media: Media,
+    node: NodeKeeper,
+    neighbours: Neighbours,
+    moves: Moves,
     http_counters: Counter[str],
-    stack: AsyncExitStack,
+    records: Records,
 ) -> web.Application:
     engine, backends = media.engine, media.backends
     fingerprint = media.certificate.fingerprint.value
-    proofs = Proofs(Seal(lambda: engine.key_rings[0], PURPOSE, settings.cluster))
-    neighbours = Neighbours(pod_place, partial(_holds, engine), proofs, owners)
-    stack.push_async_callback(neighbours.close)
     status = Status(
         ready=lambda: node.ready,
         counters=lambda: {
             **media.counters,
             **neighbours.counters,
             **http_counters,
+            **records.counters(),
             **process_counts(),
         },
         gauges=lambda: media.gauges,
@@ -230,6 +281,10 @@ def _app(
         cors_origins=settings.transceiver_cors_origins,
         console=_console(keys[0].key, backends) if settings.transceiver_console else None,
         neighbours=neighbours,
+        for_processes=[
+            *SignsOfLife(neighbours, lambda: engine.owner).routes(),
+            *moves.routes(),
+        ],
         http_counters=http_counters,
     )
 

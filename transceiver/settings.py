@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from fleet.address import Address, shown
 from fleet.limits.rules import LimitRules
 from fleet.page_policy import PageRules
-from fleet.settings import AddressList, ApiKeyList, FleetSettings, within
+from fleet.settings import AddressList, AnyCase, ApiKeyList, FleetSettings, within
 from transceiver.call.call_id import MAX_PROCESSES
 from transceiver.link.backend_list import BackendAddress, BackendList
 
@@ -121,6 +121,28 @@ class TransceiverSettings(FleetSettings):
         30,
         description="how long live calls may go on after SIGTERM; then they end, with a message "
         "to the caller. The process exits a few seconds later at most",
+    )
+    transceiver_record: Annotated[Literal["off", "metadata", "redacted", "whole"], AnyCase] = Field(
+        "off",
+        description="what is recorded of every call, for `python -m records`: off, metadata "
+        "(nothing of what was said), redacted (without cards, e-mail addresses, numbers and names, "
+        "as far as patterns find them) or whole",
+    )
+    transceiver_record_hook: str = Field(
+        "",
+        description="a function MODULE:NAME that takes a text and gives what of it may be "
+        "recorded; it comes after the redaction",
+        json_schema_extra={"default": "none"},
+    )
+    transceiver_region: Annotated[str, Field(max_length=100)] = Field(
+        "",
+        description="where this process is, as records are to say",
+        json_schema_extra={"default": "nothing"},
+    )
+    transceiver_takeover: bool = Field(
+        default=True,
+        description="keep live calls in Redis, sealed, and go on with those of transceivers that "
+        "are lost; false lets calls end with their process",
     )
     transceiver_cors_origins: Origins = Field(
         ("*",), description="web pages that may call the API: origins, or * for all"

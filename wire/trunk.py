@@ -65,6 +65,8 @@ _LEAD = struct.Struct("!BBBx")  # version, key id, frames
 _ORIGIN = struct.Struct("!III")  # sender, time, count
 _ENTRY = struct.Struct("!18sHI")
 _TYPE_AT = 20  # in an entry
+FIRST_TYPE_AT = HEADER_BYTES + _TYPE_AT
+LAST_DATA_TYPE = 3
 _TYPE_SHIFT = 24  # what follows a type is 0
 _TAG_PERSON = b"trunk v1"
 
@@ -80,7 +82,7 @@ class FrameType(IntEnum):
     ALIVE = 6  # to a relay worker: nothing but that the sender lives; no address, no payload
 
 
-CONTROL = frozenset({FrameType.CLAIM, FrameType.CLAIMED, FrameType.ALIVE})
+CONTROL = frozenset(kind for kind in FrameType if kind > LAST_DATA_TYPE)
 """What process says to process. A datagram has frames of one of these types, or of none."""
 
 # An int compares and packs in a third of an IntEnum's time.
@@ -217,6 +219,11 @@ def read(tagger: Tagger, datagram: bytes) -> Datagram:
     or `trunk_frame_type` (one that we do not know, or one that does not belong there).
     """
     tagger.check(datagram)
+    return parse(datagram)
+
+
+def parse(datagram: bytes) -> Datagram:
+    """As `read`, of a datagram that `Tagger.check` let pass."""
     sender, time_s, count = origin(datagram)
     offset = table_end = HEADER_BYTES + ENTRY_BYTES * datagram[2]
     expected, others = _kinds(datagram)

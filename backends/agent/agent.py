@@ -55,6 +55,7 @@ from backends.realtime import (
     to_text,
 )
 from backends.realtime.memory import cut, recall, remembered
+from backends.realtime.recording import Recording
 from trunkline.backend.call import Call
 from trunkline.backend.events import Audio, Playout, Text
 
@@ -125,6 +126,7 @@ class Agent:
             call.session_json, profile.session, page_may_set=call.page_may_set
         )
         self._asking = Asking(self._session, profile.context_chars)
+        self._recording = Recording()
         self._unsent: asyncio.Queue[ServerEvent] = asyncio.Queue(MAX_UNSENT)
         self._call_tasks = CallTasks(call)
         self._answers = Answers(
@@ -512,6 +514,8 @@ class Agent:
         if events:
             self._changed()
         for event in events:
+            for recorded in self._recording.hear(event):
+                self._call.record(recorded)
             if self._unsent.full():
                 self._call.hang_up("failed")
                 return

@@ -35,7 +35,9 @@ from backends.openai_realtime.upstream import Realtime, UpstreamFailure
 from backends.realtime import to_text
 from backends.realtime.events import server_event
 from backends.realtime.page import ANYBODY, Page
+from backends.realtime.recording import Recording
 from backends.realtime.refusals import Refusal
+from fleet.foreign_json import read_json
 from trunkline.backend.call import Call, CallOver
 from trunkline.backend.events import Audio, Playout, Text
 
@@ -43,6 +45,7 @@ EVENTS_LABEL = "oai-events"
 MAX_WAITING_BYTES = 300 * 1000 * BYTES_PER_MS  # five minutes of speech; nobody listens longer
 RECENT_FRAMES = 500  # 10 s: what a caller was saying when a session was lost is said again
 SETTINGS = "session.update"
+EVENT_TYPE_CHARS = 200  # within which the type of an event stands
 FAREWELL_S = 0.5  # for the last event to reach the caller
 log = structlog.get_logger(__name__)
 
@@ -87,6 +90,7 @@ class Bridge:
         self._recent: deque[bytes] = deque(maxlen=RECENT_FRAMES)  # of the caller's turn
         self._translator = Translator(_page(call))
         self._mouth = Mouth(call, self._on_frame, bytes_per_ms=BYTES_PER_MS)
+        self._recording = Recording()
         self._call_tasks = CallTasks(call)
         self._speaking: asyncio.Task[None] | None = None
         self._waiting: deque[Sound | SoundEnds] = deque()
@@ -211,6 +215,7 @@ class Bridge:
                 self._note_told(action.text)
                 await self._upstream.send(action.text)
             elif isinstance(action, ToCaller):
+                self._record(action.text)
                 await self._call.send_text(EVENTS_LABEL, action.text)
             elif isinstance(action, Silence):
                 await self._silence()
@@ -221,6 +226,13 @@ class Bridge:
         if SETTINGS in text and (event := parsed(text)) is not None:
             self._known.told(event)
             self._remembering.changed()
+
+    def _record(self, text: str) -> None:
+        if ".delta" in text[:EVENT_TYPE_CHARS]:  # most are, and none of these is recorded
+            return
+        with suppress(ValueError):  # an upstream may say anything
+            for recorded in self._recording.hear(read_json(text)):
+                self._call.record(recorded)
 
     # The voice.
 

@@ -23,10 +23,10 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from fleet.address import Address
+from wire.epoch import is_older, next_epoch
 from wire.token import MAX_EPOCH, MAX_NODE
 
 MAX_NAME_LENGTH = 253
-_EPOCHS = MAX_EPOCH + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +147,6 @@ class Directory:
         )
 
 
-def next_epoch(epoch: int) -> int:
-    """The epoch of the next owner; 65535 is followed by 0."""
-    return (epoch + 1) % _EPOCHS
-
-
 def fenced(node: Node, at_ms: int = 0) -> Node:
     """What the directory says after `node` was taken for dead: the next epoch, and nobody in it.
 
@@ -164,11 +159,6 @@ def is_fence_of(node: Node, news: Node) -> bool:
     """Whether `news` says that `node` was taken for dead."""
     same = (node.index, node.name, node.trunk) == (news.index, news.name, news.trunk)
     return same and not news.live and news.epoch == next_epoch(node.epoch)
-
-
-def is_older(epoch: int, than: int) -> bool:
-    """Whether `epoch` precedes `than` in serial arithmetic (RFC 1982 §3.2, 16 bits)."""
-    return 0 < (than - epoch) % _EPOCHS < _EPOCHS // 2
 
 
 def check_claim(name: str, trunk: Address) -> None:

@@ -11,9 +11,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from fleet.address import Address
-from fleet.directory.directory import Load, Node, Snapshot, check_claim, fenced, next_epoch
+from fleet.directory.directory import Load, Node, Snapshot, check_claim, fenced
 from fleet.directory.store import LEASE_S, SNAPSHOT_INTERVAL_S, TOKEN_BYTES, Lease
 from fleet.errors import DirectoryFull, Fenced, LeaseLost
+from wire.epoch import next_epoch
 from wire.token import MAX_NODE
 
 MAX_PENDING_CHANGES = 1024  # per watcher; what is lost beyond it comes with the next snapshot

@@ -2,7 +2,7 @@
 
 Redaction happens in the process that has the call, before an event is made: neither Redis nor a
 store ever has the original. It works on texts, by patterns; what is spelled out in words ("five
-five five") is not found. A hook of one's own can do better: TRUNKLINE_RECORD_REDACT_HOOK names it.
+five five") is not found. TRUNKLINE_TRANSCEIVER_RECORD_HOOK names a hook that can do better.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MIN_CARD_DIGITS, MAX_CARD_DIGITS = 13, 19  # ISO/IEC 7812-1
 class Content(Enum):
     """What of a conversation is recorded."""
 
-    NONE = "none"
+    METADATA = "metadata"  # nothing of it
     REDACTED = "redacted"
     WHOLE = "whole"
 
@@ -39,7 +39,7 @@ class BadHook(ValueError):  # noqa: N818 - says what happened
 
 def redaction(content: Content, hook: str = "") -> Redact:
     """The rule of a policy; `hook` is `module:function` and comes last. Raises BadHook."""
-    if content is Content.NONE:
+    if content is Content.METADATA:
         return lambda _text: ""
     own = _found(hook) if hook else None
     if content is Content.WHOLE:

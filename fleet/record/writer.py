@@ -62,13 +62,20 @@ class CallLog:
     ) -> None:
         """Something happened: `body` is one member of Event's oneof, by its name.
 
-        Redacts the content. `wall_us` is when, if not now. Never raises for a stream that is away.
+        Redacts the content. `wall_us` is when, if not now. Never raises: what happens to the record
+        is nothing that a call may suffer from.
         """
+        try:
+            self._tell(origin, content, wall_us, body)
+        except Exception:
+            self._writer.counters["record_faults"] += 1
+
+    def _tell(
+        self, origin: pb.Origin.ValueType, content: str, wall_us: int, body: dict[str, Any]
+    ) -> None:
         reason = self._refusal()
-        if not reason and self._write(origin, content, wall_us, body):
-            return
-        self._chain.leave_out()
-        self._note_missing(reason or pb.HOLE_REASON_BACKLOG)
+        if reason or not self._write(origin, content, wall_us, body):
+            self.leave_out(reason or pb.HOLE_REASON_BACKLOG)
 
     def _write(
         self, origin: pb.Origin.ValueType, content: str, wall_us: int, body: dict[str, Any]
@@ -99,7 +106,9 @@ class CallLog:
         self._left -= 1
         return None
 
-    def _note_missing(self, reason: pb.HoleReason.ValueType) -> None:
+    def leave_out(self, reason: pb.HoleReason.ValueType = pb.HOLE_REASON_CALL_LIMIT) -> None:
+        """Something happened that is not written: the next event says that it is missing."""
+        self._chain.leave_out()
         self._writer.counters["record_events_left_out"] += 1
         if self._missing is None:
             self._missing = pb.Hole(first=self._chain.number, reason=reason)
@@ -149,6 +158,7 @@ class RecordWriter:
             record_batches_sent_again=0,
             record_stream_full=0,
             record_redaction_failed=0,
+            record_faults=0,
         )
 
     def open(self, call_id: str) -> CallLog:
@@ -164,6 +174,11 @@ class RecordWriter:
     def waiting_events(self) -> int:
         """Events that are not in the stream yet."""
         return self._backlog.waiting_events
+
+    @property
+    def unconfirmed_batches(self) -> int:
+        """Batches that are in the stream, and of which nobody has said that they are stored."""
+        return self._backlog.copies
 
     def redact(self, content: str) -> str:
         """What may be stored of a text; nothing, when the rule fails."""

@@ -26,8 +26,9 @@ HOST_PRIORITY = 2130706431  # RFC 8445 section 5.1.2.1, for a host candidate, co
 class Caller:
     """One call's client side. Give it the answer, then every packet; send what it returns."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, *, data: bool = False) -> None:
         self._identity = identity
+        self._data = data
         self._ufrag, self._password = secrets.token_hex(4), secrets.token_hex(16)
         self._ssrc = secrets.randbits(32)
         self._remote: RemoteSide | None = None
@@ -46,7 +47,8 @@ class Caller:
     @property
     def offer(self) -> str:
         """The SDP to post."""
-        return write_offer(self._ufrag, self._password, self._identity.fingerprint, self._ssrc)
+        fingerprint = self._identity.fingerprint
+        return write_offer(self._ufrag, self._password, fingerprint, self._ssrc, data=self._data)
 
     @property
     def remote(self) -> RemoteSide:

@@ -38,6 +38,12 @@ class Connection:
         [packet] = self.voice.say([payload])
         self.port.send(packet, time.time())
 
+    def tell(self, data: bytes) -> None:
+        """Send application data over DTLS."""
+        if self.caller.dtls is not None:
+            for packet in self.caller.dtls.say(data):
+                self.port.send(packet, time.time())
+
     def check(self) -> None:
         """Send a check, which keeps consent (RFC 7675)."""
         self.port.send(self.caller.check, time.time())
@@ -50,12 +56,14 @@ async def calling(
     identity: Identity,
     hear: Hear,
     session_json: str = "",
+    *,
+    data: bool = False,
 ) -> AsyncIterator[Connection]:
     """A connected call for the length of the block; hung up at the end, whatever ends it.
 
     Checks of the other side are answered. Raises CallFailedError; what failed first is the reason.
     """
-    caller = Caller(identity)
+    caller = Caller(identity, data=data)
     answer = await post_offer(http, target, caller.offer, session_json)
     try:
         async with connected(caller, answer, hear) as connection:

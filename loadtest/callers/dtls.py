@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -57,6 +58,8 @@ class LightDtls:
         self._connection.set_ciphertext_mtu(MTU_BYTES)
         self._is_client = is_client
         self.connected = False
+        self.on_data: Callable[[bytes], None] = _ignore
+        """Takes what the peer says once connected: SCTP packets."""
         if is_client:
             self._connection.set_connect_state()
         else:
@@ -116,7 +119,8 @@ class LightDtls:
     def _read(self) -> list[bytes]:
         """Let OpenSSL look: when it reads a Finished again, it repeats its last flight."""
         with suppress(SSL.Error):  # nothing to read, or a goodbye: the call sees that by itself
-            self._connection.recv(MAX_RECORD_BYTES)
+            while True:
+                self.on_data(self._connection.recv(MAX_RECORD_BYTES))
         return self._outgoing()
 
     def _outgoing(self) -> list[bytes]:
@@ -126,6 +130,10 @@ class LightDtls:
                 flight += self._connection.bio_read(65536)
         except SSL.WantReadError:
             return in_datagrams(flight)
+
+
+def _ignore(_data: bytes) -> None:
+    pass
 
 
 def in_datagrams(flight: bytes) -> list[bytes]:

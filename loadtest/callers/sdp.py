@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from loadtest.errors import CallFailedError
 
 OPUS_PAYLOAD_TYPE = 111
+_DATA = (  # RFC 8841
+    "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
+    "c=IN IP4 0.0.0.0",
+    "a=mid:1",
+    "a=sctp-port:5000",
+)
 _LINE = re.compile(r"^a=([a-z-]+):(.+?)\s*$", re.MULTILINE)
 
 
@@ -23,14 +29,19 @@ class RemoteSide:
     port: int
 
 
-def write_offer(ufrag: str, password: str, fingerprint: str, ssrc: int) -> str:
-    """Return an offer for one Opus stream both ways; no candidates, the other side is ICE-lite."""
+def write_offer(
+    ufrag: str, password: str, fingerprint: str, ssrc: int, *, data: bool = False
+) -> str:
+    """Return an offer for one Opus stream both ways, and for `data` channels if they are wanted.
+
+    It has no candidates: the other side is ICE-lite.
+    """
     lines = (
         "v=0",
         "o=- 1 1 IN IP4 127.0.0.1",
         "s=-",
         "t=0 0",
-        "a=group:BUNDLE 0",
+        f"a=group:BUNDLE {'0 1' if data else '0'}",
         f"m=audio 9 UDP/TLS/RTP/SAVPF {OPUS_PAYLOAD_TYPE}",
         "c=IN IP4 0.0.0.0",
         "a=mid:0",
@@ -43,6 +54,7 @@ def write_offer(ufrag: str, password: str, fingerprint: str, ssrc: int) -> str:
         f"a=ice-pwd:{password}",
         f"a=fingerprint:sha-256 {fingerprint}",
         "a=setup:actpass",  # RFC 8842 section 5.2: an offer leaves the role open
+        *(_DATA if data else ()),
     )
     return "".join(f"{line}\r\n" for line in lines)
 

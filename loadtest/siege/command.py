@@ -131,7 +131,7 @@ async def _besiege(
         running.append(listening)
         await asyncio.sleep(max(0.0, start_s + FILL_S - time.time()))
         before = _pids(stand)
-        shares, notes = await _attacks(stand, attackers, plan, start_s)
+        notes = await _attacks(stand, attackers, plan, start_s)
         restarted = len(before - _pids(stand))
         tallies = await listening
     return Seen(
@@ -140,25 +140,22 @@ async def _besiege(
         restarted=max(restarted, sum(k.restarts for k in stand.keepers.values())),
         tracebacks=log.tracebacks,
         notes=notes,
-        shares=shares,
+        least_per_s={name: attack.least_per_s for name, attack in ATTACKS.items()},
     )
 
 
 async def _attacks(
     stand: Stand, attackers: Camp, plan: Sequence[Stretch], start_s: float
-) -> tuple[dict[str, float], Notes]:
-    """One stretch after another: what each attack took of a core, and all that was noted."""
+) -> list[Notes]:
+    """One stretch after another: what was noted to the end of each."""
     every = list(dict.fromkeys(s.attack for s in plan if s.attack not in ("", TOGETHER)))
-    shares: dict[str, float] = {}
-    before = ""
+    ends = []
     for stretch in plan:
         names = every if stretch.attack == TOGETHER else [stretch.attack] if stretch.attack else []
-        shares[before] = (await attackers.attack(names)).share
-        before = stretch.attack
+        ends.append(await attackers.attack(names))
         with _unread(stand) if STUCK in names else nullcontext():
             await asyncio.sleep(max(0.0, start_s + stretch.end_s - time.time()))
-    notes = await attackers.attack([])
-    return {attack: share for attack, share in shares.items() if attack}, notes
+    return [*ends[1:], await attackers.attack([])]
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from loadtest.benchmark import Check, Result
 from loadtest.live.tally import Tally, total
@@ -32,15 +32,15 @@ class Stretch:
 class Seen:
     """Tallies of the live callers by second of the run, and what was noted beside them.
 
-    `shares` is what the attackers took of a core, by attack.
+    `notes` are those of the end of each stretch; `least_per_s` is what each attack must have done.
     """
 
     tallies: Sequence[Tally]
     stretches: Sequence[Stretch]
     restarted: int
     tracebacks: int
-    notes: Notes
-    shares: Mapping[str, float] = field(default_factory=dict)
+    notes: Sequence[Notes]
+    least_per_s: Mapping[str, float]
 
 
 def judge(seen: Seen) -> Result:
@@ -53,7 +53,7 @@ def judge(seen: Seen) -> Result:
     share = 1 - during.echoed / during.sent if during.sent else None
     calm_ms, siege_ms = quiet.lateness_ms.percentile(99), during.lateness_ms.percentile(99)
     result = Result(failures=during.failures)
-    notes, alone = seen.notes, [s for s in attacked if s.attack != TOGETHER]
+    notes, rates = seen.notes[-1], _rates(seen)
     result.figures = {
         "live_calls": during.live,
         "live_lost_calls": lost,
@@ -66,7 +66,7 @@ def judge(seen: Seen) -> Result:
         "tracebacks": seen.tracebacks,
         "strangers_bytes": notes.strangers_bytes,
         "amplification_max": round(max(notes.amplification), 2) if notes.amplification else None,
-        "idle_attacks": sum(not notes.done[s.attack] for s in alone),
+        "idle_attacks": sum(rate < seen.least_per_s[attack] for attack, rate in rates.items()),
         "callers_lateness_ms_p99": during.send_lateness_ms.percentile(99),
         "lateness_ms_p99_by_attack": {
             s.attack: _within(seen, [s]).lateness_ms.percentile(99) for s in attacked
@@ -74,8 +74,10 @@ def judge(seen: Seen) -> Result:
         "frames_lost_by_attack": {
             s.attack: (t := _within(seen, [s])).sent - t.echoed for s in attacked
         },
-        "done_by_attack": {s.attack: notes.done[s.attack] for s in alone},
-        "cores_by_attack": dict(seen.shares),
+        "done_per_s_by_attack": rates,
+        "cores_by_attack": {
+            s.attack: n.share for s, n in zip(seen.stretches, seen.notes, strict=True) if s.attack
+        },
     }
     result.checks = _checks(result.figures)
     if not notes.amplification and not notes.done[UNANSWERED]:  # it was not asked for
@@ -85,6 +87,16 @@ def judge(seen: Seen) -> Result:
 
 TOGETHER = "all together"
 UNANSWERED = "addresses that never answer"
+
+
+def _rates(seen: Seen) -> dict[str, float]:
+    """How much each attack did in a second, by itself."""
+    ends = zip(seen.stretches, seen.notes, strict=True)
+    return {
+        s.attack: round(notes.done[s.attack] / (s.end_s - s.start_s), 1)
+        for s, notes in ends
+        if s.attack not in ("", TOGETHER)
+    }
 
 
 def _within(seen: Seen, stretches: Sequence[Stretch]) -> Tally:

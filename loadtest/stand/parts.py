@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleet.address import Address
-from launcher.addresses import LOOPBACK, free_ports
-from launcher.backend_choice import BACKENDS, BackendChoice
+from launcher.addresses import LOOPBACK, free_ports, free_run
+from launcher.backend_choice import BackendChoice
 from launcher.part import Part
 from launcher.plan import backend_part, relay_part, transceiver_part
 from launcher.variables import Ports, fill
@@ -51,7 +51,7 @@ def plan_fleet(
         for number in range(count):
             name = f"{kind}-{number + 1}"
             settings[name] = _settings(shape, common, ports[number], number, ports)
-            parts.append(_part(kind, settings[name], environment, redis.ready, name))
+            parts.append(_part(kind, shape, settings[name], environment, redis.ready, name))
     if shape.talker:
         settings[TALKER] = fill(common, ports[-1], loopback_only=True)
         parts.append(talker_part(settings[TALKER], environment))
@@ -90,6 +90,7 @@ def _common(shape: Shape, redis: RedisParts, ports: Sequence[Ports]) -> dict[str
         "TRUNKLINE_LOG_LEVEL": "warning",
         "TRUNKLINE_TRANSCEIVER_CONSOLE": "false",
         "TRUNKLINE_RELAY_WORKERS": str(shape.relay_workers),
+        "TRUNKLINE_TRANSCEIVER_PROCESSES": str(shape.transceiver_processes),
         **({"TRUNKLINE_TRANSCEIVER_BACKENDS": ",".join(backends)} if backends else {}),
         **shape.variables,
     }
@@ -101,17 +102,21 @@ def _settings(
     addresses = [str(Address(LOOPBACK, ports[index].relay)) for index in range(shape.relays)]
     first = number % len(addresses)
     relays = ",".join([*addresses[first:], *addresses[:first]])
+    if shape.transceiver_processes > 1:
+        own = replace(own, transceiver_admin=free_run(shape.transceiver_processes))
     return fill({"TRUNKLINE_TRANSCEIVER_RELAYS": relays, **common}, own, loopback_only=True)
 
 
 def _part(
     kind: str,
+    shape: Shape,
     variables: Mapping[str, str],
     environment: Mapping[str, str],
     after: tuple[str, ...],
     name: str,
 ) -> Part:
     if kind == "backend":
-        return backend_part(variables, environment, BACKENDS["echo"], name)
+        choice = BackendChoice(shape.backend, "what the calls talk to")
+        return backend_part(variables, environment, choice, name)
     make = relay_part if kind == "relay" else transceiver_part
     return make(variables, environment, after, name)

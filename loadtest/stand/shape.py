@@ -23,6 +23,10 @@ class Shape(BaseModel):
     """A backend called `talker` that answers in pauses, for those who ask for it."""
     guest_backend: str = ""
     """`NAME=HOST:PORT` of one more backend, for those alone who ask for it."""
+    backend: str = "backends.echo"
+    """The module that `backends` run."""
+    transceiver_processes: Annotated[int, Field(ge=1, le=8)] = 1
+    """Of each transceiver; more than one have a supervisor, and admin ports in sequence."""
     relay_workers: Annotated[int, Field(ge=1, le=8)] = 1
     redis: Literal["single", "sentinel"] = "single"
     variables: dict[Setting, str] = Field(default_factory=dict)

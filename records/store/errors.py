@@ -10,8 +10,12 @@ from __future__ import annotations
 from fleet.errors import StoreUnavailable
 from trunkline.process.errors import StartupError
 
-__all__ = ["StoreUnavailable", "WrongSchema"]
+__all__ = ["NotStorable", "StoreUnavailable", "WrongSchema"]
 
 
 class WrongSchema(StartupError):  # noqa: N818 - says what happened
     """This version cannot use what is in the store."""
+
+
+class NotStorable(Exception):  # noqa: N818 - says what it is
+    """The database refuses a value. The text names its kind, and not the value."""

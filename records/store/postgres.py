@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from fleet.errors import StoreUnavailable
 from records.store.database import Row
+from records.store.errors import NotStorable
 
 CONNECT_TIMEOUT_S = 5
 # A server that stopped answering must not hold the recorder for ever.
@@ -94,6 +95,8 @@ class PostgresDatabase:
     def _failures_named(self) -> Iterator[None]:
         try:
             yield
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            raise NotStorable(error.sqlstate or type(error).__name__) from None
         except psycopg.Error as error:
             # Only the kind: a message may repeat a row, and a connection's text the user's name.
             kind = error.sqlstate or type(error).__name__

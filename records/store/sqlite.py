@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from fleet.errors import StoreUnavailable
 from records.store.database import Row
+from records.store.errors import NotStorable
 
 BUSY_TIMEOUT_S = 5.0  # how long to wait for another process that writes
 MAX_IDLE = 4
@@ -80,7 +81,9 @@ class SqliteDatabase:
     def _failures_named(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.OperationalError, sqlite3.DatabaseError, OSError) as error:
+        except (sqlite3.IntegrityError, sqlite3.DataError, OverflowError) as error:
+            raise NotStorable(type(error).__name__) from None
+        except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"SQLite at {self.place}: {error}") from error
 
 

@@ -53,6 +53,11 @@ class Store:
         with self.database.transaction() as connection:
             return writing.write(connection, events, self._now_us())
 
+    def sign(self, make: Callable[[Connection, int], object]) -> bool:
+        """Let `make` add a signed root at this time; whether it did."""
+        with self.database.transaction() as connection:
+            return make(connection, self._now_us()) is not None
+
     def erase(self, call_id: str) -> bool:
         """Forget what was said in a call; False when there is no such call."""
         with self.database.transaction() as connection:

@@ -39,6 +39,9 @@ class Written:
     new: int = 0
     repeated: int = 0
 
+    def __add__(self, other: Written) -> Written:
+        return Written(self.new + other.new, self.repeated + other.repeated)
+
 
 def write(connection: Connection, events: Sequence[Recorded], now_us: int) -> Written:
     """Store the events that are not there, and what follows from them."""

@@ -33,6 +33,12 @@ class Counter(IntEnum):
     FLOWS_MOVED = 11
     FLOWS_EXPIRED = 12
     FLOWS_EVICTED = 13
+    FLOWS_CLAIMED = 15  # pointed to another transceiver by a claim
+    # calls that are another process's than their token says
+    CLAIMS = 16  # carried out, repeats among them
+    CLAIMS_ANSWERED = 17
+    CHECKS_CLAIMED = 18  # STUN requests that went where a claim said
+    SIGNS_OF_LIFE = 19
     # a packet from a client that went no further
     DROP_EMPTY = 20
     DROP_OVERSIZE = 21  # longer than the trunk carries, also in two parts
@@ -69,6 +75,11 @@ class Counter(IntEnum):
     DROP_TRUNK_REPLAY = 58
     DROP_TRUNK_STALE = 59
     DROP_TRUNK_FRAMES = 62  # more frames than a datagram may have
+    DROP_TRUNK_FENCED = 66  # its sender was lost, and others have its calls
+    DROP_TRUNK_CLAIM = 67  # a claim that cannot be read
+    DROP_TRUNK_CLAIM_TOKEN = 68  # a claim of a ufrag that no transceiver of this cluster made
+    DROP_TRUNK_CLAIM_OWNER = 69  # a claim for a node that the directory does not have
+    DROP_TRUNK_CLAIM_LIMITED = 70  # more claims than a worker carries out
     DROP_DOWN_SEND_BUFFER_FULL = 60
     DROP_DOWN_SEND_REFUSED = 61
     # faults of our own

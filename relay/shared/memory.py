@@ -1,8 +1,8 @@
 """The memory that workers share with their supervisor.
 
-`WorkerMemory`: counters, heartbeat, what the worker sees, and flows; made once a worker slot and
-mapped by every worker of that slot, so a respawned worker goes on with the flows and the counters
-of the one before it.
+`WorkerMemory`: counters, heartbeat, what the worker sees, claims and flows; made once a worker slot
+and mapped by every worker of that slot, so a respawned worker goes on with the flows and the
+counters of the one before it.
 `shared_nodes` and `shared_check_log`: the directory, and recent STUN checks; one for all.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from relay.shared import nodes
 from relay.shared.check_log import CheckLog
+from relay.shared.claims import ClaimMaps, Turns
 from relay.shared.counters import COUNTER_ROOM, Counts
 from relay.shared.flows import SLOT_BYTES, WAYS, FlowTable
 from relay.shared.nodes import NodeTable
@@ -23,13 +24,14 @@ from relay.shared.telemetry import Telemetry
 
 _PAGE = mmap.PAGESIZE
 _TELEMETRY_BYTES = -(-Telemetry.SIZE_BYTES // _PAGE) * _PAGE
-_FLOWS_AT = _PAGE + _TELEMETRY_BYTES
+_CLAIMS_AT = _PAGE + _TELEMETRY_BYTES
+_FLOWS_AT = _CLAIMS_AT + -(-ClaimMaps.SIZE_BYTES // _PAGE) * _PAGE
 _CHECK_LOG_AT = -(-nodes.SIZE_BYTES // _PAGE) * _PAGE
 SHARED_BYTES = _CHECK_LOG_AT + CheckLog.SIZE_BYTES  # what all workers have in common
 
 # Two relays read each other's memory when this is the same for both. Raise the first number when
 # the meaning of a column changes; the rest follows the offsets.
-LAYOUT = f"1.{_FLOWS_AT}.{SLOT_BYTES}.{WAYS}"
+LAYOUT = f"2.{_FLOWS_AT}.{SLOT_BYTES}.{WAYS}"
 
 
 class Table(NamedTuple):
@@ -61,14 +63,16 @@ def shared_check_log(fd: int) -> CheckLog:
 
 
 class WorkerMemory:
-    """One worker slot's shared memory: `counts`, `telemetry`, `flows` and the heartbeat."""
+    """One worker slot's shared memory: what the slot's worker writes, and others read."""
 
     def __init__(self, fd: int, flow_capacity: int) -> None:
         shared = mmap.mmap(fd, self.size_bytes(flow_capacity))
         words = np.frombuffer(shared, np.uint64, count=_PAGE // 8)
         self.counts: Counts = words[:COUNTER_ROOM]
         self._heartbeat_ms = words[COUNTER_ROOM : COUNTER_ROOM + 1]
-        self.telemetry = Telemetry(memoryview(shared)[_PAGE:_FLOWS_AT])
+        self.turns = Turns(words[COUNTER_ROOM + 1 : COUNTER_ROOM + 2].data)
+        self.telemetry = Telemetry(memoryview(shared)[_PAGE:_CLAIMS_AT])
+        self.claims = ClaimMaps(shared, _CLAIMS_AT)
         self.flows = FlowTable(memoryview(shared)[_FLOWS_AT:], flow_capacity)
 
     @staticmethod

@@ -66,13 +66,14 @@ class RelayAdmin(admin_pb2_grpc.RelayAdminServicer):
         for worker in workers:
             for name, value in worker.counters.items():
                 total[name] = total.get(name, 0) + value
-        total |= self._crew.store_counts.named()
+        total |= self._crew.counts()
         return admin_pb2.StatsResponse(
             workers=workers,
             total=total,
             nodes=self._directory.live_count,
             limits=_limits(self._crew.orders.rates),
             draining=self.draining,
+            fenced_nodes=[owner.node for owner in self._crew.nodes.fenced_nodes()[:MAX_PAGE]],
         )
 
     async def ListFlows(  # noqa: N802
@@ -243,6 +244,7 @@ def _worker_stats(post: Post) -> admin_pb2.WorkerStats:
         counters=named(post.memory.counts),
         up_latency=_latency(post.memory.telemetry.up),
         down_latency=_latency(post.memory.telemetry.down),
+        claims=len(post.memory.claims.by_ufrag),
     )
 
 

@@ -34,6 +34,7 @@ from relay.supervisor.post import Post
 from relay.supervisor.process import Process
 from relay.supervisor.spare import Spare
 from relay.supervisor.store_counts import StoreCounts
+from relay.supervisor.suspicion_counts import SuspicionCounts
 from relay.supervisor.worker_settings import first_orders
 from wire.keys import KeyRing
 
@@ -63,6 +64,7 @@ class Crew:
         self._strange_tables = [table._replace(until_ms=until_ms) for table in predecessors]
         self.ask: Callable[[Post, list[bytes]], None] = _nothing
         self.store_counts = StoreCounts()
+        self.suspicion_counts = SuspicionCounts()
         self._settings = settings
         self.orders = first_orders(settings, _now_ms())
         self._token_text, self._token_ring = self.orders.token_keys, settings.token_keys
@@ -78,6 +80,10 @@ class Crew:
         self._spare = Spare(self.faults)
         self._timers: set[asyncio.TimerHandle] = set()
         self._stopping = False
+
+    def counts(self) -> dict[str, int]:
+        """What the supervisor itself counts, by name."""
+        return self.store_counts.named() | self.suspicion_counts.named()
 
     def token_keys(self) -> KeyRing:
         """The ring of now: what is in Redis is sealed with it."""

@@ -49,6 +49,13 @@ class Admission:
             raise WireError("foreign_cluster")
         return Check(route, ufrag, message, packet)
 
+    def is_ours(self, ufrag: str) -> bool:
+        """Whether a transceiver of this cluster made a ufrag."""
+        try:
+            return token.read(self._keys, ufrag).cluster == self._cluster
+        except WireError:
+            return False
+
     def authenticate(self, check: Check) -> None:
         """Raise WireError `stun_integrity` unless the sender holds the ufrag's password."""
         password = token.password(self._keys, check.ufrag)

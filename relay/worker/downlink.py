@@ -3,6 +3,9 @@
 No I/O and no clock. Each datagram's tag, sender and count are checked one by one; its frames are
 then found by array steps over all datagrams together, thanks to the frame table. The frame names
 the client, so this direction needs no flow table, and any worker can do it.
+
+What is said to the worker itself is done where it stands in the batch: behind a claim that fences
+its sender no datagram is admitted.
 """
 
 from __future__ import annotations
@@ -16,12 +19,15 @@ import numpy.typing as npt
 from datagram.mmsg import FAMILY, NAME_WORDS, ReceiveBatch, SendBatch
 from relay.shared.counters import Counter, Counts, drop
 from relay.shared.nodes import NodeTable
+from relay.worker.control_frames import ControlFrames
 from relay.worker.faults import Faults
 from wire.errors import WireError
 from wire.replay import ReplayWindow
 from wire.trunk import (
     ENTRY_BYTES,
+    FIRST_TYPE_AT,
     HEADER_BYTES,
+    LAST_DATA_TYPE,
     MAX_FRAMES,
     TAG_BYTES,
     TAG_OFFSET,
@@ -57,7 +63,9 @@ class Downlink:
         replay: ReplayWindow,
         counts: Counts,
         faults: Faults | None = None,
+        control: ControlFrames | None = None,
     ) -> None:
+        self._control = control
         self._faults = faults or Faults(counts)
         self.outgoing = SendBatch(
             received.capacity * MAX_FRAMES, parts=received.capacity * MAX_FRAMES
@@ -77,13 +85,13 @@ class Downlink:
         """Other keys from the next batch on."""
         self._tagger = tagger
 
-    def unpack(self, count: int, unix_s: int) -> int:
+    def unpack(self, count: int, now_ms: int, unix_s: int) -> int:
         """Unpack the first `count` trunk datagrams; returns how many packets to send."""
         lengths = self._received.lengths[:count]
         self._counts[Counter.DOWN_BATCHES] += 1
         self._counts[Counter.DOWN_DATAGRAMS] += count
         self._counts[Counter.DOWN_BYTES] += int(lengths.sum())
-        sound = self._admitted(self._tagged(lengths), unix_s)
+        sound = self._admitted(self._tagged(lengths), now_ms, unix_s)
         if not sound:
             return 0
         if sum(self._octets[slot * self._received.slot_bytes + 2] for slot in sound) <= FEW:
@@ -135,18 +143,26 @@ class Downlink:
             return False
         return True
 
-    def _admitted(self, slots: list[int], unix_s: int) -> list[int]:
-        """Those of `slots` that are from a node we know and were not seen before."""
-        admitted, known = [], None
+    def _admitted(self, slots: list[int], now_ms: int, unix_s: int) -> list[int]:
+        """Those of `slots` with packets, from a node we know, that were not seen before."""
+        admitted, known, heard = [], None, None
         for slot in slots:
-            sender, time_s, number = origin(self._octets, slot * self._received.slot_bytes)
+            start = slot * self._received.slot_bytes
+            sender, time_s, number = origin(self._octets, start)
             try:
                 if sender != known and not self._nodes.knows_sender(sender):
-                    raise WireError("trunk_sender")
+                    raise WireError(self._stranger(sender))
                 known = sender
                 if self.checks_source and not self._is_from(slot, sender >> 16):
                     raise WireError("trunk_source")
                 self._replay.accept(sender, time_s, number, unix_s)
+                if sender != heard:
+                    heard = sender
+                    self._nodes.hear(sender >> 16, now_ms)
+                if self._octets[start + FIRST_TYPE_AT] > LAST_DATA_TYPE and self._control:
+                    known = None  # it may fence any sender
+                    self._listen(self._control, slot, now_ms)
+                    continue
             except WireError as error:
                 self._counts[drop(error.reason)] += 1
             except Exception as error:
@@ -154,6 +170,15 @@ class Downlink:
             else:
                 admitted.append(slot)
         return admitted
+
+    def _stranger(self, sender: int) -> str:
+        """Why a sender is not believed."""
+        return "trunk_fenced" if self._nodes.is_fenced(sender) else "trunk_sender"
+
+    def _listen(self, control: ControlFrames, slot: int, now_ms: int) -> None:
+        start = slot * self._received.slot_bytes
+        datagram = bytes(self._octets[start : start + int(self._received.lengths[slot])])
+        control.take(datagram, self._received.names[slot].copy(), now_ms)
 
     def _is_from(self, slot: int, node: int) -> bool:
         """Whether a datagram comes from the trunk address of that node."""

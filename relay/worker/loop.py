@@ -28,6 +28,7 @@ from relay.worker.kernel_drops import KernelDrops
 from relay.worker.parts import Parts
 
 POLL_S = 0.05  # how late a heartbeat or an expiry slice can be
+ANSWER_POLL_S = 0.001  # the same for an answer that waits for another worker's turn to end
 SWEEP_ROTA_S = 10  # one round of the whole flow table takes this long
 
 
@@ -53,14 +54,19 @@ class Worker:
         for fd in (parts.public_fd, parts.trunk_fd, self._channel.fileno()):
             poll.register(fd, select.EPOLLIN)
         while self._wanted:
-            ready = poll.poll(POLL_S)
+            ready = poll.poll(ANSWER_POLL_S if parts.answers else POLL_S)
             now_s = time.monotonic()
+            parts.memory.turns.begin()
+            self._survive(parts.claims.follow)
             if now_s >= self._next_upkeep_s:
                 self._next_upkeep_s = now_s + POLL_S
                 parts.memory.beat(int(now_s * 1000))
                 self._survive(self._upkeep, now_s)
             for fd, _ in ready:
                 self._survive(self._serve, fd, now_s)
+            parts.memory.turns.end()
+            if parts.answers:
+                self._survive(parts.answers.take, int(time.monotonic() * 1000))
 
     def _survive(self, step: Callable[..., None], *arguments: float) -> None:
         try:

@@ -17,12 +17,15 @@ from relay.shared.orders import Orders
 from relay.shared.rates import Rates
 from relay.shared.voice import VoiceWatch
 from relay.worker.admission import Admission
+from relay.worker.answers import Answers
+from relay.worker.claims import Claims
+from relay.worker.control_frames import ControlFrames
 from relay.worker.downlink import Downlink
 from relay.worker.faults import Faults
 from relay.worker.fresh_checks import FreshChecks
 from relay.worker.limits import SourceLimits
 from relay.worker.parking import Parking
-from relay.worker.paths import DownPath, UpPath
+from relay.worker.paths import AnswerPath, DownPath, UpPath
 from relay.worker.recovery import Recovery
 from relay.worker.siblings import Siblings
 from relay.worker.trunk_writer import TrunkWriter
@@ -71,10 +74,22 @@ class Parts:
         received = ReceiveBatch(assignment.batch, slot_bytes(assignment.mtu))
         sender = int.from_bytes(os.urandom(4))
         self._writer = TrunkWriter(received, shared.nodes, tagger, sender, assignment.mtu)
-        self.recovery = _recovery(assignment, shared, received, self._writer)
+        siblings = Siblings(shared.nodes, int(assignment.flow_idle_s * 1000))
+        self.claims = Claims(
+            self.memory.claims,
+            siblings,
+            self.memory.flows,
+            shared.nodes,
+            self._admission,
+            self.counts,
+        )
+        answers = Answers(siblings, self._writer, self.counts)
+        self.answers = AnswerPath(self.trunk_fd, answers, self.counts)
+        self.recovery = self._recovery(assignment, shared, received, siblings)
         self._hear_of_siblings(assignment, sibling_fds)
         self.up = self._up_path(assignment, shared, received)
-        self._downlink, self.down = _down_path(assignment, shared, tagger)
+        control = ControlFrames(self.claims, answers, self.counts)
+        self._downlink, self.down = _down_path(assignment, shared, tagger, control)
 
     def _up_path(self, assignment: Assignment, shared: _Shared, received: ReceiveBatch) -> UpPath:
         uplink = Uplink(
@@ -89,6 +104,7 @@ class Parts:
             fresh=FreshChecks(shared.checks),
             recovery=self.recovery,
             faults=shared.faults,
+            claims=self.claims,
         )
         return UpPath(
             self.public_fd,
@@ -99,6 +115,26 @@ class Parts:
             self.recovery,
             self.counts,
             shared.own.telemetry.up,
+        )
+
+    def _recovery(
+        self,
+        assignment: Assignment,
+        shared: _Shared,
+        received: ReceiveBatch,
+        siblings: Siblings,
+    ) -> Recovery:
+        return Recovery(
+            received=received,
+            flows=shared.own.flows,
+            nodes=shared.nodes,
+            writer=self._writer,
+            counts=self.counts,
+            siblings=siblings,
+            parking=Parking(
+                packets=assignment.parking_packets, questions_per_s=assignment.questions_per_s
+            ),
+            claims=self.claims,
         )
 
     def _hear_of_siblings(self, assignment: Assignment, fds: list[int]) -> None:
@@ -120,24 +156,8 @@ class Parts:
         self.memory.telemetry.carried_out(orders.number)
 
 
-def _recovery(
-    assignment: Assignment, shared: _Shared, received: ReceiveBatch, writer: TrunkWriter
-) -> Recovery:
-    return Recovery(
-        received=received,
-        flows=shared.own.flows,
-        nodes=shared.nodes,
-        writer=writer,
-        counts=shared.own.counts,
-        siblings=Siblings(shared.nodes, int(assignment.flow_idle_s * 1000)),
-        parking=Parking(
-            packets=assignment.parking_packets, questions_per_s=assignment.questions_per_s
-        ),
-    )
-
-
 def _down_path(
-    assignment: Assignment, shared: _Shared, tagger: Tagger
+    assignment: Assignment, shared: _Shared, tagger: Tagger, control: ControlFrames
 ) -> tuple[Downlink, DownPath]:
     received = ReceiveBatch(assignment.batch, SLOT_BYTES)
     counts = shared.own.counts
@@ -148,6 +168,7 @@ def _down_path(
         replay=ReplayWindow(),
         counts=counts,
         faults=shared.faults,
+        control=control,
     )
     path = DownPath(
         shared.trunk_fd, shared.public_fd, received, downlink, counts, shared.own.telemetry.down

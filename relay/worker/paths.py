@@ -2,6 +2,7 @@
 
     UpPath      public socket ─▶ Uplink ─▶ trunk socket, and what waited for its flow behind it
     DownPath    trunk socket ─▶ Downlink ─▶ public socket
+    AnswerPath  claims that came down ─▶ Answers ─▶ trunk socket
 
 `take` moves what waits, at most `BATCHES_A_WAKE` batches.
 """
@@ -16,6 +17,7 @@ from datagram.mmsg import ReceiveBatch, SendBatch
 from relay.shared.counters import Counter, Counts
 from relay.shared.latency import Latency
 from relay.shared.voice import VoiceWatch
+from relay.worker.answers import Answers
 from relay.worker.downlink import Downlink
 from relay.worker.recovery import Recovery
 from relay.worker.trunk_writer import TrunkWriter
@@ -144,7 +146,31 @@ class DownPath:
             if not count:
                 return
             began_ns = time.monotonic_ns()
-            self._sender.send(self._downlink.unpack(count, int(time.time())))
+            now_ms = began_ns // _NS_PER_MS
+            self._sender.send(self._downlink.unpack(count, now_ms, int(time.time())))
             self._latency.add(time.monotonic_ns() - began_ns)
             if count < self._received.capacity:
                 return
+
+
+class AnswerPath:
+    """Answers to transceivers."""
+
+    def __init__(self, trunk_fd: int, answers: Answers, counts: Counts) -> None:
+        self._answers = answers
+        self._sender = Sender(
+            answers.outgoing,
+            trunk_fd,
+            counts,
+            Counter.DROP_UP_SEND_BUFFER_FULL,
+            Counter.DROP_UP_SEND_REFUSED,
+        )
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._answers)
+
+    def take(self, now_ms: int) -> None:
+        """Send those that are true by now."""
+        while datagrams := self._answers.lay_out(now_ms, int(time.time())):
+            self._sender.send(datagrams)

@@ -32,6 +32,7 @@ from relay.shared.recovery_messages import (
     SIBLINGS,
     questions_message,
 )
+from relay.worker.claims import Claims
 from relay.worker.parking import Parking, Verdict
 from relay.worker.siblings import Sibling, Siblings
 from relay.worker.trunk_writer import RoutedPacket, TrunkWriter
@@ -46,9 +47,13 @@ def read_siblings(message: Message, fds: list[int]) -> list[Sibling] | None:
     if tables is None:
         return None
     return [
-        Sibling(WorkerMemory(fd, capacity).flows, until_ms)
+        _sibling(WorkerMemory(fd, capacity), until_ms)
         for (capacity, until_ms), fd in zip(tables, fds, strict=True)
     ]
+
+
+def _sibling(memory: WorkerMemory, until_ms: int | None) -> Sibling:
+    return Sibling(memory.flows, memory.claims, memory.turns, until_ms)
 
 
 class Recovery:
@@ -67,6 +72,7 @@ class Recovery:
         counts: Counts,
         siblings: Siblings,
         parking: Parking,
+        claims: Claims | None = None,
     ) -> None:
         self._received = received
         self._flows = flows
@@ -75,11 +81,13 @@ class Recovery:
         self._counts = counts
         self._parking = parking
         self._siblings = siblings
+        self._claims = claims
         self._due: deque[tuple[bytes, bytes, FlowOwner]] = deque()  # address, packet, owner
 
     def take_over(self, addresses: U64, ports: U64, now_ms: int) -> Slots:
         """Copy the flows of n unknown addresses from siblings; returns slots here, -1 for none."""
         owners, epochs = self._siblings.owners(addresses, ports, now_ms)
+        self._claimed(addresses, ports, owners, epochs, now_ms)
         found = (owners >= 0).nonzero()[0]
         if not found.size:
             return owners
@@ -95,6 +103,17 @@ class Recovery:
                 # Or the store's answer, which may be older than the sibling's, would count.
                 self._release(addresses[index].tobytes() + _port_bytes(port), owner)
         return self._flows.find(hashes, addresses, ports)
+
+    def _claimed(
+        self, addresses: U64, ports: U64, owners: Slots, epochs: Slots, now_ms: int
+    ) -> None:
+        """Correct owners by claims, which a table next door may not have followed yet."""
+        if not self._claims or not self._claims.are_some:
+            return
+        for index in range(len(ports)):
+            address = addresses[index].tobytes() + _port_bytes(int(ports[index]))
+            if claimed := self._claims.owner_at(address, now_ms):
+                owners[index], epochs[index] = claimed
 
     def park(self, indexes: Iterable[int], now_ms: int) -> None:
         """Keep packets from unknown addresses, or drop and count them."""
@@ -171,6 +190,8 @@ class Recovery:
     def _settle(self, address: bytes, owner: FlowOwner | None, now_ms: int) -> None:
         if address not in self._parking:
             return  # too late, or a STUN request was quicker
+        if self._claims:
+            owner = self._claims.owner_at(address, now_ms) or owner
         if owner is None or self._nodes.epoch(owner.node) != owner.epoch:
             reason = self._reason(owner)
             self._counts[reason] += self._parking.refuse(address, now_ms)

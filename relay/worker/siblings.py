@@ -8,12 +8,13 @@ looked up like one's own, and a flow whose node has its epoch still is copied.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from relay.shared.claims import ClaimMaps, Turns
 from relay.shared.flows import U64, FlowTable
 from relay.shared.nodes import NodeTable
 from relay.worker.allowance import Allowance
@@ -25,12 +26,18 @@ LOOKUPS_PER_S = 4000
 _NOBODY = -1
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sibling:
-    """A table to read, until a monotonic time if that of a relay that is no more."""
+    """Another worker's memory, to read until a monotonic time if its relay is no more.
+
+    `followed` is the order of the newest claim there that was followed here.
+    """
 
     flows: FlowTable
+    claims: ClaimMaps
+    turns: Turns
     until_ms: int | None = None
+    followed: int = 0
 
 
 class Siblings:
@@ -44,6 +51,9 @@ class Siblings:
 
     def __len__(self) -> int:
         return len(self._siblings)
+
+    def __iter__(self) -> Iterator[Sibling]:
+        return iter(self._siblings)
 
     def add(self, siblings: Sequence[Sibling]) -> None:
         """Read these too."""

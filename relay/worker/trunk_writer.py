@@ -30,6 +30,7 @@ from wire.trunk import (
     FrameType,
     Tagger,
     max_payload,
+    pack,
 )
 
 if sys.byteorder != "little":  # the word layouts below are written for it
@@ -146,6 +147,11 @@ class TrunkWriter:
         out.gather(header_rows.astype(np.uint64), (frame_counts + 1).astype(np.uint64))
         out.names[:count] = self._nodes.names[nodes[starts]]
         return count
+
+    def control(self, kind: FrameType, frames: Sequence[tuple[bytes, bytes]], unix_s: int) -> bytes:
+        """A datagram of control frames. Between two batches only: it takes a count of its own."""
+        count, self._sent_count = self._sent_count, self._sent_count + 1 & _U32
+        return pack(self._tagger, self._sender, unix_s & _U32, count, frames, kind)
 
     def parts(self, packets: Iterable[RoutedPacket]) -> Iterator[RoutedPacket]:
         """The packets, those that are too long for one frame as two."""

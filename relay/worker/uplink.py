@@ -20,6 +20,7 @@ from relay.shared.flows import FlowTable, Put
 from relay.shared.nodes import NO_EPOCH, FlowOwner, NodeTable
 from relay.shared.rates import Rates
 from relay.worker.admission import Admission, Check
+from relay.worker.claims import Claims
 from relay.worker.faults import Faults
 from relay.worker.fresh_checks import FreshChecks
 from relay.worker.limits import Mask, SourceLimits
@@ -27,7 +28,6 @@ from relay.worker.recovery import Recovery
 from relay.worker.trunk_writer import Indexes, TrunkWriter
 from relay.worker.uplink_few import FEW, FewUplink
 from wire.errors import WireError
-from wire.token import Route
 from wire.trunk import longest_packet, max_payload
 
 _NOT_WEBRTC, _STUN, _BY_ADDRESS = 0, 1, 2
@@ -69,8 +69,10 @@ class Uplink:
         recovery: Recovery | None = None,
         fresh: FreshChecks | None = None,
         faults: Faults | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self._faults = faults or Faults(counts)
+        self._claims = claims
         self._fresh = fresh
         self._recovery = recovery
         self._limits = limits or SourceLimits(Rates())
@@ -296,27 +298,34 @@ class Uplink:
         check = self._admission.read(
             bytes(self._octets[start : start + int(self._received.lengths[index])])
         )
-        route = check.route
-        current = self._nodes.epoch(route.node)
-        if current != route.epoch:
+        owner = self._owner(check, now_ms)
+        current = self._nodes.epoch(owner.node)
+        if current != owner.epoch:
             raise WireError("unknown_node" if current == NO_EPOCH else "stale_epoch")
         where = np.array([slot])
         nodes, epochs = self._flows.owners(where)
-        if slot >= 0 and nodes[0] == route.node and epochs[0] == route.epoch:
+        if slot >= 0 and nodes[0] == owner.node and epochs[0] == owner.epoch:
             self._refuse_recording(check, index)
             # Nothing would change: the owner checks integrity, as it must anyway.
             self._flows.touch(where, now_ms)
-            return route.node
+            return owner.node
         self._admission.authenticate(check)
-        if self._refuse_recording(check, index) and self._is_anothers(index, route):
+        if self._refuse_recording(check, index) and self._is_anothers(index, owner):
             raise WireError("stun_replay")
         if self._fresh and slot < 0:
             self._fresh.admit_address(check.ufrag, now_ms)
         address = self._received.names[index, 1:3]
-        self._note(self._flows.put(hashed, address, port, route.node, route.epoch, now_ms))
+        self._note(self._flows.put(hashed, address, port, *owner, now_ms))
+        if self._claims:
+            self._claims.checked(packed_address(self._received.names[index]), owner, now_ms)
         if self._recovery:
-            self._recovery.checked_in(index, FlowOwner(route.node, route.epoch))
-        return route.node
+            self._recovery.checked_in(index, owner)
+        return owner.node
+
+    def _owner(self, check: Check, now_ms: int) -> FlowOwner:
+        """Whose the call is: a claim of its ufrag goes before what the token says."""
+        claimed = self._claims.owner(check.ufrag, now_ms) if self._claims else None
+        return claimed or FlowOwner(check.route.node, check.route.epoch)
 
     def _refuse_recording(self, check: Check, index: int) -> bool:
         """Whether the check is a repeat; raise WireError if first seen from another address."""
@@ -325,11 +334,11 @@ class Uplink:
         address = packed_address(self._received.names[index])
         return self._fresh.admit(check.ufrag, check.message.transaction_id, address)
 
-    def _is_anothers(self, index: int, route: Route) -> bool:
+    def _is_anothers(self, index: int, owner: FlowOwner) -> bool:
         """Whether the packet's address has another owner by now, also since this batch began."""
         slots, _, _ = self._find(np.array([index]))
         nodes, epochs = self._flows.owners(slots)
-        return bool(slots[0] >= 0 and (nodes[0] != route.node or epochs[0] != route.epoch))
+        return bool(slots[0] >= 0 and (nodes[0] != owner.node or epochs[0] != owner.epoch))
 
     def _note(self, outcome: Put) -> None:
         if outcome is Put.FULL:

@@ -102,10 +102,15 @@ def variables() -> set[str]:
     """Those of the settings, and those that the sources name."""
     from backends.settings import BackendSettings
     from fleet.usage import variable
+    from records.api.settings import RecordsApiSettings
+    from records.settings import RecordsSettings
     from relay.settings import RelaySettings
     from transceiver.settings import TransceiverSettings
 
-    kinds = (RelaySettings, TransceiverSettings, BackendSettings)
+    kinds = (
+        *(RelaySettings, TransceiverSettings, BackendSettings),
+        *(RecordsSettings, RecordsApiSettings),
+    )
     named = {variable(kind, field) for kind in kinds for field in kind.model_fields}
     folders = ("launcher", "cli", "loadtest", "backends", "fleet", "library", "tests", "examples")
     files = (file for folder in folders for file in (ROOT / folder).rglob("*.py"))

@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 from fleet.settings import ProcessSettings
 
 MODULES = (
-    *("relay.settings", "transceiver.settings", "backends.settings", "backends.agent.settings"),
+    *("relay.settings", "transceiver.settings", "records.settings"),
+    *("backends.settings", "backends.agent.settings"),
     *("backends.openai_pipeline.settings", "backends.openai_realtime.settings"),
 )
 # What a description says of its unit, and how a name ends then.

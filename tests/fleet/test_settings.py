@@ -122,7 +122,7 @@ def test_echo_backend_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("TRUNKLINE_CONSOLE", "perhaps", "perhaps is not true or false"),
         ("TRUNKLINE_LOG_LEVEL", "loud", "loud is not debug, info, warning or error"),
-        ("TRUNKLINE_REDIS_URL", "", "required (the Redis both relay and transceiver use, "),
+        ("TRUNKLINE_REDIS_URL", "", "required (the Redis that all processes of a cluster use, "),
     ],
 )
 def test_bad_value_names_variable_and_rule(
@@ -149,7 +149,7 @@ def test_every_bad_variable_has_its_line(
     lines = complaint(capsys).splitlines()
     assert len(lines) == 4
     assert (
-        "TRUNKLINE_REDIS_URL: required (the Redis both relay and transceiver use, "
+        "TRUNKLINE_REDIS_URL: required (the Redis that all processes of a cluster use, "
         "redis://host:port/0)" in lines
     )
 

@@ -67,7 +67,7 @@ class Attack:
         )
         self.engine = Engine(shared, Slot(CAPACITY), TOKEN_KEYS, TRUNK_KEYS, bounds, batch=BATCH)
         self.neighbour = Engine(shared, next_door, TOKEN_KEYS, TRUNK_KEYS, bounds, batch=BATCH)
-        self.engine.read([next_door.flows])
+        self.engine.read([next_door])
         self._voice = VoiceWatch(VoiceTable(memoryview(bytearray(8 * VoiceTable.WORDS)).cast("Q")))
         watched = [WatchOrder(n, n + 1, client(n), 1 << 40) for n in range(50)]
         self._voice.follow(watched, NOW_MS)
@@ -160,7 +160,7 @@ class Attack:
             if self._chance.random() < 0.7:
                 datagram = mutate(self._chance, datagram)
             datagrams.append((NODE_ADDRESS, datagram))
-        for address, packet in self.engine.down(datagrams, self.unix_s):
+        for address, packet in self.engine.down(datagrams, self.now_ms, self.unix_s):
             assert address in self._clients
             assert len(packet) <= LONGEST_FRAME
 

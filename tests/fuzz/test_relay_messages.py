@@ -30,8 +30,8 @@ from relay.shared.rates import Rates
 from relay.shared.recovery_messages import read_questions
 from relay.supervisor.handover import Handover, HandoverRefused, Inheritance, take
 from relay.worker.loop import Worker
-from relay.worker.siblings import Sibling, Siblings
-from tests.relay.kit import client
+from relay.worker.siblings import Siblings
+from tests.relay.kit import beside, client
 from transceiver.engine.trunk_socket import TrunkSocket
 
 KEYS = "1:" + "74" * 32
@@ -190,7 +190,7 @@ def test_a_siblings_table_may_hold_anything(seed: int, share: float) -> None:
     nodes = NodeTable(memoryview(bytearray(SIZE_BYTES)))
     nodes.put(300, 41, client(5))
     siblings = Siblings(nodes, 60_000)
-    siblings.add([Sibling(flows)])
+    siblings.add([beside(flows)])
     addresses = chance.integers(0, 2**64, (40, 2), np.uint64)
     ports = chance.integers(0, 2**16, 40).astype(np.uint64)
     owners, epochs = siblings.owners(addresses, ports, 1_000_000)

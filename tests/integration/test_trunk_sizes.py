@@ -124,7 +124,7 @@ def test_packets_of_every_size_go_down_undamaged(mtu: int) -> None:
 
 def sent(plane: Plane, received: ReceiveBatch, count: int) -> list[tuple[bytes, bytes]]:
     assert not received.flags[:count].any()  # MSG_TRUNC
-    return unload(plane.downlink.outgoing, plane.downlink.unpack(count, now_s()))
+    return unload(plane.downlink.outgoing, plane.downlink.unpack(count, NOW_MS, now_s()))
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [(LARGEST_MTU, 1400), (1400, LARGEST_MTU)])

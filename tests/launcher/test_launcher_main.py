@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,13 +21,17 @@ from launcher.backend_choice import BACKENDS, BackendChoice
 from launcher.variables import without
 from tests.launcher.launcher_stand_ins import is_alive
 
-ROW = re.compile(r"^  (redis|backend|relay|transceiver) +(\d+) ", re.MULTILINE)
+ROW = re.compile(r"^  (redis|backend|relay|transceiver|records) +(\d+) ", re.MULTILINE)
+STORES = tempfile.TemporaryDirectory(prefix="trunkline-records-")
 CONSOLE = re.compile(r"Open (http://\S+) and")
 
 
 def environment(**variables: str) -> dict[str, str]:
     """Return an environment in which every port of the stack is free, but for what is given."""
-    relay, http, relay_admin, metrics, transceiver_admin, backend, backend_admin = free_ports(7)
+    relay, http, relay_admin, metrics, transceiver_admin, backend, backend_admin, *records = (
+        free_ports(9)
+    )
+    store = Path(STORES.name) / f"{records[0]}.db"
     return {
         **without(os.environ),
         "TRUNKLINE_RELAY_PORT": str(relay),
@@ -36,6 +41,9 @@ def environment(**variables: str) -> dict[str, str]:
         "TRUNKLINE_TRANSCEIVER_ADMIN": f"127.0.0.1:{transceiver_admin}",
         "TRUNKLINE_BACKEND_LISTEN": f"127.0.0.1:{backend}",
         "TRUNKLINE_BACKEND_ADMIN": f"127.0.0.1:{backend_admin}",
+        "TRUNKLINE_RECORDS_ADMIN": f"127.0.0.1:{records[0]}",
+        "TRUNKLINE_RECORDS_METRICS": f"127.0.0.1:{records[1]}",
+        "TRUNKLINE_RECORDS_STORE": f"sqlite:///{store}",
         **variables,
     }
 
@@ -147,7 +155,7 @@ async def test_the_whole_stack_comes_up_and_ends(number: signal.Signals) -> None
     async with launched(environment()) as process:
         shown = await shown_until_open(process)
         pids = {name: int(pid) for name, pid in ROW.findall(shown)}
-        assert set(pids) == {"redis", "backend", "relay", "transceiver"}
+        assert set(pids) == {"redis", "backend", "relay", "transceiver", "records"}
         assert all(map(is_alive, pids.values()))
         url = CONSOLE.findall(shown)[0]
         async with aiohttp.ClientSession() as session, session.get(url) as response:

@@ -52,9 +52,9 @@ def seen(late_ms: float = 3.0, attacked: dict[str, int] | None = None, **changes
     counts: dict[str, Any] = {"restarted": 0, "tracebacks": 0}
     for name, value in changes.items():
         (noted if name in noted else counts)[name] = value
-    shares = {"garbage": 0.1, TOGETHER: 0.4}
+    notes = [Notes(**noted, share=share) for share in (0.0, 0.1, 0.1, 0.4, 0.4)]
     calls = tallies(late_ms, **(attacked or {}))
-    return Seen(calls, PLAN, **counts, notes=Notes(**noted), shares=shares)
+    return Seen(calls, PLAN, **counts, notes=notes, least_per_s={"garbage": 1.4})
 
 
 def test_a_siege_that_nobody_noticed() -> None:
@@ -68,7 +68,7 @@ def test_a_siege_that_nobody_noticed() -> None:
     assert figures["amplification_max"] == 1.2
     assert figures["idle_lateness_ms_p99"] == pytest.approx(1.0, rel=0.03)
     assert figures["quiet_lateness_ms_p99"] == pytest.approx(3.0, rel=0.03)
-    assert figures["done_by_attack"] == {"garbage": 7}
+    assert figures["done_per_s_by_attack"] == {"garbage": 1.4}
     assert figures["cores_by_attack"] == {"garbage": 0.1, TOGETHER: 0.4}
 
 
@@ -83,6 +83,7 @@ def test_a_siege_that_nobody_noticed() -> None:
         ({"strangers_bytes": 1}, "strangers_bytes"),
         ({"amplification": [1.0, 3.1]}, "amplification_max"),
         ({"done": Counter()}, "idle_attacks"),
+        ({"done": Counter(garbage=6)}, "idle_attacks"),
     ],
 )
 def test_each_bar_can_fail(changes: dict[str, Any], fails: str) -> None:
@@ -140,8 +141,11 @@ def test_a_short_siege_of_a_real_stack() -> None:
     done = _siege("--seconds", "3", "--calls", "4", *named, "--json")
     found = json.loads(done.stdout.strip().splitlines()[-1])
     checks = found["checks"]
-    for name in ("live_lost_calls", "processes_restarted", "strangers_bytes", "idle_attacks"):
+    for name in ("live_lost_calls", "processes_restarted", "strangers_bytes"):
         assert checks[name], (name, found)
+    assert len(found["done_per_s_by_attack"]) == 3
+    assert all(found["done_per_s_by_attack"].values())
+    assert set(found["cores_by_attack"]) == {*found["done_per_s_by_attack"], TOGETHER}
 
 
 def _siege(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -19,6 +19,7 @@ import numpy as np
 from datagram.mmsg import ReceiveBatch
 from relay.shared import control
 from relay.shared.check_log import CheckLog
+from relay.shared.claims import ClaimMaps, Turns
 from relay.shared.counters import COUNTER_ROOM, Counter, Counts, named
 from relay.shared.flows import FlowTable
 from relay.shared.nodes import SIZE_BYTES, FlowOwner, NodeTable
@@ -26,6 +27,9 @@ from relay.shared.rates import Rates
 from relay.shared.recovery_messages import owners_message, read_questions
 from relay.worker import downlink, uplink
 from relay.worker.admission import Admission
+from relay.worker.answers import Answers
+from relay.worker.claims import Claims
+from relay.worker.control_frames import ControlFrames
 from relay.worker.fresh_checks import FreshChecks
 from relay.worker.limits import SourceLimits
 from relay.worker.parking import Parking
@@ -68,11 +72,17 @@ class Slot:
 
     capacity: int = 1000
     counts: Counts = field(default_factory=lambda: np.zeros(COUNTER_ROOM, np.uint64))
+    claims: ClaimMaps = field(default_factory=lambda: ClaimMaps(bytearray(ClaimMaps.SIZE_BYTES)))
+    turns: Turns = field(default_factory=lambda: Turns(_memory(8).cast("Q")))
     flows: FlowTable = field(init=False)
     lost_parked: int = 0  # packets that waited in a worker that died
 
     def __post_init__(self) -> None:
         self.flows = FlowTable(_memory(FlowTable.size_bytes(self.capacity)), self.capacity)
+
+    def sibling(self, until_ms: int | None = None) -> Sibling:
+        """This slot as another worker reads it."""
+        return Sibling(self.flows, self.claims, self.turns, until_ms)
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,10 @@ class Engine:
         self.parking = Parking(
             packets=bounds.parking_packets, questions_per_s=bounds.questions_per_s
         )
+        self.claims = Claims(
+            slot.claims, self.siblings, self.flows, shared.nodes, self.admission, self.counts
+        )
+        self.answers = Answers(self.siblings, self.writer, self.counts)
         self.recovery = Recovery(
             self.from_clients,
             self.flows,
@@ -118,6 +132,7 @@ class Engine:
             self.counts,
             self.siblings,
             self.parking,
+            self.claims,
         )
         self.uplink = uplink.Uplink(
             self.from_clients,
@@ -130,10 +145,16 @@ class Engine:
             SourceLimits(bounds.rates),
             self.recovery,
             FreshChecks(shared.checks),
+            claims=self.claims,
         )
         self.replay = ReplayWindow()
         self.downlink = downlink.Downlink(
-            self.from_nodes, shared.nodes, tagger, self.replay, self.counts
+            self.from_nodes,
+            shared.nodes,
+            tagger,
+            self.replay,
+            self.counts,
+            control=ControlFrames(self.claims, self.answers, self.counts),
         )
         self.downlink.checks_source = True
         self._supervisor, self._channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -144,9 +165,9 @@ class Engine:
         self._supervisor.close()
         self._channel.close()
 
-    def read(self, flows: Sequence[FlowTable]) -> None:
-        """Read these siblings' tables too."""
-        self.siblings.add([Sibling(table) for table in flows])
+    def read(self, slots: Sequence[Slot]) -> None:
+        """Read these siblings' memory too."""
+        self.siblings.add([slot.sibling() for slot in slots])
 
     def rotate(self, token_keys: KeyRing, trunk_keys: KeyRing) -> None:
         """Other keys from now on."""
@@ -157,9 +178,18 @@ class Engine:
 
     def up(self, packets: Packets, now_ms: int, unix_s: int) -> Packets:
         """Trunk datagrams, each with its node's address, for one batch of clients' packets."""
-        load(self.from_clients, packets)
-        datagrams = self.uplink.route(len(packets), now_ms, unix_s)
-        return unload(self.writer.outgoing, datagrams) + self.released(unix_s)
+        with self.turn():
+            load(self.from_clients, packets)
+            datagrams = self.uplink.route(len(packets), now_ms, unix_s)
+            return unload(self.writer.outgoing, datagrams) + self.released(unix_s)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """One turn of the worker's loop."""
+        self.slot.turns.begin()
+        self.claims.follow()
+        yield
+        self.slot.turns.end()
 
     def released(self, unix_s: int) -> Packets:
         """Trunk datagrams for packets that waited for their flow."""
@@ -168,11 +198,19 @@ class Engine:
             sent += unload(self.writer.outgoing, datagrams)
         return sent
 
-    def down(self, datagrams: Packets, unix_s: int) -> Packets:
+    def down(self, datagrams: Packets, now_ms: int, unix_s: int) -> Packets:
         """Packets, each with its client's address, for one batch of trunk datagrams."""
-        load(self.from_nodes, datagrams)
-        count = self.downlink.unpack(len(datagrams), unix_s)
-        return unload(self.downlink.outgoing, count)
+        with self.turn():
+            load(self.from_nodes, datagrams)
+            count = self.downlink.unpack(len(datagrams), now_ms, unix_s)
+            return unload(self.downlink.outgoing, count)
+
+    def answered(self, now_ms: int, unix_s: int) -> Packets:
+        """Trunk datagrams that answer claims."""
+        sent: Packets = []
+        while datagrams := self.answers.lay_out(now_ms, unix_s):
+            sent += unload(self.answers.outgoing, datagrams)
+        return sent
 
     def questions(self) -> list[bytes]:
         """The addresses that the supervisor is asked about, through the control channel."""

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from datagram.mmsg import ReceiveBatch, SendBatch, name_row, packed_address
+from relay.shared.claims import ClaimMaps, Turns
 from relay.shared.counters import COUNTER_ROOM, Counter, named
 from relay.shared.flows import FlowTable
 from relay.shared.nodes import SIZE_BYTES, NodeTable
 from relay.worker import downlink, uplink
 from relay.worker.admission import Admission
+from relay.worker.siblings import Sibling
 from relay.worker.trunk_writer import TrunkWriter
 from wire import stun, token, trunk
 from wire.address import pack_address
@@ -75,7 +77,7 @@ class Plane:
     def down(self, datagrams: list[bytes]) -> list[tuple[bytes, bytes]]:
         """Unpack trunk datagrams; returns (client address, packet) pairs."""
         load(self.from_nodes, [(NODE_ADDRESS, data) for data in datagrams])
-        return unload(self.downlink.outgoing, self.downlink.unpack(len(datagrams), NOW_S))
+        return unload(self.downlink.outgoing, self.downlink.unpack(len(datagrams), NOW_MS, NOW_S))
 
     def drops(self) -> dict[str, int]:
         """The drop counters that are not zero, without their prefix."""
@@ -87,6 +89,12 @@ class Plane:
 
     def count(self, counter: Counter) -> int:
         return int(self.counts[counter])
+
+
+def beside(flows: FlowTable, until_ms: int | None = None) -> Sibling:
+    """A worker next door that has these flows, and where nobody has claimed anything."""
+    claims = ClaimMaps(bytearray(ClaimMaps.SIZE_BYTES))
+    return Sibling(flows, claims, Turns(memoryview(bytearray(8)).cast("Q")), until_ms)
 
 
 def load(batch: ReceiveBatch, packets: list[tuple[bytes, bytes]]) -> None:

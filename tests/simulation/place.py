@@ -131,7 +131,7 @@ class Worker:
     def _read_trunk(self) -> None:
         batch, life = _take(self._post.trunk, self.life.engine.batch), self.life
         if batch:
-            packets = life.engine.down(batch, unix_s())
+            packets = life.engine.down(batch, now_ms(), unix_s())
             self._relay.oracle.down(life, batch, packets)
             for address, packet in packets:
                 self._relay.to_client(address, packet)
@@ -195,7 +195,7 @@ class Relay:
         beside = [other for other in [*self._strange, *self.desks] if other is not desk]
         bounds = Bounds(flow_idle_ms=FLOW_IDLE_S * 1000)
         engine = Engine(self._shared, desk.slot, self._keys.token, self._keys.trunk, bounds)
-        engine.read([other.slot.flows for other in beside])
+        engine.read([other.slot for other in beside])
         life = Life(
             engine,
             desk.flows,
@@ -210,7 +210,7 @@ class Relay:
         """Workers of now read the successor's tables as well."""
         for desk in self.desks:
             if desk.worker:
-                desk.worker.life.engine.read([other.slot.flows for other in successor.desks])
+                desk.worker.life.engine.read([other.slot for other in successor.desks])
                 desk.worker.life.siblings.extend(other.flows for other in successor.desks)
 
     def learn(self, index: int, epoch: int, address: bytes) -> None:

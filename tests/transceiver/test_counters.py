@@ -52,7 +52,7 @@ def test_reasons_of_wire_are_counters() -> None:
 
 def test_ends_and_dtls_failures_are_counters() -> None:
     """Every reason a call can end for, and every one DTLS can fail for."""
-    assert {call_ended(reason) for reason in {*END_REASONS, "moved"}} == {
+    assert {call_ended(reason) for reason in {*END_REASONS, "moved", "fenced"}} == {
         name for name in Counted if name.startswith("call_ended_")
     }
     assert {dtls_failed(reason) for reason in get_args(FailureReason)} == {

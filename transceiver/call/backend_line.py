@@ -101,6 +101,7 @@ class BackendLine:
         return LinkState(
             *(self.backend, terms.session_json, terms.audio_format, self.remembered),
             (ear.first, ear.cleared, ear.given),
+            name=self.link.called if self.link is not None else "",
             **asdict(position),
         )
 

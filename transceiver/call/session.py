@@ -24,6 +24,7 @@ from transceiver.call.our_events import backend_restored, farewell
 from transceiver.call.parts import CallParts
 from transceiver.call.pcm_voice import choose_format
 from transceiver.call.principal import NOBODY
+from transceiver.call.record import NO_RECORD
 from transceiver.call.sidebands import EVENTS_LABEL, Sidebands
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import END_REASONS, FAREWELLS, State, Step, follow
@@ -34,8 +35,9 @@ from transceiver.link.call_handle import CallHandle
 from transceiver.link.errors import BackendAbsent, CallUnknown
 from transceiver.link.model_link import ModelLink
 from transceiver.link.position import Position
+from transceiver.rtp.audio import AudioStream
 from transceiver.takeover.held_events import HeldEvents
-from transceiver.takeover.session_state import STOPPED_BEFORE, Reserve, SessionState
+from transceiver.takeover.session_state import STOPPED_BEFORE, Places, Reserve, SessionState
 from transceiver.transport import dtls
 from transceiver.transport.certificate import LocalCertificate
 from transceiver.transport.ice import (
@@ -43,6 +45,7 @@ from transceiver.transport.ice import (
     AddressLearned,
     GenerationEnded,
     IceEvent,
+    Selected,
 )
 from transceiver.transport.srtp import SrtpKeys, SrtpSession
 from trunkline.v1 import model_pb2
@@ -90,6 +93,7 @@ class Session:
         self.state = State.NEW
         self.end_reason = ""
         self.failed = False  # something raised, and the log says so already
+        self.record = NO_RECORD
         self._host = host
         self._parts = CallParts(
             *(call_id, offer, transport or CallTransport(offer, certificate, host), host, unix_s),
@@ -100,6 +104,7 @@ class Session:
         self._ice = self._transport.ice
         self._line = BackendLine(self._voice, self._restored, self._nobody_listened)
         self._held: HeldEvents | None = None
+        self.places: Places | None = None  # in the limits; set by who admitted the call
         self._connect_by_s = now + CONNECT_TIMEOUT_S
         self._farewell_s, self._farewell_reason = math.inf, ""
         self._wake_s = math.inf
@@ -145,6 +150,11 @@ class Session:
         return self._ice.local_ufrags
 
     @property
+    def audio(self) -> AudioStream:
+        """Both directions of its sound."""
+        return self._audio
+
+    @property
     def sidebands(self) -> Sidebands:
         """Who else hears what the caller is sent."""
         return self._messages.sidebands
@@ -175,7 +185,8 @@ class Session:
             *(state.call_id, state.offer, state.surface, certificate, host, unix_s), transport
         )
         session.started_unix_ms, session.placed_by = state.started_unix_ms, state.placed_by
-        session.sidebands.reopen(state.sideband_opening)
+        session.places = state.places
+        session.sidebands.reopen(state.sideband_opening, state.sidebands, state.sideband_missed)
         return session
 
     def carry_on(self, state: SessionState, unix_s: float, reserve: Reserve) -> None:
@@ -204,6 +215,7 @@ class Session:
             unix_s=unix_s,
             offer=self.offer,
             link=self._line.export(),
+            places=self.places,
             **self._parts.export(self._host.now(), relay_of)._asdict(),
         )
 
@@ -224,6 +236,7 @@ class Session:
         self._transport.muted = True
         self._wake_s = math.inf
         if self.handle is not None:
+            self.handle.write_reports()  # nothing is to be sent behind what is exported
             self.handle.heard_by(self._held)
 
     def release(self) -> None:
@@ -235,14 +248,19 @@ class Session:
         if held is not None:
             held.replay(self)
         self._rewake(self._host.now())
+        self._host.changed(self)
 
-    def leave(self) -> None:
-        """End here and tell the caller nothing: another process goes on with the call."""
+    def leave(self, reason: str = "moved") -> None:
+        """End here and tell the caller nothing: another process goes on with the call.
+
+        `reason` is "moved", or "fenced" when others took this process for dead.
+        """
         if self.state is State.ENDED:
             return
         self.state = follow(self.state, Step.END)
-        self.end_reason = "moved"
-        log.info("call_moved", call_id=self.call_id)
+        self.end_reason = reason
+        log.info("call_left", call_id=self.call_id, reason=reason)
+        self.record.left()
         every_step(self._parts.leave, self._line.leave, self._let_go)
 
     # The front: signaling and the operator.
@@ -266,6 +284,7 @@ class Session:
             *(self.call_id, session_json, self.started_unix_ms, audio_format),
             self.placed_by.may_set,
         )
+        self.record.backend_chosen(link.backend, audio_format, session_json)
         self._voice.speak(audio_format)
         try:
             self._line.open(link, self, terms, resume, exact=exact)
@@ -283,6 +302,7 @@ class Session:
         """
         if self.handle is not None:
             await self.handle.accepted(timeout_s)
+            self.record.answered()
 
     def ask(self, link: ModelLink) -> CallHandle:
         """Ask another backend to go on with a call that has none; await its answer next.
@@ -312,13 +332,15 @@ class Session:
         if replaced is not None:
             self._host.ufrag_ended(replaced.local_ufrag)
         self._host.answers_to(self, self.local_ufrag)
+        self.record.ice_restarted()
         self._host.changed(self)
         return self.local_ufrag, self.local_password
 
     def snapshot(self) -> CallSnapshot:
         """What the operator may know of the call."""
+        state = "moving" if self.held else self.state.value
         return CallSnapshot.of(
-            *(self.call_id, self.state.value, self.started_unix_ms, self._line.backend),
+            *(self.call_id, state, self.started_unix_ms, self._line.backend),
             *(self.surface, self._audio, self._messages, self._ice.selected),
         )
 
@@ -365,6 +387,7 @@ class Session:
         if events:
             self._host.changed(self)
         if checked:
+            self.record.checked(address)
             self.state = follow(self.state, Step.CHECKED)
             self._on_dtls(self._transport.checked(now), now)
             self._rewake(now)  # a ClientHello of ours may be lost
@@ -398,6 +421,7 @@ class Session:
         self.end_reason = reason
         log.info("call_ended", call_id=self.call_id, reason=reason)
         every_step(
+            lambda: self.record.ended(reason, self.snapshot()),
             self._say_bye,
             self._messages.close,
             self._transport.close,
@@ -458,6 +482,7 @@ class Session:
 
     def on_hang_up(self, reason: str) -> None:
         """The backend ended the call; the caller reads why when nobody on the line wanted it."""
+        self.record.backend_hung_up(reason)
         if reason in FAREWELLS:
             self.dismiss(reason)
         else:
@@ -468,6 +493,7 @@ class Session:
 
         What is queued goes on meanwhile, and what the caller says is held.
         """
+        self.record.backend_lost()
         self._line.lose(self._host.now())
         if not (self._line.taken and self._host.backend_lost(self)):
             self.give_up()
@@ -493,6 +519,8 @@ class Session:
             self._host.address_forgotten(self, event.address)
         elif isinstance(event, GenerationEnded):
             self._host.ufrag_ended(event.local_ufrag)
+        elif isinstance(event, Selected):
+            self.record.path(event.address, self._audio.round_trip_s)
 
     def _on_dtls(self, events: Iterator[dtls.Event], now: float) -> None:
         for event in events:
@@ -506,8 +534,10 @@ class Session:
         elif isinstance(event, dtls.Connected):
             self._secured(event.keys, now)
         elif isinstance(event, dtls.Closed):
+            self.record.dtls_closed()
             self.end("client_closed")
         else:
+            self.record.dtls_failed(event.reason)
             self._host.count(dtls_failed(event.reason))
             self.end("timeout" if event.reason == "timeout" else "failed")
 
@@ -518,6 +548,7 @@ class Session:
         self._transport.handshake_done()
         self._audio.start(SrtpSession(keys), now)
         self._host.connected(self)
+        self.record.connected()
         log.info("call_connected", call_id=self.call_id)
         self._messages.start()
         self._play(now)
@@ -528,6 +559,7 @@ class Session:
     def _restored(self, gap_ms: int, dropped: int) -> None:
         """Another backend goes on; `dropped` packets of sound it will never hear."""
         losses = self._line.losses
+        self.record.backend_restored(self._line.backend)
         self._host.count(Counted.CALL_BACKEND_RESTORED)
         self._host.count(Counted.HELD_SOUND_DROPPED, dropped)
         self.on_data(EVENTS_LABEL, backend_restored(losses, gap_ms))
@@ -574,6 +606,7 @@ class Session:
             self.end(self._farewell_reason)
         elif self._ice.expired(now):
             self._host.count(Counted.ICE_CONSENT_EXPIRED)
+            self.record.consent_expired()
             self.end("timeout")
         elif self.state is not State.CONNECTED and now >= self._connect_by_s:
             self.end("timeout")

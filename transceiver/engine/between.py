@@ -20,9 +20,10 @@ from transceiver.counters import Counted
 from transceiver.engine.claiming import Claiming
 from transceiver.engine.trunk_port import TrunkPort
 from transceiver.link.model_link import ModelLink
+from transceiver.link.position import Position
 from transceiver.takeover.call_claims import claims_of, workers_of
 from transceiver.takeover.held_frames import HeldFrame, HeldFrames
-from transceiver.takeover.session_state import STOPPED_BEFORE, Reserve, SessionState
+from transceiver.takeover.session_state import STOPPED_BEFORE, LinkState, Reserve, SessionState
 from transceiver.takeover.tombstones import Tombstones
 from wire.claim import NOBODY, sender
 
@@ -83,6 +84,11 @@ class Between:
         """Calls that may go on elsewhere."""
         return len(self._held)
 
+    @property
+    def gone(self) -> int:
+        """Calls that went on elsewhere a while ago."""
+        return len(self._tombstones)
+
     # The old owner.
 
     def hold(self, session: Session) -> SessionState | None:
@@ -129,14 +135,17 @@ class Between:
         reserve: Reserve = STOPPED_BEFORE,
         *,
         fenced: int = NOBODY,
+        comes_back: bool = False,
     ) -> None:
         """Resume a call of another process and keep it silent, until `go_live` or `forget`.
 
-        `fenced` is the sender number of an owner that was lost. Raises TooManyCalls, Draining, and
+        `fenced` is the sender number of an owner that was lost. A call that `comes_back` has its
+        place here still, even if this process takes no others. Raises TooManyCalls, Draining, and
         ValueError for a call that is here already or cannot be resumed by this version.
         """
         engine = self._engine
-        engine.check_room()
+        if not comes_back:
+            engine.check_room()
         if engine.find(state.call_id) is not None or state.call_id in self._prepared:
             raise ValueError("the call is here already")
         session = Session.resumed(state, engine.certificate, engine, time.time(), reserve)
@@ -152,6 +161,12 @@ class Between:
         self._claiming.forget(call_id)
         return True
 
+    def forget_lost(self) -> None:
+        """Let go of calls of lost owners: this process was lost itself."""
+        for call_id, waiting in list(self._prepared.items()):
+            if waiting.fenced != NOBODY:
+                self.forget(call_id)
+
     def go_live(self, call_id: str) -> Session:
         """Go on with a prepared call.
 
@@ -165,26 +180,34 @@ class Between:
         self._engine.begin(session)
         try:
             self._route(waiting)
-            session.open(link, state.link.session_json)
+            resume, exact = _position(state.link), waiting.fenced == NOBODY
+            session.open(link, state.link.session_json, resume, exact=exact)
             session.carry_on(state, time.time(), waiting.reserve)
         except BaseException:
             with self._engine.guarded(session):
                 session.leave()
             raise
         self.claim(waiting)
+        self._engine.adopted(session)
         self._take_in(waiting.frames)
         return session
 
-    def go_live_when_claimed(self, call_id: str, failed: Callable[[Exception], None]) -> None:
+    def go_live_when_claimed(
+        self,
+        call_id: str,
+        failed: Callable[[Exception], None],
+        live: Callable[[Session], object] = lambda _: None,
+    ) -> None:
         """Go on with a prepared call once its relay workers know whose it is, or do not answer.
 
         For a call whose owner was lost: what that owner may still say is not to mix with what we
-        say. `failed` hears what `go_live` raises. Raises KeyError when no such call is prepared.
+        say. `failed` hears what `go_live` raises, `live` of the session. Raises KeyError when no
+        such call is prepared.
         """
 
         def go() -> None:
             try:
-                self.go_live(call_id)
+                live(self.go_live(call_id))
             except Exception as error:
                 failed(error)
 
@@ -269,6 +292,11 @@ class Between:
     def _take_in(self, frames: Iterable[HeldFrame]) -> None:
         for frame in frames:
             self._engine.take_in(*frame)
+
+
+def _position(link: LinkState) -> Position:
+    """Where the backend is to go on; one that holds no calls is given the conversation instead."""
+    return Position(link.token, link.taken_events, link.sent_events, link.clears, link.instance)
 
 
 def _remove(table: dict[Key, Waiting], keys: Iterable[Key], waiting: Waiting) -> None:

@@ -29,6 +29,7 @@ from fleet.calls.owner import Owner
 from transceiver.call.call_id import new_call_id
 from transceiver.call.offer import Offer
 from transceiver.call.principal import NOBODY, Principal
+from transceiver.call.record import NO_RECORD, CallRecord
 from transceiver.call.session import Session
 from transceiver.call.snapshot import CallSnapshot
 from transceiver.call.states import State
@@ -86,6 +87,7 @@ class Engine:
         self.draining = False
         self.begun = 0
         self.counters: Counter[str] = Counter()
+        self.record_of: Callable[[Session], CallRecord] = lambda _session: NO_RECORD
         self._token_keys = token_keys
         self._trunk = TrunkPort(
             trunk_keys, mtu, self.counters, self._packet_failed, self._on_claimed
@@ -97,6 +99,8 @@ class Engine:
         self._connected_listeners: list[Callable[[str], None]] = []
         self._changed_listeners: list[Callable[[str], None]] = []
         self._ended_listeners: list[Callable[[str], None]] = []
+        self._here_listeners: list[Callable[[str], None]] = []
+        self._away_listeners: list[Callable[[str], None]] = []
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._calls: dict[str, Session] = {}
@@ -186,6 +190,11 @@ class Engine:
         log.info("call_created", call_id=call_id, surface=surface)
         return session
 
+    @property
+    def calls_gone(self) -> int:
+        """Calls that went on in other processes a while ago."""
+        return self.between.gone
+
     def hand_over(self, call_id: str) -> SessionState | None:
         """A connected call as a value, for another process; here nothing of it is left.
 
@@ -199,16 +208,22 @@ class Engine:
         return state
 
     def checkpoint(self, call_id: str) -> SessionState | None:
-        """A connected call as a value, while it goes on here; None as `hand_over`.
+        """A connected call as a value, while it goes on here; None for one that may go elsewhere.
 
         Who adopts it must reserve numbers for what is sent after this moment.
         """
         session = self._calls.get(call_id)
-        if session is None or session.state is not State.CONNECTED:
+        if session is None or session.held or session.state is not State.CONNECTED:
             return None
         with self.guarded(session):
             return session.export(time.time(), self.routes.relay_of)
         return None
+
+    def kept(self, call_id: str, taken_events: int) -> None:
+        """A checkpoint of the call knows of its backend's events up to there."""
+        session = self._calls.get(call_id)
+        if session is not None and session.handle is not None:
+            session.handle.kept(taken_events)
 
     def adopt(
         self, state: SessionState, link: ModelLink, reserve: Reserve = STOPPED_BEFORE
@@ -224,6 +239,7 @@ class Engine:
     def begin(self, session: Session) -> None:
         """A call is live from now on."""
         self._calls[session.call_id] = session
+        session.record = self.record_of(session)
         self.begun += 1
         self._idle.clear()
         self._claiming.start()
@@ -286,6 +302,12 @@ class Engine:
         """Call `listener` with the id of every call that is no longer live."""
         self._ended_listeners.append(listener)
 
+    def listen_moved(self, here: Callable[[str], None], away: Callable[[str], None]) -> None:
+        """Call `here` with the id of every call of another process that goes on here, and `away`
+        with that of every call that goes on elsewhere, before it ends here."""
+        self._here_listeners.append(here)
+        self._away_listeners.append(away)
+
     def check_room(self) -> None:
         """Whether a call can be taken now. Raises TooManyCalls or Draining."""
         if self.draining:
@@ -296,6 +318,15 @@ class Engine:
     def dismiss_all(self, reason: str) -> int:
         """`dismiss` every call; returns how many there were."""
         return sum(self.dismiss(session.call_id, reason) for session in self.calls())
+
+    def leave_all(self) -> int:
+        """End every call without a word, because this process was taken for dead; how many."""
+        self.between.forget_lost()
+        left = self.calls()
+        for session in left:
+            with self.guarded(session):
+                session.leave("fenced")
+        return len(left)
 
     # What sessions ask for: transceiver.call.host.Host.
 
@@ -372,6 +403,12 @@ class Engine:
         for tell in self._changed_listeners:
             tell(session.call_id)
 
+    def adopted(self, session: Session) -> None:
+        """A call of another process goes on here."""
+        for tell in self._here_listeners:
+            with self.guarded(session):
+                tell(session.call_id)
+
     def connected(self, session: Session) -> None:
         """The handshake is over: the caller is there."""
         for tell in self._connected_listeners:
@@ -392,7 +429,8 @@ class Engine:
         if not self._calls:
             self._idle.set()
             self._claiming.stop()
-        for tell in self._ended_listeners:
+        moved = self._away_listeners if session.end_reason == "moved" else []
+        for tell in (*moved, *self._ended_listeners):
             with self.guarded(session):
                 tell(session.call_id)
 
@@ -402,6 +440,7 @@ class Engine:
             self.counters[Counted.CALL_FAULTS] += 1
             if not session.failed:
                 session.failed = True
+                session.record.fault(error)
                 log.error("call_failed", call_id=session.call_id, exc_info=error)
         try:
             session.end("failed")

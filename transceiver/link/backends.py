@@ -128,6 +128,7 @@ class Backends:
         self._now = now
         for backend in backends:
             backend.link.on_answer = self._reporter(backend)
+            backend.link.called = backend.name
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -189,6 +190,16 @@ class Backends:
         """Call `listener` each time that one of them has greeted."""
         for backend in self._by_name.values():
             backend.link.on_ready = listener
+
+    def resuming(self, name: str) -> ModelLink:
+        """The link of a call that another process put on the backend of that name.
+
+        Raises BackendAbsent: no backend is called so here, or it is away.
+        """
+        backend = self._by_name.get(name)
+        if backend is None or not backend.link.ready:
+            raise BackendAbsent(f"no backend {name}")
+        return backend.link
 
     def ask(self, backend: Backend) -> ModelLink:
         """The link to a backend that a call was given, and which it asks now.

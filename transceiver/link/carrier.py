@@ -8,7 +8,7 @@ from typing import Protocol
 from transceiver.link.counters import LinkCounters
 from transceiver.link.errors import LinkError
 from transceiver.link.outbox import Outbox
-from trunkline.v1 import model_pb2
+from trunkline.v1 import model_pb2, record_pb2
 
 
 class Link(Protocol):
@@ -17,6 +17,7 @@ class Link(Protocol):
     counters: LinkCounters
     on_answer: Callable[[LinkError | None], None]
     on_usage: Callable[[str, model_pb2.Usage], None]
+    on_recorded: Callable[[str, record_pb2.Recorded], None]
 
 
 class Carrier(Protocol):

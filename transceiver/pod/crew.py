@@ -3,7 +3,8 @@
 The parent binds the HTTP port and carries no call. Its processes inherit the bound sockets. So the
 port stays there while one of them is restarted, and a process that has time accepts. Each process
 has a trunk port and an admin port of its own, in sequence. Each holds a node index of its own, so
-relays see several transceivers, and a crash ends the calls of one process.
+relays see several transceivers. Of a process that crashes the parent says at once which node it was
+(`obituary`), and other transceivers go on with its calls.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Awaitable, Sequence
 import structlog
 
 from fleet.ending import end, ending
+from fleet.suspicion import SuspicionChannel
 from transceiver.pod.member import Member
+from transceiver.pod.obituary import Obituaries
 from transceiver.settings import TransceiverSettings
 from trunkline.process.listen import bind_tcp
 
@@ -30,14 +33,24 @@ async def run(settings: TransceiverSettings, stop: asyncio.Event) -> None:
     sockets = await bind_tcp(settings.transceiver_http)
     with tempfile.TemporaryDirectory(prefix="trunkline-transceiver-") as directory:
         count = settings.transceiver_processes
-        members = [Member(index, count, sockets, directory) for index in range(count)]
+        obituaries = Obituaries(_channel(settings))
+        members = [
+            Member(index, count, sockets, directory, obituaries.died) for index in range(count)
+        ]
         try:
             await _started(members, stop)
             await _keep(members, stop)
         finally:
             await asyncio.gather(*(member.stop() for member in members))
+            await obituaries.close()
             for shared in sockets:
                 shared.close()
+
+
+def _channel(settings: TransceiverSettings) -> SuspicionChannel:
+    # With the keys of the start: processes keep a key that was retired for as long as it is in use.
+    url = settings.redis_url.get_secret_value()
+    return SuspicionChannel(url, settings.cluster, lambda: settings.token_keys)
 
 
 async def _started(members: Sequence[Member], stop: asyncio.Event) -> None:

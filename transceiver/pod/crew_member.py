@@ -50,14 +50,16 @@ def main(arguments: Sequence[str]) -> int:
     logs.configure(settings.log_level, settings.log_format, process=f"transceiver-{index}")
     leash = socket.socket(fileno=int(leash_fd))
     leash.setblocking(False)
+    heartbeat = Heartbeat(int(heartbeat_fd))
     pod_place = PodPlace(
         index=int(index),
         count=int(count),
         http_sockets=[socket.socket(fileno=int(descriptor)) for descriptor in http_fds],
         directory=Path(directory),
         up=lambda: leash.sendall(UP),
+        is_node=partial(setattr, heartbeat, "owner"),
     )
-    return shell.run(partial(_run, settings, pod_place, leash, Heartbeat(int(heartbeat_fd))))
+    return shell.run(partial(_run, settings, pod_place, leash, heartbeat))
 
 
 if __name__ == "__main__":

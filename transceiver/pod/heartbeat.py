@@ -1,7 +1,10 @@
 """The heartbeats of a pod's processes, in memory that they share with their parent.
 
-A process beats from its event loop; the parent reads. Neither can wait for the other, whatever
-state it is in.
+A process beats from its event loop, and says which node it is; the parent reads. Neither can wait
+for the other, whatever state it is in.
+
+    word 0   ms of the monotonic clock at the last beat, 0 before the first
+    word 1   1 ‖ node ‖ epoch (1, 16 and 16 bits) while the process holds a lease, else 0
 """
 
 from __future__ import annotations
@@ -11,8 +14,11 @@ import mmap
 import os
 import time
 
+from fleet.calls.owner import Owner
+
 BEAT_INTERVAL_S = 0.25
-_WORD_BYTES = 8
+_BYTES = 2 * 8
+_HELD = 1 << 32
 
 
 class Heartbeat:
@@ -20,14 +26,14 @@ class Heartbeat:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._word = memoryview(mmap.mmap(fd, _WORD_BYTES)).cast("Q")
+        self._words = memoryview(mmap.mmap(fd, _BYTES)).cast("Q")
 
     @classmethod
     def create(cls) -> Heartbeat:
         """New memory, with no beat in it. Raises OSError."""
         fd = os.memfd_create("trunkline-heartbeat")
         try:
-            os.ftruncate(fd, _WORD_BYTES)
+            os.ftruncate(fd, _BYTES)
             return cls(fd)
         except BaseException:
             os.close(fd)
@@ -36,11 +42,21 @@ class Heartbeat:
     @property
     def beat_ms(self) -> int:
         """When it beat last."""
-        return self._word[0]
+        return self._words[0]
+
+    @property
+    def owner(self) -> Owner | None:
+        """Which node the process is; None while it holds no lease."""
+        held = self._words[1]
+        return Owner(held >> 16 & 0xFFFF, held & 0xFFFF) if held else None
+
+    @owner.setter
+    def owner(self, owner: Owner | None) -> None:
+        self._words[1] = 0 if owner is None else _HELD | owner.sender
 
     def clear(self) -> None:
         """As before the first beat."""
-        self._word[0] = 0
+        self._words[0] = self._words[1] = 0
 
     def close(self) -> None:
         """Let the descriptor go, once; who has mapped the memory keeps it."""
@@ -51,5 +67,5 @@ class Heartbeat:
     async def run(self) -> None:
         """Beat while the event loop comes round, until cancelled."""
         while True:
-            self._word[0] = int(time.monotonic() * 1000)
+            self._words[0] = int(time.monotonic() * 1000)
             await asyncio.sleep(BEAT_INTERVAL_S)

@@ -1,8 +1,8 @@
 """One process of a transceiver of several, as its parent has it: started, watched, ended.
 
 A process hangs when its loop has not come round for `HUNG_AFTER_MS` of time that it had
-(`fleet.liveness`): it is stopped, blocked for ever, or spins. Its calls are lost then, so this is
-twice the longest pause that calls survive. One that is still starting gets `START_MS`.
+(`fleet.liveness`): it is stopped, blocked for ever, or spins. Relays miss it long before that. One
+that is still starting gets `START_MS`. Whoever made this hears of each that has `died`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
 
 from fleet.backoff import Backoff, Pace
+from fleet.calls.owner import Owner
 from fleet.errors import StartupError
 from fleet.liveness import Account, Pulse
 from transceiver.pod.heartbeat import Heartbeat
@@ -38,12 +39,18 @@ class Member:
     """One process of the pod, through its restarts."""
 
     def __init__(
-        self, index: int, count: int, http_sockets: Sequence[socket.socket], directory: str
+        self,
+        index: int,
+        count: int,
+        http_sockets: Sequence[socket.socket],
+        directory: str,
+        died: Callable[[Owner], object],
     ) -> None:
         self._index = index
         self._count = count
         self._http_sockets = http_sockets
         self._directory = directory
+        self._died = died
         self._heartbeat = Heartbeat.create()
         self._process: asyncio.subprocess.Process | None = None
         self._account: Account | None = None
@@ -72,6 +79,8 @@ class Member:
             started_s = time.monotonic()
             status = await self._ended()
             _log.error("transceiver_process_ended", index=self._index, status=status)
+            if owner := self._heartbeat.owner:  # one that gave its lease back is nobody
+                self._died(owner)
             await asyncio.sleep(backoff.after(time.monotonic() - started_s))
             await self._restart()
 

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.address import Address
+from fleet.calls.owner import Owner
 from transceiver.settings import TransceiverSettings
 
 
 def _nothing() -> None:
+    pass
+
+
+def _ignore(_owner: Owner | None) -> None:
     pass
 
 
@@ -20,7 +25,8 @@ class PodPlace:
     """Process `index` of `count`. The default is a process by itself.
 
     `http_sockets` are bound and shared by all, `directory` holds a Unix socket of each, on which
-    they ask each other; `up` is called when callers may come.
+    they ask each other; `up` is called when callers may come, `is_node` with the node that the
+    process is from now on (None: none).
     """
 
     index: int = 0
@@ -28,6 +34,7 @@ class PodPlace:
     http_sockets: Sequence[socket.socket] = ()
     directory: Path | None = None
     up: Callable[[], None] = _nothing
+    is_node: Callable[[Owner | None], None] = _ignore
 
     def socket_of(self, index: int) -> Path | None:
         """Where a process hears its neighbours; None for a process by itself."""

@@ -47,6 +47,10 @@ class Checkpoints:
         name = _name(owner, state.call_id, b"/session")
         return self._sealed(name, zlib.compress(state.link.session_json.encode(), _FASTEST))
 
+    def write_whole(self, owner: Owner, state: SessionState) -> Stored:
+        """Both texts. Raises TooLarge."""
+        return self.write(owner, state)._replace(session=self.write_session(owner, state))
+
     def read(self, owner: Owner, stored: Stored, unix_s: float) -> SessionState:
         """The call that `owner` had. Raises Refused for what cannot go on from it."""
         packed = self._opened(_name(owner, stored.call_id), stored.state)

@@ -24,7 +24,7 @@ class Refusal(StrEnum):
         return self in _FINAL
 
 
-_FINAL = frozenset({Refusal.TOO_OLD, Refusal.UNREADABLE})
+_FINAL = frozenset({Refusal.TOO_OLD, Refusal.UNREADABLE, Refusal.HERE_ALREADY})
 
 
 class Refused(Exception):  # noqa: N818 - a verdict, not a mistake

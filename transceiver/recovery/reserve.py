@@ -15,8 +15,9 @@ be used again with the same key, or a reader of both packets has the difference 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from transceiver.takeover.session_state import Reserve
+from transceiver.takeover.session_state import Reserve, SctpState, SessionState
 
 MAX_AGE_S = 30.0
 RTP_A_SECOND = 1024
@@ -43,3 +44,31 @@ def reserve_for(age_s: float) -> Reserve:
         dtls_records=DTLS,
         sctp_chunks=min(MOST_SCTP, SCTP_A_SECOND * seconds),
     )
+
+
+def advanced(state: SessionState, reserve: Reserve, unix_s: float) -> SessionState:
+    """The call as a checkpoint of its next owner, who has reserved that much and sent nothing yet.
+
+    Who goes on from it reserves anew, and uses no number of an owner before.
+    """
+    audio, dtls = state.audio, state.dtls
+    sequence, first = audio.send.sequence, audio.send.first_sequence
+    further = reserve.rtp_packets
+    send = replace(audio.send, sequence=sequence + further, first_sequence=first + further)
+    srtp = replace(audio.srtp, rtcp_sent=audio.srtp.rtcp_sent + reserve.rtcp_packets)
+    records = dtls.next_write_sequence + reserve.dtls_records
+    return replace(
+        state,
+        unix_s=unix_s,
+        audio=replace(audio, send=send, srtp=srtp),
+        dtls=replace(dtls, next_write_sequence=records),
+        sctp=state.sctp and _sctp_further(state.sctp, reserve.sctp_chunks),
+    )
+
+
+def _sctp_further(state: SctpState, chunks: int) -> SctpState:
+    if not state.partial_reliability:  # as `transceiver.takeover.resumed_sctp`
+        return state
+    sequences = ((stream, (n + chunks) & 0xFFFF) for stream, n in state.outbound_sequences)
+    tsn = (state.local_tsn + chunks) & 0xFFFF_FFFF
+    return replace(state, local_tsn=tsn, outbound_sequences=tuple(sequences))

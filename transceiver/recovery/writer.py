@@ -10,6 +10,8 @@ away costs a try now and then; what is written afterwards is the newest there is
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -28,7 +30,9 @@ from transceiver.takeover.session_state import SessionState
 TICK_S = 0.04
 MOST_A_TURN = 50  # 1,250 calls a second
 MOST_ENDED = 10_000  # that the store has not heard of; it forgets the others by itself
+MOST_ENDED_A_TURN = 500  # Redis does nothing else while a script runs
 AWAY_PACE = Pace(first_s=0.1, longest_s=0.5)  # within 2 s of its return all calls are there again
+WHOLE_EACH = 10  # checkpoints: then the session comes along, under the key of now
 _AT_ONCE = 4  # calls between two rounds of the loop: 0.4 ms
 
 log = structlog.get_logger(__name__)
@@ -43,6 +47,9 @@ class Calls(Protocol):
 
     def checkpoint(self, call_id: str) -> SessionState | None:
         """A call as a value; None for one that has not connected, or is not here."""
+
+    def kept(self, call_id: str, taken_events: int) -> None:
+        """A checkpoint knows of the backend's events up to there."""
 
     def count(self, reason: str, amount: int = 1) -> None:
         """Add to a counter."""
@@ -78,7 +85,9 @@ class CheckpointWriter:
         self._pause = pause
         self._due = DueCalls()
         self._ended: dict[str, None] = {}
-        self._lacking: set[str] = set()  # calls whose session is not in the store
+        # Calls of which the store has something, perhaps; how often since their session was put.
+        self._stored: Counter[str] = Counter()
+        self._lacking: set[str] = set()  # and those whose session it has not
         self._owner: Owner | None = None
         self._outages = OutageCounter("checkpoints")
 
@@ -89,8 +98,9 @@ class CheckpointWriter:
 
     def ended(self, call_id: str) -> None:
         """A call is no longer here."""
-        if call_id in self._due and len(self._ended) < MOST_ENDED:
+        if call_id in self._stored and len(self._ended) < MOST_ENDED:
             self._ended[call_id] = None
+        self._stored.pop(call_id, None)
         self._due.forget(call_id)
         self._lacking.discard(call_id)
 
@@ -100,12 +110,12 @@ class CheckpointWriter:
             await self._pause(AWAY_PACE.wait_s(self._outages.failures) or TICK_S)
             await self.turn()
 
-    async def turn(self) -> None:
-        """Write what is due. Raises nothing: what went wrong is tried again."""
+    async def turn(self) -> bool:
+        """Write what is due, and say whether that went well: what did not is tried again."""
         due = self._due.take(self._now(), MOST_A_TURN)
-        ended = list(self._ended)
+        ended = list(itertools.islice(self._ended, MOST_ENDED_A_TURN))
         if not due and not ended:
-            return
+            return True
         try:
             await self._write(due, ended)
         except StoreUnavailable as error:
@@ -114,23 +124,24 @@ class CheckpointWriter:
             if not self._outages.failures:
                 log.exception("checkpoints_failed")
             self._failed(due, error)
+        return not self._outages.failures
 
     async def close(self) -> None:
         """Let the store forget the calls that have ended."""
         self._due = DueCalls()
-        await self.turn()
-
-    async def kept(self, owner: Owner, call_ids: Sequence[str]) -> list[Stored]:
-        """Calls as they would be put now, with their sessions: for whoever takes them over."""
-        return [stored async for stored in self._exported(owner, call_ids, set(call_ids))]
+        while self._ended and await self.turn():
+            pass
 
     async def _write(self, due: list[str], ended: list[str]) -> None:
         owner = self._calls.owner
         if owner != self._owner:
             self._owner = owner
             self._due.all_due()  # a new lease: nothing is kept under it
-        calls = [stored async for stored in self._exported(owner, due, self._lacking)]
+        taken: dict[str, int] = {}
+        calls = [stored async for stored in self._exported(owner, due, taken)]
         missing = await self._store.put(owner, calls, ended)
+        for call_id, taken_events in taken.items():
+            self._calls.kept(call_id, taken_events)
         for call_id in ended:
             self._ended.pop(call_id, None)
         self._answered(calls, missing)
@@ -140,6 +151,9 @@ class CheckpointWriter:
             self._due.all_due()  # the store may have come back empty
         self._outages.answered()
         self._calls.count(Counted.CHECKPOINTS, len(calls))
+        for stored in calls:
+            if stored.session and stored.call_id in self._stored:
+                self._stored[stored.call_id] = 0
         self._lacking -= {stored.call_id for stored in calls}
         for call_id in missing:
             if call_id in self._due:
@@ -152,19 +166,19 @@ class CheckpointWriter:
         self._calls.count(Counted.CHECKPOINTS_FAILED)
 
     async def _exported(
-        self, owner: Owner, due: Sequence[str], lacking: set[str]
+        self, owner: Owner, due: Sequence[str], taken: dict[str, int]
     ) -> AsyncIterator[Stored]:
         for number, call_id in enumerate(due, 1):
             state = self._calls.checkpoint(call_id)
             if state is None:  # not connected yet, or any more: it says so when it is
                 self._due.forget(call_id)
                 continue
+            self._stored[call_id] += 1  # from here on: it may end before the store has it
+            whole = call_id in self._lacking or self._stored[call_id] >= WHOLE_EACH
+            write = self._checkpoints.write_whole if whole else self._checkpoints.write
             try:
-                stored = self._checkpoints.write(owner, state)
-                if call_id in lacking:
-                    session = self._checkpoints.write_session(owner, state)
-                    stored = stored._replace(session=session)
-                yield stored
+                yield write(owner, state)
+                taken[call_id] = state.link.taken_events
             except TooLarge:
                 self._calls.count(Counted.CHECKPOINT_TOO_LARGE)
             if number % _AT_ONCE == 0:

@@ -51,6 +51,8 @@ class Reports:
         random: Callable[[], float],
     ) -> None:
         self.round_trip_s: float | None = None  # None until it was measured
+        self.lost = 0  # packets of ours, as the caller says
+        self.jitter = 0  # of ours there, in 48 kHz ticks
         self.next_s = now + FIRST_INTERVAL_S * (0.5 + random())
         self._sender = sender
         self._cname = cname
@@ -88,6 +90,7 @@ class Reports:
         for block in blocks:
             if block.ssrc == self._sender.ssrc:
                 acknowledged = self._sender.acknowledge(block) or acknowledged
+                self.lost, self.jitter = max(0, block.packets_lost), block.jitter
                 self._measure(block, now)
         return acknowledged
 

@@ -5,6 +5,7 @@ Order of arrival is what matters here, so this stands before the reorder window,
 
 from __future__ import annotations
 
+from transceiver.rtp.gaps import GAP_S, Gaps
 from transceiver.rtp.opus import CLOCK_HZ
 from transceiver.takeover.session_state import HeardState
 from wire.rtcp import ReportBlock
@@ -21,6 +22,7 @@ class ReceptionStatistics:
         self.jitter = 0.0
         self._base = self._highest = first_sequence  # extended: above 16 bits, the cycles
         self.transit: int | None = None  # of the last packet: arrival less timestamp, in ticks
+        self.gaps = Gaps()
         self._expected_prior = 0
         self._received_prior = 0
 
@@ -52,10 +54,14 @@ class ReceptionStatistics:
         if ahead < 0x8000:
             self._highest += ahead
         transit = int(now * CLOCK_HZ) - timestamp
+        gaps = self.gaps
         if self.transit is not None:
             # The timestamp wraps and the clock does not: the difference counts modulo 2^32.
             change = (transit - self.transit + 0x8000_0000 & 0xFFFF_FFFF) - 0x8000_0000
             self.jitter += (abs(change) - self.jitter) / 16
+            if now - gaps.last_s > GAP_S:
+                gaps.note(now, ahead, change)
+        gaps.last_s = now
         self.transit = transit
 
     @property

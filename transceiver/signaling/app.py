@@ -62,13 +62,15 @@ def make_app(
     cors_origins: Sequence[str] = (ANY_ORIGIN,),
     console: ConsolePage | None = None,
     neighbours: Neighbours | None = None,
+    for_processes: Iterable[web.RouteDef] = (),
     body_timeout_s: float = BODY_TIMEOUT_S,
     http_counters: Counter[str] | None = None,
 ) -> web.Application:
     """The application, without a socket. Raises nothing; a handler's errors become answers.
 
     `ring` gives the keys that client secrets are sealed with, as they are now; `pages` says what
-    their holders may set of a session; `http_counters` learns of requests that failed here.
+    their holders may set of a session; `for_processes` are routes for other processes of the fleet,
+    which check who asks; `http_counters` learns of requests that failed here.
     """
     neighbours = neighbours or Neighbours.none(ring)
     app = web.Application(
@@ -80,7 +82,7 @@ def make_app(
     counters = http_counters if http_counters is not None else Counter()
     app[FAILURES] = Failures(counters)
     app.on_shutdown.append(neighbours.leave)
-    sideband = Sideband(intake, counters)
+    sideband = Sideband(intake, counters, neighbours.follow)
     app.on_shutdown.append(sideband.close_all)
     for_keys = [
         *Whip(intake, body_timeout_s).routes(),
@@ -91,6 +93,7 @@ def make_app(
     check_secret = _secret_check(keys, SecretKeys(ring, keys, pages))
     app.add_routes(_protected(for_secrets, check_secret, neighbours))
     app.add_routes(_open_routes(status))
+    app.add_routes(for_processes)
     if console:
         app.add_routes(console.routes())
     return app

@@ -6,8 +6,6 @@ only under host names that another site cannot point here (DNS rebinding), and w
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -15,12 +13,11 @@ from pathlib import PurePath
 
 from aiohttp import web
 
+from fleet.host_header import is_unspoofable
 from transceiver.link.backends import ShownBackend
 from transceiver.signaling.problem import Problem
 from transceiver.signaling.realtime_calls import CALLS_PATH
 
-MAX_HOST_CHARS = 253 + len(":65535")  # RFC 1035 §2.3.4
-_PORT = re.compile(r":[0-9]{0,5}$")
 _TYPES = {
     ".html": "text/html",
     ".js": "text/javascript",
@@ -82,7 +79,7 @@ class ConsolePage:
 
     async def config(self, request: web.Request) -> web.Response:
         """What the page needs to know, the API key among it. Raises Problem forbidden_host."""
-        if not _is_unspoofable(_host(request.headers.get("Host", ""))):
+        if not is_unspoofable(request.headers.get("Host", "")):
             detail = "Open it by IP address or as localhost."
             raise Problem("forbidden_host", detail)
         members = {
@@ -92,25 +89,3 @@ class ConsolePage:
             "backends": [asdict(backend) for backend in self._backends()],
         }
         return web.json_response(members, headers={"Cache-Control": "no-store"})
-
-
-def _host(header: str) -> str:
-    """The host of a Host header (RFC 9110 §7.2), without port and brackets; "" for a long one.
-
-    aiohttp's own reading encodes names for DNS, and asks DNS where the header is missing.
-    """
-    if len(header) > MAX_HOST_CHARS:
-        return ""
-    host = header.rpartition(":")[0] if _PORT.search(header) else header
-    return host.removeprefix("[").removesuffix("]").lower()
-
-
-def _is_unspoofable(host: str) -> bool:
-    """An IP address or localhost: names that no foreign DNS server decides about."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -1,19 +1,11 @@
-"""Errors as the caller sees them: `application/problem+json` (RFC 9457).
-
-Every problem has a stable `code`; PROBLEMS is the whole list. On the realtime API the same object
-also carries the `error` member that OpenAI's clients show to their users.
-"""
+"""The refusals of the signaling API: PROBLEMS is the whole list (`fleet.problem`)."""
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import Any
+from fleet import problem
+from fleet.problem import JITTER_S, PROBLEM_TYPE, problem_object
 
-PROBLEM_TYPE = "application/problem+json"
-JITTER_S = 3  # at least; a long wait is spread over a tenth of itself
-_WITH_RETRY_AFTER = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+__all__ = ["JITTER_S", "PROBLEMS", "PROBLEM_TYPE", "Problem", "problem_object"]
 
 # code → (status, title). The title does not change from one occurrence to the next (RFC 9457 §3.1).
 PROBLEMS: dict[str, tuple[int, str]] = {
@@ -50,6 +42,13 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not_found": (404, "There is nothing here"),
     "no_such_call": (404, "There is no such call"),
     "method_not_allowed": (405, "The method is not allowed here"),
+    # between processes of a fleet
+    "move_refused": (409, "The call cannot go on here"),
+    "move_no_room": (409, "This process takes no more calls"),
+    "no_such_node": (410, "The process is no more"),
+    "misdirected": (421, "The request is for another process"),
+    "node_silent": (504, "The process does not answer"),
+    # the request, again
     "request_timeout": (408, "The request took too long to arrive"),
     "stale_etag": (412, "The ICE session has changed"),
     "wrong_content_type": (415, "The body has the wrong type"),
@@ -72,50 +71,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 }
 
 
-@dataclass(eq=False)
-class Problem(Exception):  # noqa: N818 - the word of RFC 9457
-    """A refusal on its way to the caller. `code` is a key of PROBLEMS; raises KeyError if not.
+class Problem(problem.Problem):
+    """A refusal of the signaling API; `code` is a key of PROBLEMS."""
 
-    `ends_connection` is for a request that was not read to its end. A 429 or 503 says when to come
-    back (RFC 9110 §10.2.3): after `retry_after_s`, and a little more.
-    """
-
-    code: str
-    detail: str
-    headers: dict[str, str] = field(default_factory=dict)
-    ends_connection: bool = False
-    retry_after_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__init__(self.code)
-        self.status, self.title = PROBLEMS[self.code]
-        if self.status in _WITH_RETRY_AFTER:
-            # Spread over some seconds, so that callers refused together do not return together.
-            jitter_s = 1 + secrets.randbelow(max(JITTER_S, int(self.retry_after_s / 10)))
-            after_s = int(self.retry_after_s) + jitter_s
-            self.headers = {"Retry-After": str(after_s), **self.headers}
-
-
-def problem_object(problem: Problem, openai: bool) -> dict[str, Any]:
-    """The JSON object of a problem; `openai` adds the `error` member of their API."""
-    members: dict[str, Any] = {
-        "type": f"urn:trunkline:problem:{problem.code}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "code": problem.code,
-    }
-    if openai:
-        members["error"] = {
-            "message": f"{problem.title}. {problem.detail}",
-            "type": _openai_type(problem.status),
-            "code": problem.code,
-            "param": None,
-        }
-    return members
-
-
-def _openai_type(status: int) -> str:
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return "rate_limit_error"
-    return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+    codes = PROBLEMS

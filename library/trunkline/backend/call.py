@@ -20,7 +20,7 @@ from trunkline.backend.inbox import Inbox
 from trunkline.backend.outbox import EVENT_BYTES, Outbox
 from trunkline.backend.restored import Restored, check_snapshot
 from trunkline.backend.sent_log import Again, SentLog
-from trunkline.v1 import model_pb2
+from trunkline.v1 import model_pb2, record_pb2
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +177,15 @@ class Call:
         check_snapshot(snapshot)
         if not self._over:
             self._outbox.remember(self.number, snapshot)
+
+    def record(self, recorded: record_pb2.Recorded) -> None:
+        """Add to the record of the call (record.proto); nothing once it is over.
+
+        The transceiver gives it its place among the other events, and redacts its content. It has a
+        rate, beyond which it leaves events out; the record says how many.
+        """
+        if not self._over:
+            self._say(model_pb2.BackendEvent(recorded=recorded), recorded.ByteSize())
 
     def hang_up(self, reason: str = "hangup") -> None:
         """End the call; the handler is cancelled at its next await. Twice does nothing."""

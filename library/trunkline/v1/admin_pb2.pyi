@@ -180,7 +180,7 @@ class Call(_message.Message):
     CLIENT_NETWORK_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     state: _builtins.str
-    """new, connecting, connected, ended"""
+    """new, connecting, connected, moving, ended"""
     started_unix_ms: _builtins.int
     backend: _builtins.str
     surface: _builtins.str
@@ -264,6 +264,57 @@ class EndCallResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EndCallResponse: _TypeAlias = EndCallResponse  # noqa: Y015
+
+@_typing.final
+class MoveCallRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    node: _builtins.str
+    """name or index of the node; empty: one with room"""
+    why: _builtins.str
+    """kept in the log"""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        node: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "node", b"node", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveCallRequest: _TypeAlias = MoveCallRequest  # noqa: Y015
+
+@_typing.final
+class MoveCallResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    TOOK_MS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """name of the node that has the call now"""
+    took_ms: _builtins.float
+    """from the first word to the last; the caller misses less"""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        took_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "took_ms", b"took_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveCallResponse: _TypeAlias = MoveCallResponse  # noqa: Y015
 
 @_typing.final
 class DrainRequest(_message.Message):
@@ -685,6 +736,7 @@ class StatsResponse(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    FENCED_NODES_FIELD_NUMBER: _builtins.int
     nodes: _builtins.int
     """transceivers in the directory"""
     draining: _builtins.bool
@@ -696,6 +748,10 @@ class StatsResponse(_message.Message):
 
     @_builtins.property
     def limits(self) -> Global___Limits: ...
+    @_builtins.property
+    def fenced_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """indexes whose last owner was lost, 1000 at most: nothing that it sends goes on"""
+
     def __init__(
         self,
         *,
@@ -704,10 +760,11 @@ class StatsResponse(_message.Message):
         nodes: _builtins.int = ...,
         limits: Global___Limits | None = ...,
         draining: _builtins.bool = ...,
+        fenced_nodes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "limits", b"limits", "nodes", b"nodes", "total", b"total", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "fenced_nodes", b"fenced_nodes", "limits", b"limits", "nodes", b"nodes", "total", b"total", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -745,11 +802,14 @@ class WorkerStats(_message.Message):
     COUNTERS_FIELD_NUMBER: _builtins.int
     UP_LATENCY_FIELD_NUMBER: _builtins.int
     DOWN_LATENCY_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
     worker: _builtins.int
     pid: _builtins.int
     cpu: _builtins.int
     restarts: _builtins.int
     flows: _builtins.int
+    claims: _builtins.int
+    """calls held that other transceivers own than their tokens name"""
     @_builtins.property
     def counters(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """by name: up_packets, down_packets, …, drop_<reason>"""
@@ -771,10 +831,11 @@ class WorkerStats(_message.Message):
         counters: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         up_latency: Global___Latency | None = ...,
         down_latency: Global___Latency | None = ...,
+        claims: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["down_latency", b"down_latency", "up_latency", b"up_latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "cpu", b"cpu", "down_latency", b"down_latency", "flows", b"flows", "pid", b"pid", "restarts", b"restarts", "up_latency", b"up_latency", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "counters", b"counters", "cpu", b"cpu", "down_latency", b"down_latency", "flows", b"flows", "pid", b"pid", "restarts", b"restarts", "up_latency", b"up_latency", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -281,6 +281,32 @@ DIRECTION_FROM_CALLER: Direction.ValueType  # 1
 DIRECTION_TO_CALLER: Direction.ValueType  # 2
 Global___Direction: _TypeAlias = Direction  # noqa: Y015
 
+class _GapKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GapKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GAP_KIND_UNSPECIFIED: _GapKind.ValueType  # 0
+    GAP_KIND_LOST: _GapKind.ValueType  # 1
+    """numbers are missing: packets were lost"""
+    GAP_KIND_DELAYED: _GapKind.ValueType  # 2
+    """none is missing and the sender's time stood still: packets were held up on the way"""
+    GAP_KIND_NOT_SENT: _GapKind.ValueType  # 3
+    """none is missing and the sender's time went on: nothing was sent, for instance by a browser that"""
+
+class GapKind(_GapKind, metaclass=_GapKindEnumTypeWrapper):
+    """What the sender's own numbers say of a gap."""
+
+GAP_KIND_UNSPECIFIED: GapKind.ValueType  # 0
+GAP_KIND_LOST: GapKind.ValueType  # 1
+"""numbers are missing: packets were lost"""
+GAP_KIND_DELAYED: GapKind.ValueType  # 2
+"""none is missing and the sender's time stood still: packets were held up on the way"""
+GAP_KIND_NOT_SENT: GapKind.ValueType  # 3
+"""none is missing and the sender's time went on: nothing was sent, for instance by a browser that"""
+Global___GapKind: _TypeAlias = GapKind  # noqa: Y015
+
 class _Trigger:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -737,7 +763,7 @@ class Placed(_message.Message):
     secret_id: _builtins.str
     """names the client secret when a page placed it"""
     surface: _builtins.str
-    """whip, realtime_calls"""
+    """whip, realtime"""
     cluster: _builtins.int
     region: _builtins.str
     node: _builtins.int
@@ -1102,27 +1128,31 @@ Global___Media: _TypeAlias = Media  # noqa: Y015
 
 @_typing.final
 class Gap(_message.Message):
-    """No packet for more than 60 ms where there should have been one."""
+    """No packet for more than 60 ms."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DIRECTION_FIELD_NUMBER: _builtins.int
     LENGTH_MS_FIELD_NUMBER: _builtins.int
     OVER_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     direction: Global___Direction.ValueType
     length_ms: _builtins.float
     over: _builtins.bool
     """false: it lasts, and `length_ms` is what it is so far"""
+    kind: Global___GapKind.ValueType
+    """of one that is over"""
     def __init__(
         self,
         *,
         direction: Global___Direction.ValueType = ...,
         length_ms: _builtins.float = ...,
         over: _builtins.bool = ...,
+        kind: Global___GapKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["direction", b"direction", "length_ms", b"length_ms", "over", b"over"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["direction", b"direction", "kind", b"kind", "length_ms", b"length_ms", "over", b"over"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

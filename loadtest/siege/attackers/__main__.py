@@ -15,6 +15,7 @@ import sys
 import time
 
 from fleet.ending import ending
+from loadtest.live.speaking import vocabulary
 from loadtest.siege.attackers import ATTACKS
 from loadtest.siege.attackers.backend import hostile_backend
 from loadtest.siege.ground import Ground, Map
@@ -48,7 +49,7 @@ async def _stretch(
 ) -> bytes:
     """Attack until the next line comes, and return it."""
     async with ending() as running:
-        running += [asyncio.create_task(ATTACKS[name](ground)) for name in names]
+        running += [asyncio.create_task(ATTACKS[name].go(ground)) for name in names]
         running.append(asyncio.create_task(spin(0.0 if names else share)))
         running.append(following := asyncio.create_task(reader.readline()))
         done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -58,5 +59,6 @@ async def _stretch(
 
 
 if __name__ == "__main__":
+    vocabulary()  # what callers say takes a second to encode, which is no attack's
     step_back()
     asyncio.run(main())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from contextlib import suppress
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 
@@ -35,7 +37,8 @@ async def side_bands(ground: Ground) -> None:
             with suppress(CallFailedError, CallRefusedError):
                 async with hostile_call(ground, session) as call, asyncio.TaskGroup() as group:
                     for number in range(SIDE_BANDS):
-                        group.create_task(_flood(ground, session, call, reads=number % 2 == 0))
+                        flood = _flood(ground, session, call, "side bands", reads=number % 2 == 0)
+                        group.create_task(flood)
                     group.create_task(_listen(call))
             await asyncio.sleep(0.2)
 
@@ -47,7 +50,7 @@ async def page_events(ground: Ground) -> None:
             with suppress(CallFailedError, CallRefusedError):
                 async with hostile_call(ground, session) as call, asyncio.TaskGroup() as group:
                     group.create_task(_listen(call))
-                    group.create_task(_flood(ground, session, call, reads=True))
+                    group.create_task(_flood(ground, session, call, "page events", reads=True))
             await asyncio.sleep(0.2)
 
 
@@ -58,7 +61,7 @@ async def _listen(call: LiveCall) -> None:
 
 
 async def _flood(
-    ground: Ground, session: aiohttp.ClientSession, call: LiveCall, *, reads: bool
+    ground: Ground, session: aiohttp.ClientSession, call: LiveCall, name: str, *, reads: bool
 ) -> None:
     call_id = call.answer.call_url.rpartition("/")[2]
     url = f"{ground.target.url}/v1/realtime?call_id={call_id}"
@@ -66,15 +69,29 @@ async def _flood(
     events = itertools.cycle(_EVENTS)
     while not call.closed:
         with suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
-            async with session.ws_connect(url, headers=headers) as band:
+            async with _band(session, url, headers) as band:
                 while not band.closed:
                     for text in itertools.islice(events, BURST):
                         await band.send_str(text)
-                        ground.done["page events" if reads else "side bands"] += 1
+                        ground.done[name] += 1
                     if reads:
                         await _read(band)
                     await asyncio.sleep(0.1)
         await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def _band(
+    session: aiohttp.ClientSession, url: str, headers: dict[str, str]
+) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A side band; it is left without a word, since a polite end waits for all that was sent."""
+    async with session.ws_connect(url, headers=headers) as band:
+        try:
+            yield band
+        finally:
+            if (sock := band.get_extra_info("socket")) is not None:
+                with suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
 
 async def _read(band: aiohttp.ClientWebSocketResponse) -> None:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.address import Address
-from fleet.directory.directory import Directory, Node, Snapshot, is_older, next_epoch
+from fleet.directory.directory import Directory, Node, Snapshot
+from wire.epoch import is_older, next_epoch
 
 
 def node(index: int, epoch: int = 0, **changes: Any) -> Node:

@@ -19,13 +19,13 @@ from fleet.directory.directory import (
     Snapshot,
     fenced,
     is_fence_of,
-    next_epoch,
 )
 from fleet.directory.memory_store import MemoryStore
 from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import Lease, Store
 from fleet.errors import DirectoryFull, Fenced, LeaseLost
 from tests.rings import token_ring
+from wire.epoch import next_epoch
 
 TRUNK = Address("127.0.0.1", 5000)
 MAX_NODES = 4

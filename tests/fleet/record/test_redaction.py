@@ -52,7 +52,7 @@ def test_work_is_bounded(text: str) -> None:
 
 def test_policies() -> None:
     """Nothing, what is redacted, or all of it."""
-    assert redaction(Content.NONE)("said") == ""
+    assert redaction(Content.METADATA)("said") == ""
     assert redaction(Content.REDACTED)("a@b.example") == "[e-mail]"
     assert redaction(Content.WHOLE)("a@b.example") == "a@b.example"
 
@@ -62,7 +62,7 @@ def test_a_hook_comes_last() -> None:
     hook = f"{__name__}:shout"
     assert redaction(Content.REDACTED, hook)("a@b.example said") == "[E-MAIL] SAID"
     assert redaction(Content.WHOLE, hook)("a@b.example") == "A@B.EXAMPLE"
-    assert redaction(Content.NONE, hook)("a") == ""
+    assert redaction(Content.METADATA, hook)("a") == ""
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class _Link:
 
     def __init__(self) -> None:
         self.counters = LinkCounters()
-        self.on_answer = self.on_usage = _ignore
+        self.on_answer = self.on_usage = self.on_recorded = _ignore
         self._numbers = itertools.count(1)
         self.stream = LinkStream(cast(Any, self), cast(Any, None), model_pb2.Welcome(), _ignore)
 

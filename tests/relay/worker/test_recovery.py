@@ -18,9 +18,20 @@ from relay.shared.recovery_messages import owners_message, read_questions, sibli
 from relay.worker.limits import BURST_S
 from relay.worker.parking import Parking
 from relay.worker.recovery import Recovery
-from relay.worker.siblings import LOOKUPS_PER_S, Nodes, Sibling, Siblings
+from relay.worker.siblings import LOOKUPS_PER_S, Nodes, Siblings
 from tests.relay import kit
-from tests.relay.kit import EPOCH, NODE, NODE_ADDRESS, NOW_MS, NOW_S, Plane, check, client, ufrag
+from tests.relay.kit import (
+    EPOCH,
+    NODE,
+    NODE_ADDRESS,
+    NOW_MS,
+    NOW_S,
+    Plane,
+    beside,
+    check,
+    client,
+    ufrag,
+)
 from wire import trunk
 from wire.address import pack_address
 
@@ -35,7 +46,7 @@ class World:
         self.supervisor, self.channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.supervisor.setblocking(False)
         self.siblings = Siblings(self.plane.nodes, IDLE_MS)
-        self.siblings.add([Sibling(self.next_door.flows)])
+        self.siblings.add([beside(self.next_door.flows)])
         self.recovery = Recovery(
             self.plane.from_clients,
             self.plane.flows,
@@ -124,7 +135,7 @@ def test_the_freshest_of_two_siblings_is_right(world: World) -> None:
         plane.nodes.put(9, 1, NODE_ADDRESS)
     world.next_door.up([(me, check(ufrag()))], NOW_MS)
     third.up([(me, check(ufrag(9, 1)))], NOW_MS + 5)
-    world.siblings.add([Sibling(third.flows)])
+    world.siblings.add([beside(third.flows)])
     world.plane.up([(me, media(1))], NOW_MS + 10)
     assert owner_of(world.plane) == FlowOwner(9, 1)
 
@@ -139,7 +150,7 @@ def test_look_ups_next_door_are_bounded_per_second(world: World) -> None:
 
 def test_a_table_is_let_go_when_its_time_is_over(world: World) -> None:
     """The tables of a relay that is no more are read as long as a flow in them can be live."""
-    world.siblings.add([Sibling(Plane().flows, until_ms=NOW_MS)])
+    world.siblings.add([beside(Plane().flows, until_ms=NOW_MS)])
     world.recovery.housekeep(NOW_MS - 1)
     assert len(world.siblings) == 2
     world.recovery.housekeep(NOW_MS)

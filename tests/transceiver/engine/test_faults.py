@@ -49,6 +49,7 @@ class Carrier:
         self.counters = LinkCounters()
         self.on_answer: Callable[[object], None] = lambda _: None
         self.on_usage: Callable[[str, object], None] = lambda *_: None
+        self.on_recorded: Callable[[str, object], None] = lambda *_: None
         self.link: Any = self
         self.forgotten: list[int] = []
 

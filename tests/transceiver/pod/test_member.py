@@ -66,7 +66,7 @@ class Stand(Member):
 async def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> AsyncIterator[Stand]:
     """A member, not started; hung after a second."""
     monkeypatch.setattr(member, "HUNG_AFTER_MS", 1000)
-    it = Stand(0, 1, [], str(tmp_path))
+    it = Stand(0, 1, [], str(tmp_path), lambda _: None)
     yield it
     await it.stop()
 

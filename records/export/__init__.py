@@ -1,0 +1,1 @@
+"""A call as a file for other tools. Pure: a Case in, bytes out."""
