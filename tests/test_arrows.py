@@ -32,7 +32,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "backends": frozenset({"wire", "fleet", "trunkline"}),
     "launcher": frozenset({"wire", "fleet", "trunkline"}),
     # The harness has backends of its own.
-    "loadtest": frozenset({"wire", "datagram", "fleet", "launcher", "backends", "trunkline"}),
+    "loadtest": frozenset(
+        {"wire", "datagram", "fleet", "launcher", "backends", "records", "trunkline"}
+    ),
     "cli": frozenset({"wire", "fleet", "trunkline"}),
     "console": frozenset(),
     "k8s": frozenset(),
