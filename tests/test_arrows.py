@@ -103,6 +103,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "measured": "",
         "peers": "live stall",
         "plan": "",
+        "records_bench": ". stand",
         "relay_bench": ".",
         "scenario_runs": ". live relay_bench stand",
         "siege": ". callers live relay_bench scenario_runs stand storm",

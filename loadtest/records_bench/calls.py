@@ -12,6 +12,11 @@ from trunkline.v1 import record_pb2 as pb
 CALL_S = 60
 TURNS = 10
 MEDIA_EVERY_S = 10
+_KINDS = (
+    *(pb.USAGE_KIND_TEXT_INPUT_TOKENS, pb.USAGE_KIND_AUDIO_INPUT_TOKENS),
+    *(pb.USAGE_KIND_AUDIO_CACHED_TOKENS, pb.USAGE_KIND_TEXT_OUTPUT_TOKENS),
+    pb.USAGE_KIND_AUDIO_OUTPUT_TOKENS,
+)
 _SAID = "Could you tell me where my parcel is, and when it is going to be here?"
 _ANSWER = "It left the depot this morning. It should be with you between two and four today."
 
@@ -60,7 +65,7 @@ class MadeCall:
         )
         final = pb.Turn(final=True)
         final.MergeFrom(turn)
-        amounts = [pb.Amount(kind=kind, amount=100 * kind) for kind in (1, 2, 5, 6, 7)]
+        amounts = [pb.Amount(kind=kind, amount=100 * kind) for kind in _KINDS]
         yield self._tell(at_s, _SAID, item=user)
         yield self._tell(at_s + 0.5, turn=turn)
         yield self._tell(at_s + 2.0, _ANSWER, item=spoken)
