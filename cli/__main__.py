@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from cli import act, key_commands, limits, look, top
+from cli import act, key_commands, limits, look, moves, top
+from cli.calls import commands as call_commands
 from cli.doctor import command as doctor
 from cli.options import Options
 from cli.reach import Reach
@@ -34,13 +35,14 @@ app.command("doctor")(doctor.doctor)
 app.command("top")(top.top)
 app.command("nodes")(look.nodes_command)
 app.command("backends")(look.backends_command)
-app.command("calls")(look.calls)
 app.command("flows")(look.flows)
 app.command("info")(look.info)
 app.command("events")(look.events)
 app.command("call")(act.call)
+app.command("rebalance")(moves.rebalance)
 app.command("drain")(act.drain)
 app.command("log-level")(act.log_level)
+app.add_typer(call_commands.app, name="calls")
 app.add_typer(limits.app, name="limits")
 app.add_typer(key_commands.app, name="keys")
 

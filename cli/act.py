@@ -9,6 +9,7 @@ import typer
 
 from cli import tables
 from cli.fleet_view import ask_nodes, find_process
+from cli.moves import move
 from cli.options import Why, options, reason, run
 from cli.processes import Kind, ask
 from cli.reach import CliError
@@ -18,11 +19,18 @@ WAIT_INTERVAL_S = 1.0
 
 def call(
     context: typer.Context,
-    call_id: Annotated[str, typer.Argument(metavar="ID")],
+    words: Annotated[
+        list[str], typer.Argument(metavar="ID | move ID [NODE]", help="The call; or where to.")
+    ],
     end: Annotated[bool, typer.Option("--end", help="End it.")] = False,
     why: Why = "",
 ) -> None:
-    """One live call, wherever it is; --end ends it."""
+    """One live call, wherever it is; --end ends it, and `move` moves it to a node (a name or an
+    index), or to one with room."""
+    call_id, target = _call_and_target(words)
+    if target is not None:
+        run(move(options(context), call_id, target, why))
+        return
 
     async def work() -> None:
         reach = options(context).reach
@@ -42,6 +50,18 @@ def call(
     run(work())
 
 
+def _call_and_target(words: list[str]) -> tuple[str, str | None]:
+    """The call, and the node that it is to move to ("": any); None: it is not to move."""
+    match words:
+        case ["move", call_id]:
+            return call_id, ""
+        case ["move", call_id, node]:
+            return call_id, node
+        case [call_id] if call_id != "move":
+            return call_id, None
+    raise typer.BadParameter("give ID, or move ID [NODE]")
+
+
 def drain(
     context: typer.Context,
     node: Annotated[
@@ -57,7 +77,8 @@ def drain(
     undo: Annotated[bool, typer.Option("--undo", help="Take new calls again.")] = False,
     why: Why = "",
 ) -> None:
-    """No new calls for a transceiver or a backend; those that are there go on."""
+    """No new calls for a transceiver or a backend. Those of a transceiver move to others with room;
+    those that find none, and those of a backend, go on."""
 
     async def work() -> None:
         reach = options(context).reach

@@ -139,6 +139,13 @@ class Process:
         request = admin_pb2.EndCallRequest(call_id=call_id, why=why)
         return await self._find(self._transceiver.EndCall, request) is not None
 
+    async def move_call(self, call_id: str, node: str, why: str) -> admin_pb2.MoveCallResponse:
+        """Move a call to a node; empty: to one with room."""
+        request = admin_pb2.MoveCallRequest(call_id=call_id, node=node, why=why)
+        answer: admin_pb2.MoveCallResponse
+        answer = await self._ask(self._transceiver.MoveCall, request)
+        return answer
+
     async def drain(self, *, deadline_s: int, undo: bool, why: str) -> int:
         """Drain a transceiver or a backend, or take that back; its live calls."""
         stub = await self._bearer_of_calls()

@@ -19,7 +19,7 @@ OF_COMMANDS = frozenset(
     PREFIX + name
     for name in (
         *("ADMIN", "ADMIN_CA", "ADMIN_TLS_CERT", "ADMIN_TLS_KEY", "ADMIN_TOKEN", "API_KEY", "URL"),
-        *("RELAY_ADMINS", "BACKEND_ADMINS", "ARTIFACTS"),
+        *("RELAY_ADMINS", "BACKEND_ADMINS", "RECORDS_URL", "ARTIFACTS"),
     )
 )
 # Of every process that has an admin port, or is one of a fleet.

@@ -59,7 +59,7 @@ ROOMS: dict[str, dict[str, str]] = {
     # A call is a value that its parts write and are made from again (`takeover`), so `takeover`
     # and those parts know each other.
     "transceiver": {
-        "": "call engine link pod record recovery signaling transport",
+        "": "call engine link moves pod record recovery signaling transport",
         "rtp": ". takeover transport",
         "opus": "call rtp",
         "transport": ". takeover",
@@ -70,6 +70,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "engine": ". call link takeover transport",
         "signaling": ". call engine link pod",
         "pod": ". call engine signaling",
+        "moves": ". call engine link pod recovery signaling takeover",
         "recovery": ". call engine link pod takeover",
         "record": ". call engine pod rtp",
     },
@@ -91,7 +92,8 @@ ROOMS: dict[str, dict[str, str]] = {
         "openai_realtime": ". agent openai_pipeline realtime",
     },
     "cli": {
-        "": "doctor",
+        "": "calls doctor",
+        "calls": ".",
         "doctor": ".",
     },
     "loadtest": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Protocol
@@ -16,10 +17,24 @@ from fleet.limits.call_limits import CallLimits
 from fleet.limits.ledger import Usage
 from fleet.limits.rules import Limits, check_subject
 from transceiver.call.snapshot import CallSnapshot
+from transceiver.moves.moves import NoTarget
+from transceiver.moves.outgoing import Outcome
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 from wire.keys import KeyRing
 
 SERVICE_NAME = "trunkline.v1.TransceiverAdmin"
+
+_NOT_MOVED = {
+    Outcome.REFUSED_NO_ROOM: (grpc.StatusCode.RESOURCE_EXHAUSTED, "no node has room for it"),
+    Outcome.REFUSED_STATE: (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "the call cannot move now; the log says why",
+    ),
+    Outcome.TIMED_OUT: (grpc.StatusCode.ABORTED, "the node did not answer in time; say it again"),
+    Outcome.ABORTED: (grpc.StatusCode.ABORTED, "the call had to speak meanwhile; say it again"),
+    Outcome.TAKEN_BACK: (grpc.StatusCode.ABORTED, "the node did not go on with it; it came back"),
+    Outcome.IN_DOUBT: (grpc.StatusCode.DATA_LOSS, "the node took it and is not heard of any more"),
+}
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +62,16 @@ class AdminEngine(Protocol):
         """The rings of route tokens and of the trunk."""
 
 
+class AdminMoves(Protocol):
+    """What the admin API needs of moves."""
+
+    async def move(self, call_id: str, wanted: str = "") -> tuple[Outcome, str]:
+        """Move a call; the outcome, and the node that was asked last.
+
+        Raises KeyError, NoTarget and StoreUnavailable.
+        """
+
+
 class AdminNode(Protocol):
     """What the admin API needs of the node."""
 
@@ -65,8 +90,10 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
         engine: AdminEngine,
         node: AdminNode,
         limits: CallLimits,
+        moves: AdminMoves,
         acted: Callable[[str, str, str, str], None] = lambda *_: None,
     ) -> None:
+        self._moves = moves
         self._engine = engine
         self._acted = acted  # for the record of a call: its id, who, what, why
         self._node = node
@@ -105,6 +132,32 @@ class TransceiverAdmin(admin_pb2_grpc.TransceiverAdminServicer):
             why=reason,
         )
         return admin_pb2.EndCallResponse()
+
+    async def MoveCall(  # noqa: N802
+        self, request: admin_pb2.MoveCallRequest, context: Context
+    ) -> admin_pb2.MoveCallResponse:
+        """Move a call to another transceiver; the codes are in admin.proto."""
+        reason = await why_of(request.why, context)
+        began_s = time.monotonic()
+        try:
+            outcome, node = await self._moves.move(request.call_id, request.node)
+        except KeyError:
+            await no_such_call(context)
+        except NoTarget as error:
+            await refuse(context, grpc.StatusCode.NOT_FOUND, str(error))
+        except StoreUnavailable as error:
+            await refuse(context, grpc.StatusCode.UNAVAILABLE, str(error))
+        log.info(
+            "call_move_asked",
+            call_id=request.call_id,
+            who=who(context.peer()),
+            why=reason,
+            outcome=outcome.value,
+        )
+        if outcome is not Outcome.MOVED:
+            await refuse(context, *_NOT_MOVED[outcome])
+        took_ms = (time.monotonic() - began_s) * 1000
+        return admin_pb2.MoveCallResponse(node=node, took_ms=took_ms)
 
     async def Drain(  # noqa: N802
         self, request: admin_pb2.DrainRequest, context: Context

@@ -206,6 +206,11 @@ def call_ended(reason: str) -> Counted:
     return Counted(f"call_ended_{reason}")
 
 
+def move_outcome(outcome: str) -> Counted:
+    """The counter of moves that came out so; `outcome` is a `moves.outgoing.Outcome`."""
+    return Counted(f"move_{outcome}")
+
+
 def takeover_refused(reason: str) -> Counted:
     """The counter of takeovers refused so; `reason` is one of `recovery.refusal.Refusal`."""
     return Counted(f"takeover_{reason}")

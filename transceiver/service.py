@@ -38,6 +38,7 @@ from transceiver.engine.engine import Engine
 from transceiver.link.backends import Backends
 from transceiver.link.model_link import ModelLink
 from transceiver.media import Media, make_media
+from transceiver.moves.moves import Moves
 from transceiver.node import NodeKeeper
 from transceiver.pod.leaving import leave
 from transceiver.pod.neighbours import Neighbours
@@ -92,7 +93,8 @@ async def run(
         proofs = Proofs(Seal(lambda: media.engine.key_rings[0], PURPOSE, settings.cluster))
         neighbours = Neighbours(pod_place, partial(_holds, media.engine), proofs, owners)
         stack.push_async_callback(neighbours.close)
-        app = _app(settings, media, node, neighbours, http_counters, records)
+        moves = _moves(settings, media, node, neighbours, trunk, store)
+        app = _app(settings, media, node, neighbours, moves, http_counters, records)
         http = await listen(
             app,
             settings.transceiver_http,
@@ -101,9 +103,11 @@ async def run(
             counters=http_counters,
         )
         stack.push_async_callback(http.close)
+        stack.push_async_callback(moves.close)
+        running.append(tasks.create_task(moves.emptying.run()))
         server = await admin.serve(
             settings.transceiver_admin,
-            _admin_services(settings, media.engine, node, limits, store, records),
+            _admin_services(settings, media.engine, node, limits, store, moves, records),
             [SERVICE_NAME, process_admin.SERVICE_NAME],
             admin.AdminSecurity.of(settings),
         )
@@ -205,9 +209,10 @@ def _admin_services(
     node: NodeKeeper,
     limits: CallLimits,
     store: RedisStore,
+    moves: Moves,
     records: Records,
 ) -> list[Callable[[grpc.aio.Server], None]]:
-    own = TransceiverAdmin(engine, node, limits, records.acted)
+    own = TransceiverAdmin(engine, node, limits, moves, records.acted)
     common = process_admin.ProcessAdmin("transceiver", settings, _nodes_of(store))
     return [
         partial(add_TransceiverAdminServicer_to_server, own),
@@ -222,11 +227,31 @@ def _nodes_of(store: RedisStore) -> process_admin.Nodes:
     return nodes
 
 
+def _moves(
+    settings: TransceiverSettings,
+    media: Media,
+    node: NodeKeeper,
+    neighbours: Neighbours,
+    trunk: Address,
+    store: RedisStore,
+) -> Moves:
+    engine = media.engine
+    return Moves(
+        *(engine, media.backends, neighbours),
+        keys=lambda: engine.key_rings[0],
+        cluster=settings.cluster,
+        own_http=http_for_others(settings, trunk),
+        nodes=_nodes_of(store),
+        drains=lambda: node.tenancy.draining,
+    )
+
+
 def _app(
     settings: TransceiverSettings,
     media: Media,
     node: NodeKeeper,
     neighbours: Neighbours,
+    moves: Moves,
     http_counters: Counter[str],
     records: Records,
 ) -> web.Application:
@@ -253,7 +278,10 @@ def _app(
         cors_origins=settings.transceiver_cors_origins,
         console=_console(keys[0].key, backends) if settings.transceiver_console else None,
         neighbours=neighbours,
-        for_processes=SignsOfLife(neighbours, lambda: engine.owner).routes(),
+        for_processes=[
+            *SignsOfLife(neighbours, lambda: engine.owner).routes(),
+            *moves.routes(),
+        ],
         http_counters=http_counters,
     )
 

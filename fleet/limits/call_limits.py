@@ -83,6 +83,7 @@ class CallLimits:
         self._alone = MemoryLedger()
         self._outages = OutageCounter("call_limits")
         self._ask_again_at_s = 0.0
+        self._renew_at_s = now()
         self._live: dict[str, Ticket] = {}
         self._leaving: list[Ticket] = []
         self._spending: Counter[str] = Counter()
@@ -124,6 +125,16 @@ class CallLimits:
         if self._live.pop(ticket.id, None):
             self._leave(ticket, ticket.subjects)
 
+    def moved(self, ticket: Ticket) -> None:
+        """The call goes on in another process, which holds its places from now on."""
+        self._live.pop(ticket.id, None)
+
+    def adopt(self, ticket: Ticket) -> None:
+        """Hold the places of a call that another process admitted; they are renewed at once."""
+        self._live[ticket.id] = ticket
+        self._renew_at_s = self._now()
+        self._news.set()
+
     def spent(self, ticket: Ticket, tokens: int) -> None:
         """The model used `tokens` for this call."""
         if tokens > 0:
@@ -144,12 +155,12 @@ class CallLimits:
 
     async def run(self) -> None:
         """Keep the ledger right until cancelled."""
-        renew_at_s = self._now()
         while True:
-            await self._settle(renew=self._now() >= renew_at_s)
-            if self._now() >= renew_at_s:
-                renew_at_s = self._now() + self._renew_interval_s
-            await self._wait_for_news(renew_at_s - self._now())
+            renew = self._now() >= self._renew_at_s
+            if renew:
+                self._renew_at_s = self._now() + self._renew_interval_s
+            await self._settle(renew=renew)
+            await self._wait_for_news(self._renew_at_s - self._now())
 
     async def close(self) -> None:
         """Give everything back. During an outage it is left to expire."""

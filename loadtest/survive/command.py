@@ -20,22 +20,23 @@ from loadtest.benchmark import Result
 from loadtest.errors import CallFailedError
 from loadtest.report import print_result
 from loadtest.stall import speech
-from loadtest.stand import Shape, Stand
-from loadtest.survive.faults import FAULTS, complete
-from loadtest.survive.fleet import PROCESSES
+from loadtest.stand import Stand
+from loadtest.survive.chaos import rampage
+from loadtest.survive.duration import seconds_of
+from loadtest.survive.faults import FAULTS, Fault, complete
 from loadtest.survive.page import page
 from loadtest.survive.trial import Callers, Seen, endure
 from loadtest.survive.verdict import histogram, judge
-
-SHAPE = Shape(
-    transceivers=2, transceiver_processes=PROCESSES, backends=2, backend="loadtest.peers.survivor"
-)
 
 
 def survive_command(
     calls: Annotated[int, typer.Option(min=1, max=100, help="Live callers.")] = 20,
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of each fault.")] = 20,
     only: Annotated[list[str] | None, typer.Option(help="A fault by name.")] = None,
+    chaos: Annotated[
+        float | None,
+        typer.Option(parser=seconds_of, metavar="TIME", help="Random faults for 90s, 20m, 1h."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report there.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object as the last line.")
@@ -47,7 +48,10 @@ def survive_command(
         known = ", ".join(FAULTS)
         raise typer.BadParameter(f"no fault {', '.join(unknown)}; there are {known}")
     try:
-        seen, result = asyncio.run(run(names, calls, repeats))
+        if chaos is not None:
+            seen, result = asyncio.run(rampage(names, calls, chaos))
+        else:
+            seen, result = asyncio.run(run(names, calls, repeats))
     except (StartupError, CallFailedError) as error:
         print(json.dumps({"scenario": "survive", "passed": False, "error": str(error)}))
         raise typer.Exit(1) from None
@@ -68,14 +72,14 @@ async def run(names: Sequence[str], calls: int, repeats: int) -> tuple[Mapping[s
     absent: dict[str, str] = {}
     for name in names:
         try:
-            seen[name] = await _endured(name, calls, repeats)
+            seen[name] = await _endured(FAULTS[name], calls, repeats)
         except (CallFailedError, TimeoutError, LookupError) as error:
             absent[name] = f"the fleet did not come back: {error!r}"
     return seen, judge(seen, names, absent)
 
 
-async def _endured(name: str, calls: int, repeats: int) -> Seen:
-    async with Stand(SHAPE) as stand:
+async def _endured(fault: Fault, calls: int, repeats: int) -> Seen:
+    async with Stand(fault.shape) as stand:
         await complete(stand)
-        async with Callers(stand, calls) as callers:
-            return await endure(stand, callers, FAULTS[name], repeats)
+        async with Callers(stand, fault.calls or calls) as callers:
+            return await endure(stand, callers, fault, max(1, repeats // fault.rarer))

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import grpc.aio
 
+from launcher.keeper import Keeper
 from loadtest.residue import family
-from loadtest.stand import Stand
+from loadtest.scenario_runs.faults import worker_pid
+from loadtest.stand import Shape, Stand
 from loadtest.survive import fleet
 
 MOVE_TIMEOUT_S = 5.0
@@ -37,6 +39,15 @@ class Blow:
     stayed: frozenset[str] = field(default_factory=frozenset)
 
 
+SHAPE = Shape(
+    transceivers=2,
+    transceiver_processes=fleet.PROCESSES,
+    backends=2,
+    backend="loadtest.peers.survivor",
+    variables={"TRUNKLINE_TRANSCEIVER_DRAIN_S": "30"},
+)
+THREE = SHAPE.model_copy(update={"transceivers": 3})
+
 Strike = Callable[[Stand], Awaitable[Blow]]
 
 
@@ -53,6 +64,9 @@ class Fault:
     heal: Callable[[Stand], Awaitable[None]]
     watch_s: float
     bar_ms: float
+    shape: Shape = SHAPE
+    calls: int | None = None  # callers, where the fault is of another size than the rest
+    rarer: int = 1  # done only each so many repeats: it takes long
 
 
 async def move(stand: Stand) -> Blow:
@@ -147,6 +161,39 @@ async def bring_redis(stand: Stand) -> None:
     await complete(stand)
 
 
+async def upgrade(stand: Stand) -> Blow:
+    """End every transceiver in turn, as a rolling upgrade does, and start it again."""
+    began_s = time.time()
+    calls: set[str] = set()
+    for part in stand.names("transceiver"):
+        for one in list(fleet.processes(stand, part)):
+            calls.update(await fleet.calls_of(stand, part, one.index))
+        await _replaced(stand.keepers[part])
+        await complete(stand)
+    return Blow(began_s, frozenset(calls))
+
+
+async def _replaced(keeper: Keeper) -> None:
+    """Ask a part to end, and return when its successor is there: its keeper starts one."""
+    before = keeper.pid
+    _signal([before], signal.SIGTERM)
+    async with asyncio.timeout(HEAL_TIMEOUT_S):
+        while not keeper.running or keeper.pid == before:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.1)
+
+
+async def kill_relay_worker(stand: Stand) -> Blow:
+    """Kill the process that moves every packet; a spare takes its place."""
+    calls: set[str] = set()
+    for part in stand.names("transceiver"):
+        for one in fleet.processes(stand, part):
+            calls.update(await fleet.calls_of(stand, part, one.index))
+    pid = await worker_pid(stand, "relay-1")
+    began_s = time.time()
+    _signal([pid], signal.SIGKILL)
+    return Blow(began_s, frozenset(calls))
+
+
 async def complete(stand: Stand) -> None:
     """Return when every process of every transceiver and every backend answers."""
     async with asyncio.timeout(HEAL_TIMEOUT_S):
@@ -191,5 +238,10 @@ FAULTS = {
         Fault("host", "a whole transceiver falls silent", lose_host, bury_host, 5.0, 1000),
         Fault("backend_kill", "kill -9 of a backend", kill_backend, complete, 5.0, 1500),
         Fault("redis_away", "Redis goes away, and calls move", lose_redis, bring_redis, 7.0, 60),
+        Fault(
+            *("upgrade", "a rolling upgrade of three transceivers", upgrade, complete, 5.0, 60),
+            *(THREE, 100, 20),
+        ),
+        Fault("relay_kill", "kill -9 of a relay worker", kill_relay_worker, complete, 3.0, 400),
     )
 }

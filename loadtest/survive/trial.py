@@ -18,6 +18,7 @@ from loadtest.survive.faults import Blow, Fault, whole
 from loadtest.survive.line import Line, on_the_line
 
 QUIET_S = 1.0  # of normal life before a blow
+AFTER_S = 2.0  # that calls are watched after a blow is done, at least
 ANSWER_S = 1.5  # for the last messages: as long as SCTP's retransmission takes
 DRAWN_S = (1.0, 3.0)  # of sound before and after a blow, for the picture
 ATTEMPTS = 5
@@ -96,9 +97,12 @@ class Callers:
         raise CallFailedError("no_call")
 
 
-async def endure(stand: Stand, callers: Callers, fault: Fault, repeats: int) -> Seen:
-    """Do a fault so often. Raises CallFailedError when callers cannot call again."""
-    seen = Seen(fault)
+async def endure(
+    stand: Stand, callers: Callers, fault: Fault, repeats: int, into: Seen | None = None
+) -> Seen:
+    """Do a fault so often, noted `into` what is there. Raises CallFailedError when callers cannot
+    call again."""
+    seen = into or Seen(fault)
     for _ in range(repeats):
         await callers.fill()
         for line in callers.lines:
@@ -106,7 +110,8 @@ async def endure(stand: Stand, callers: Callers, fault: Fault, repeats: int) -> 
         await asyncio.sleep(QUIET_S)
         async with whole(stand, fault):
             blow = await fault.strike(stand)
-            await asyncio.sleep(blow.began_s + fault.watch_s - time.time())
+            least_s = time.time() + AFTER_S
+            await asyncio.sleep(max(least_s, blow.began_s + fault.watch_s) - time.time())
             ends_s = time.time()
         await asyncio.sleep(max(0.0, ends_s + ANSWER_S - time.time()))
         await _note_all(seen, callers, blow, ends_s)

@@ -8,6 +8,8 @@ The figures that others quote are made of the name of the fault and of what it i
     host_calls          host_lost_calls          host_gap_ms_p50
     backend_kill_calls  backend_kill_lost_calls  backend_kill_pause_ms_p50
     redis_away_calls    redis_away_lost_calls    redis_away_gap_ms_p50
+    upgrade_calls       upgrade_lost_calls       upgrade_gap_ms_p50
+    relay_kill_calls    relay_kill_lost_calls    relay_kill_gap_ms_p50
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from loadtest.survive.trial import Seen
 MOVES = 400
 EDGES_MS = (0, 5, 10, 20, 40, 60, 100, 200, 400, 700, 1000, 2000)
 WIDTH = 50
+PLANNED = ("move", "redis_away", "upgrade")  # nothing is lost or said twice
 PAUSES = "backend_kill"  # its bar is of the conversation, and not of the sound
 
 
@@ -31,7 +34,7 @@ def judge(seen: Mapping[str, Seen], asked: Sequence[str], absent: Mapping[str, s
     for name in asked:
         _add_fault(result, name, seen.get(name), absent.get(name, "was not measured"))
     result.figures["messages"] = sum(one.messages for one in seen.values())
-    planned = [one for one in seen.values() if one.fault.name in ("move", "redis_away")]
+    planned = [one for one in seen.values() if one.fault.name in PLANNED]
     for figure in ("messages_lost", "messages_twice"):
         total = sum(getattr(one, figure) for one in planned)
         result.figures[figure] = total if planned else None

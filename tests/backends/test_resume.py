@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -434,3 +435,19 @@ async def _speak(call: Call, frames: int) -> None:
 async def _flood(call: Call, messages: int) -> None:
     for n in range(messages):
         await call.send_text("chat", f"{n:<2}".ljust(8000))
+
+
+async def test_a_call_is_resumed_at_the_process_that_holds_it() -> None:
+    """A link that leads to other processes of the backend knows so, without asking."""
+    agent = Agent()
+    async with serving(agent) as holding, linked(holding.port) as link:
+        async with linked(holding.port) as dying:
+            handle, _ = await open_call(dying)
+            position = handle.position
+            handle.moving()
+        assert link.reaches(position.instance)
+        elsewhere = replace(position, instance="another process")
+        assert not link.reaches(elsewhere.instance)
+        with pytest.raises(CallUnknown):
+            link.open_call("call_1", "", Sink(), 50, 0, resume=elsewhere)
+        await resume(link, position, exact=True)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import redis.asyncio
 
 from launcher import Stack, StackSettings
 from tests.conftest import free_port
@@ -84,3 +89,77 @@ async def test_redis_was_away_and_came_back_empty_before() -> None:
         end(family(stack.parts["transceiver"].pid))
         await callers.all_hear(100)
         assert await pod.counter("calls_taken_over") == CALLERS
+
+
+class Hand:
+    """Somebody who reads and writes Redis, and has no key of the fleet."""
+
+    def __init__(self, url: str) -> None:
+        self.raw: Any = redis.asyncio.Redis.from_url(url)
+
+    async def checkpoints(self) -> dict[bytes, dict[bytes, bytes]]:
+        """All that there are now, by key."""
+        keys = [key async for key in self.raw.scan_iter("trunkline:{*}:calls:*")]
+        return {key: await self.raw.hgetall(key) for key in keys if not key.endswith(b":taken")}
+
+    async def bring_back(self, old: dict[bytes, dict[bytes, bytes]]) -> None:
+        """Put old checkpoints in the place of newer ones, again and again."""
+        while True:
+            for key, texts in old.items():
+                await self.raw.hset(key, mapping=texts)
+            await asyncio.sleep(0.01)
+
+    async def spoil(self) -> None:
+        """Take checkpoints away, and put in their place whatever comes to mind."""
+        for key, texts in (await self.checkpoints()).items():
+            states = [name for name in texts if b"/" not in name]
+            await self.raw.delete(key)
+            await self.raw.hset(key, mapping=dict.fromkeys([*states, b"rtc_nobody"], b"1.AAAA"))
+            await self.raw.set(key + b":taken", b"no hash", px=60_000)
+
+
+@asynccontextmanager
+async def hand_in_redis(stack: Stack) -> AsyncIterator[Hand]:
+    hand = Hand(stack.variables["TRUNKLINE_REDIS_URL"])
+    yield hand
+    await hand.raw.aclose()
+
+
+async def test_an_old_checkpoint_that_somebody_brings_back_repeats_no_number() -> None:
+    """The caller goes on, nothing is heard twice, and every packet is of a number of its own."""
+    async with (
+        Stack(settings(1)) as stack,
+        other_pod(stack),
+        hand_in_redis(stack) as hand,
+        survivors(stack) as callers,
+    ):
+        await callers.place(CALLERS)
+        old = await hand.checkpoints()
+        assert sum(map(len, old.values())) == 2 * CALLERS
+        await callers.all_hear(200)
+        task = asyncio.create_task(hand.bring_back(old))
+        await callers.all_hear(10)
+        end(family(stack.parts["transceiver"].pid))
+        await callers.all_hear(100)
+        task.cancel()
+        for ear in callers.ears.values():
+            assert ear.unopened == 0
+            assert len(set(ear.sequences)) == len(ear.sequences)
+
+
+async def test_spoilt_checkpoints_are_replaced_and_cost_nothing() -> None:
+    """Whatever somebody does to them: a second later they are whole, and good for a takeover."""
+    async with (
+        Stack(settings(1)) as stack,
+        other_pod(stack) as pod,
+        hand_in_redis(stack) as hand,
+        survivors(stack) as callers,
+    ):
+        await callers.place(CALLERS)
+        for _ in range(3):
+            await hand.spoil()
+        await callers.all_hear(100)
+        end(family(stack.parts["transceiver"].pid))
+        await callers.all_hear(100)
+        assert await pod.counter("calls_taken_over") == CALLERS
+        assert await pod.counter("takeover_unreadable") >= 1

@@ -141,8 +141,11 @@ def test_a_short_siege_of_a_real_stack() -> None:
     done = _siege("--seconds", "3", "--calls", "4", *named, "--json")
     found = json.loads(done.stdout.strip().splitlines()[-1])
     checks = found["checks"]
-    for name in ("live_lost_calls", "processes_restarted", "strangers_bytes", "idle_attacks"):
+    for name in ("live_lost_calls", "processes_restarted", "strangers_bytes"):
         assert checks[name], (name, found)
+    assert len(found["done_per_s_by_attack"]) == 3
+    assert all(found["done_per_s_by_attack"].values())
+    assert set(found["cores_by_attack"]) == {*found["done_per_s_by_attack"], TOGETHER}
 
 
 def _siege(*arguments: str) -> subprocess.CompletedProcess[str]:

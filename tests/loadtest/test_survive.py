@@ -8,7 +8,9 @@ from loadtest.benchmark import Result
 from loadtest.callers.opus_packets import encode
 from loadtest.sound import tone
 from loadtest.survive import verdict
+from loadtest.survive.chaos import judge_chaos
 from loadtest.survive.command import run
+from loadtest.survive.duration import seconds_of
 from loadtest.survive.ear import Packet, gap_ms, lives, stale
 from loadtest.survive.faults import FAULTS
 from loadtest.survive.line import Line
@@ -125,3 +127,21 @@ def test_the_figures_that_others_quote_are_there() -> None:
     quoted = (verdict.__doc__ or "").split("\n\n")[-1].split()
     assert len(quoted) > 15
     assert set(quoted) <= set(figures)
+
+
+def test_times_as_people_write_them() -> None:
+    """A number and a unit, and nothing else."""
+    assert [seconds_of(text) for text in ("90s", "20m", "1h")] == [90, 1200, 3600]
+    for wrong in ("20", "m", "20 m", "1.5h", "-3s", ""):
+        with pytest.raises(ValueError, match="behind it"):
+            seconds_of(wrong)
+
+
+def test_chaos_fails_for_one_lost_call() -> None:
+    """Whichever fault it was, and when no fault was done."""
+    seen = {name: Seen(FAULTS[name], repeats=1, struck=5) for name in ("kill", "host")}
+    assert judge_chaos(seen, 1).passed
+    seen["host"].bystanders_lost = 1
+    result = judge_chaos(seen, 1)
+    assert (result.passed, result.figures["chaos_lost_calls"]) == (False, 1)
+    assert not judge_chaos({}, 1).passed

@@ -243,6 +243,9 @@ class FakeHandle:
     def moving(self) -> None:
         self.moved = True
 
+    def write_reports(self) -> None:
+        """Nothing waits here."""
+
     def heard_by(self, sink: CallSink) -> None:
         self.sink = sink
 
@@ -258,6 +261,7 @@ class FakeLink:
     echo: bool = True
     ready: bool = True
     backend: str = "scripted"
+    called: str = "default"
     accepts: tuple[int, ...] = (model_pb2.AUDIO_FORMAT_OPUS,)
     handles: list[FakeHandle] = field(default_factory=list)
 

@@ -33,6 +33,7 @@ from transceiver.signaling.app import Status, make_app
 from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.http_listener import HttpListener, listen
 from transceiver.signaling.intake import Intake
+from transceiver.takeover.session_state import Places
 from wire.keys import KeyRing
 
 KEY = "key-one"
@@ -62,7 +63,10 @@ class FakeSession:
         self.placed_by = placed_by
         self.link: Any = link
         self.restarts = 0
+        self.end_reason = ""
+        self.held = False
         self.sidebands_of_servers = 0
+        self.places: Places | None = None
         self.sidebands = Sidebands()
         self.from_sidebands: asyncio.Queue[str] = asyncio.Queue()
         self.local_ufrag = f"ufrag{number}x0"
@@ -139,6 +143,9 @@ class FakeEngine:
         """The caller is there."""
         for tell in self._connected_listeners:
             tell(call_id)
+
+    def listen_moved(self, here: Callable[[str], None], away: Callable[[str], None]) -> None:
+        """Nothing moves here."""
 
     def listen_ended(self, listener: Callable[[str], None]) -> None:
         """Tell `listener` of ended calls."""

@@ -54,7 +54,7 @@ class Operator:
 async def operator() -> AsyncIterator[Operator]:
     """A served API on a free port."""
     it = Operator()
-    servicer = TransceiverAdmin(it.engine, it, it.limits)  # type: ignore[arg-type]
+    servicer = TransceiverAdmin(it.engine, it, it.limits, it)  # type: ignore[arg-type]
     add = partial(admin_pb2_grpc.add_TransceiverAdminServicer_to_server, servicer)
     server = await serve(Address("127.0.0.1", 0), [add], [SERVICE_NAME])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

@@ -45,6 +45,8 @@ class PartsState(NamedTuple):
     messages_received: int
     messages_sent: int
     sideband_opening: str
+    sidebands: int
+    sideband_missed: tuple[str, ...]
 
 
 class CallParts:
@@ -86,6 +88,8 @@ class CallParts:
             messages_received=self.messages.received,
             messages_sent=self.messages.sent,
             sideband_opening=self.messages.sidebands.opening,
+            sidebands=self.messages.sidebands.expected,
+            sideband_missed=self.messages.sidebands.missed,
         )
 
     def resume(self, state: SessionState, exported_s: float, now: float, reserve: Reserve) -> None:

@@ -39,7 +39,13 @@ from transceiver.link.position import Position
 from transceiver.rtp import opus
 from transceiver.rtp.audio import AudioStream
 from transceiver.takeover.held_events import HeldEvents
-from transceiver.takeover.session_state import STOPPED_BEFORE, LinkState, Reserve, SessionState
+from transceiver.takeover.session_state import (
+    STOPPED_BEFORE,
+    LinkState,
+    Places,
+    Reserve,
+    SessionState,
+)
 from transceiver.transport import dtls
 from transceiver.transport.certificate import LocalCertificate
 from transceiver.transport.ice import (
@@ -110,7 +116,8 @@ class Session:
         self._voice, self._messages = self._parts.voice, self._parts.messages
         self._ice = self._transport.ice
         self._held: HeldEvents | None = None
-        self._backend = self._session_json = ""
+        self.places: Places | None = None  # in the limits; set by who admitted the call
+        self._backend = self._backend_name = self._session_json = ""
         self._connect_by_s = now + CONNECT_TIMEOUT_S
         self._farewell_s, self._farewell_reason = math.inf, ""
         self._wake_s = math.inf
@@ -176,7 +183,8 @@ class Session:
             *(state.call_id, state.offer, state.surface, certificate, host, unix_s), transport
         )
         session.started_unix_ms, session.placed_by = state.started_unix_ms, state.placed_by
-        session.sidebands.reopen(state.sideband_opening)
+        session.places = state.places
+        session.sidebands.reopen(state.sideband_opening, state.sidebands, state.sideband_missed)
         return session
 
     def carry_on(self, state: SessionState, unix_s: float, reserve: Reserve) -> None:
@@ -205,8 +213,10 @@ class Session:
             offer=self.offer,
             link=LinkState(
                 *(self._backend, self._session_json, self._voice.audio_format),
+                name=self._backend_name,
                 **(asdict(self.handle.position) if self.handle is not None else {}),
             ),
+            places=self.places,
             **self._parts.export(self._host.now(), relay_of)._asdict(),
         )
 
@@ -227,6 +237,7 @@ class Session:
         self._transport.muted = True
         self._wake_s = math.inf
         if self.handle is not None:
+            self.handle.write_reports()  # nothing is to be sent behind what is exported
             self.handle.heard_by(self._held)
 
     def release(self) -> None:
@@ -276,7 +287,8 @@ class Session:
             resume=resume,
             exact=exact,
         )
-        self._session_json, self._backend = session_json, link.backend
+        self._session_json = session_json
+        self._backend, self._backend_name = link.backend, link.called
         self.record.backend_chosen(link.backend, audio_format, session_json)
         self._voice.speak(audio_format)
         for ufrag in self.ufrags:
@@ -318,7 +330,7 @@ class Session:
         jitter = audio.heard.jitter if audio.heard else 0.0
         return CallSnapshot(
             call_id=self.call_id,
-            state=self.state.value,
+            state="moving" if self.held else self.state.value,
             started_unix_ms=self.started_unix_ms,
             backend=self._backend,
             surface=self.surface,

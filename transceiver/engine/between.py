@@ -84,6 +84,11 @@ class Between:
         """Calls that may go on elsewhere."""
         return len(self._held)
 
+    @property
+    def gone(self) -> int:
+        """Calls that went on elsewhere a while ago."""
+        return len(self._tombstones)
+
     # The old owner.
 
     def hold(self, session: Session) -> SessionState | None:
@@ -130,14 +135,17 @@ class Between:
         reserve: Reserve = STOPPED_BEFORE,
         *,
         fenced: int = NOBODY,
+        comes_back: bool = False,
     ) -> None:
         """Resume a call of another process and keep it silent, until `go_live` or `forget`.
 
-        `fenced` is the sender number of an owner that was lost. Raises TooManyCalls, Draining, and
+        `fenced` is the sender number of an owner that was lost. A call that `comes_back` has its
+        place here still, even if this process takes no others. Raises TooManyCalls, Draining, and
         ValueError for a call that is here already or cannot be resumed by this version.
         """
         engine = self._engine
-        engine.check_room()
+        if not comes_back:
+            engine.check_room()
         if engine.find(state.call_id) is not None or state.call_id in self._prepared:
             raise ValueError("the call is here already")
         session = Session.resumed(state, engine.certificate, engine, time.time(), reserve)
@@ -180,6 +188,7 @@ class Between:
                 session.leave()
             raise
         self.claim(waiting)
+        self._engine.adopted(session)
         self._take_in(waiting.frames)
         return session
 
@@ -287,7 +296,7 @@ class Between:
 
 def _position(link: LinkState) -> Position | None:
     """Where the backend is to go on; None for one that holds no calls: there the call begins."""
-    at = Position(link.token, link.taken_events, link.sent_events, link.clears)
+    at = Position(link.token, link.taken_events, link.sent_events, link.clears, link.instance)
     return at if at.resumable else None
 
 

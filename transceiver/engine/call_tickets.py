@@ -10,15 +10,22 @@ import structlog
 
 from fleet.limits.call_limits import CallLimits, Ticket
 from transceiver.link.backends import Backend, Choice
+from transceiver.takeover.session_state import Places
 from trunkline.v1 import model_pb2
 
 log = structlog.get_logger(__name__)
 
 
+class TicketCall(Protocol):
+    """What tickets need of a call, which takes its places along when it moves."""
+
+    places: Places | None
+
+
 class TicketEngine(Protocol):
     """What tickets need of the engine."""
 
-    def find(self, call_id: str) -> object | None:
+    def find(self, call_id: str) -> TicketCall | None:
         """The live call of that id."""
 
     def dismiss(self, call_id: str, reason: str) -> bool:
@@ -26,6 +33,9 @@ class TicketEngine(Protocol):
 
     def listen_ended(self, listener: Callable[[str], None]) -> None:
         """Hear of every call that is no longer live."""
+
+    def listen_moved(self, here: Callable[[str], None], away: Callable[[str], None]) -> None:
+        """Hear of every call that came from another process, or goes on in one."""
 
 
 class CallTickets:
@@ -38,6 +48,7 @@ class CallTickets:
         self._opening: dict[str, Ticket] = {}  # by call, until a backend has taken it
         self._by_call: dict[str, Ticket] = {}
         engine.listen_ended(self._ended)
+        engine.listen_moved(self._moved_here, self._moved_away)
         limits.on_exhausted = self._exhausted
         self.on_used_up: Callable[[str, str], None] = lambda _call_id, _subject: None
 
@@ -66,10 +77,27 @@ class CallTickets:
     def bind(self, ticket: Ticket, call_id: str) -> None:
         """The ticket is this live call's from now on."""
         self._opening.pop(call_id, None)
-        if self._engine.find(call_id) is None:  # it ended meanwhile
+        call = self._engine.find(call_id)
+        if call is None:  # it ended meanwhile
             self._limits.ended(ticket)
         else:
             self._by_call[call_id] = ticket
+            call.places = Places(ticket.id, ticket.key_id, ticket.subjects)
+
+    def _moved_away(self, call_id: str) -> None:
+        """A call goes on in another process, with its places: nothing is given back here."""
+        ticket = self._by_call.pop(call_id, None)
+        if ticket is not None:
+            self._limits.moved(ticket)
+
+    def _moved_here(self, call_id: str) -> None:
+        """A call of another process goes on here, and so do its places."""
+        call = self._engine.find(call_id)
+        places = call.places if call is not None else None
+        if places is not None:
+            ticket = Ticket(places.key_id, places.subjects, places.ticket)
+            self._by_call[call_id] = ticket
+            self._limits.adopt(ticket)
 
     def used(self, call_id: str, usage: model_pb2.Usage) -> None:
         """The backend says what a call used."""

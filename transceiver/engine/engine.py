@@ -97,6 +97,8 @@ class Engine:
         self._connected_listeners: list[Callable[[str], None]] = []
         self._changed_listeners: list[Callable[[str], None]] = []
         self._ended_listeners: list[Callable[[str], None]] = []
+        self._here_listeners: list[Callable[[str], None]] = []
+        self._away_listeners: list[Callable[[str], None]] = []
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._calls: dict[str, Session] = {}
@@ -185,6 +187,11 @@ class Engine:
             raise CallFailed("the call failed while it was made") from None
         log.info("call_created", call_id=call_id, surface=surface)
         return session
+
+    @property
+    def calls_gone(self) -> int:
+        """Calls that went on in other processes a while ago."""
+        return self.between.gone
 
     def hand_over(self, call_id: str) -> SessionState | None:
         """A connected call as a value, for another process; here nothing of it is left.
@@ -293,6 +300,12 @@ class Engine:
         """Call `listener` with the id of every call that is no longer live."""
         self._ended_listeners.append(listener)
 
+    def listen_moved(self, here: Callable[[str], None], away: Callable[[str], None]) -> None:
+        """Call `here` with the id of every call of another process that goes on here, and `away`
+        with that of every call that goes on elsewhere, before it ends here."""
+        self._here_listeners.append(here)
+        self._away_listeners.append(away)
+
     def check_room(self) -> None:
         """Whether a call can be taken now. Raises TooManyCalls or Draining."""
         if self.draining:
@@ -388,6 +401,12 @@ class Engine:
         for tell in self._changed_listeners:
             tell(session.call_id)
 
+    def adopted(self, session: Session) -> None:
+        """A call of another process goes on here."""
+        for tell in self._here_listeners:
+            with self.guarded(session):
+                tell(session.call_id)
+
     def connected(self, session: Session) -> None:
         """The handshake is over: the caller is there."""
         for tell in self._connected_listeners:
@@ -404,7 +423,8 @@ class Engine:
         if not self._calls:
             self._idle.set()
             self._claiming.stop()
-        for tell in self._ended_listeners:
+        moved = self._away_listeners if session.end_reason == "moved" else []
+        for tell in (*moved, *self._ended_listeners):
             with self.guarded(session):
                 tell(session.call_id)
 

@@ -114,6 +114,7 @@ class Backends:
         self._now = now
         for backend in backends:
             backend.link.on_answer = self._reporter(backend)
+            backend.link.called = backend.name
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -151,6 +152,16 @@ class Backends:
             raise _refusal(wanted, now)
         other = (model,) if model and model not in self._by_name else ()
         return [Choice(b, (b.name, *other)) for b in self._in_order(allowed, now)]
+
+    def resuming(self, name: str) -> ModelLink:
+        """The link of a call that another process put on the backend of that name.
+
+        Raises BackendAbsent: no backend is called so here, or it is away.
+        """
+        backend = self._by_name.get(name)
+        if backend is None or not backend.link.ready:
+            raise BackendAbsent(f"no backend {name}")
+        return backend.link
 
     def ask(self, backend: Backend) -> ModelLink:
         """The link to a backend that a call was given, and which it asks now.

@@ -79,6 +79,7 @@ class CallHandle:
         "_counted_round",
         "_credit",
         "_data_bytes",
+        "_instance",
         "_link",
         "_outbox",
         "_reports",
@@ -107,7 +108,7 @@ class CallHandle:
         self._sink: CallSink | None = sink  # None: the sink must hear nothing more
         self._answer: asyncio.Future[LinkError | None] = asyncio.get_running_loop().create_future()
         self._credit = 0
-        self._token = position.token
+        self._token, self._instance = position.token, position.instance
         self._taken_events = position.taken_events
         self._sent_events = position.sent_events
         self._clears = position.clears
@@ -125,7 +126,8 @@ class CallHandle:
     @property
     def position(self) -> Position:
         """How far the call is with its backend, for another process that goes on with it."""
-        return Position(self._token, self._taken_events, self._sent_events, self._clears)
+        counts = (self._taken_events, self._sent_events, self._clears)
+        return Position(self._token, *counts, self._instance)
 
     async def accepted(self, timeout_s: float | None = None) -> None:
         """Wait until the backend takes the call.

@@ -26,7 +26,7 @@ import structlog
 from fleet.backoff import Backoff, Pace
 from transceiver.link.call_handle import CallHandle, CallSink
 from transceiver.link.counters import LinkCounters
-from transceiver.link.errors import BackendAbsent, LinkError
+from transceiver.link.errors import BackendAbsent, CallUnknown, LinkError
 from transceiver.link.position import Position
 from transceiver.link.stream import LinkDown, LinkStream, Rpc, greet
 from trunkline.v1 import model_pb2, record_pb2
@@ -61,6 +61,7 @@ class ModelLink:
     """
 
     def __init__(self, target: str, transceiver_name: str) -> None:
+        self.called = ""  # by operators (`transceiver.link.backends`)
         self.backend = ""  # the backend's name, "" until the first Welcome
         self.accepts: tuple[int, ...] = ()  # AudioFormat values, best first
         self.max_calls = 0  # 0: the backend has no limit of its own
@@ -76,6 +77,7 @@ class ModelLink:
         # Numbers go on across streams, so a handle can never be mistaken for a later call's.
         self._numbers = itertools.count(1)
         self._stream: LinkStream | None = None  # the one that new calls get
+        self._streams: set[LinkStream] = set()  # that one, and those of backends that are leaving
         self._ready = asyncio.Event()
         self._backoff = Backoff(RECONNECT_PACE, STEADY_S)
         self._greeted_s = float("inf")  # when the newest stream was greeted back
@@ -137,14 +139,26 @@ class ModelLink:
         or it has stopped reading, CallLimit when it holds all the calls it wants. Await
         `accepted()` of the handle next.
         """
-        if self._stream is None:
-            raise BackendAbsent(f"no backend: {self.down_reason}")
-        handle = self._stream.add_call(next(self._numbers), call_id, sink, resume)
+        handle = self._stream_for(resume).add_call(next(self._numbers), call_id, sink, resume)
         handle.start(
             *(session_json, audio_format, send_credit, started_unix_ms, page_may_set),
             resume.resume(exact=exact) if resume is not None else None,
         )
         return handle
+
+    def reaches(self, instance: str) -> bool:
+        """Whether a stream leads to that process of the backend."""
+        return any(stream.instance == instance for stream in self._streams)
+
+    def _stream_for(self, resume: Position | None) -> LinkStream:
+        if self._stream is None:
+            raise BackendAbsent(f"no backend: {self.down_reason}")
+        if resume is None or resume.instance in ("", self._stream.instance):
+            return self._stream
+        for stream in self._streams:
+            if stream.instance == resume.instance:
+                return stream
+        raise CallUnknown("another process of the backend has it")
 
     async def _stay_connected(self) -> None:
         async with asyncio.TaskGroup() as streams:
@@ -182,6 +196,7 @@ class ModelLink:
             self._note_absence(_reason(error))
             return
         stream = LinkStream(self, rpc, welcome, on_leaving=moving.set)
+        self._streams.add(stream)
         self._turn_to(stream, welcome)
         ending = ""
         try:
@@ -192,6 +207,7 @@ class ModelLink:
             was_current = self._stream is stream
             if was_current:
                 self._turn_away()
+            self._streams.discard(stream)
             stream.lose()
         if was_current:
             self._note_absence(ending)

@@ -15,18 +15,19 @@ class Position:
     """What has passed between a call and its backend; counted as model.proto's Resume says.
 
     `token` is what the backend knows the call by; empty: the backend holds no calls. `clears` of
-    the backend were carried out.
+    the backend were carried out. `instance` is the process of the backend; empty: it did not say.
     """
 
     token: bytes = field(default=b"", repr=False)
     taken_events: int = 0
     sent_events: int = 0
     clears: int = 0
+    instance: str = ""
 
     @classmethod
-    def first(cls) -> Position:
+    def first(cls, instance: str) -> Position:
         """Of a new call."""
-        return cls(secrets.token_bytes(TOKEN_BYTES))
+        return cls(secrets.token_bytes(TOKEN_BYTES), instance=instance)
 
     @property
     def resumable(self) -> bool:

@@ -23,6 +23,7 @@ from transceiver.link.position import NOWHERE, Position
 from trunkline.v1 import model_pb2
 
 PROTOCOL = 1
+MAX_INSTANCE_CHARS = 64
 GREETING_TIMEOUT_S = 5.0  # from dialling to the backend's Welcome
 # Between two messages. Under load this makes messages fewer and larger, at 0.5 ms of delay in the
 # mean; what is said after a pause goes at once. A backend answers batch by batch, so its messages
@@ -68,6 +69,7 @@ class LinkStream:
         self.outbox = Outbox()
         self.max_calls = welcome.max_calls  # 0: the backend has no limit of its own
         self.hold_ms = welcome.hold_ms  # 0: the backend holds no call whose stream broke
+        self.instance = welcome.instance[:MAX_INSTANCE_CHARS]
         self._rpc = rpc
         self._on_leaving = on_leaving
         self._calls: dict[int, CallHandle] = {}
@@ -96,7 +98,7 @@ class LinkStream:
             raise CallUnknown("it holds no calls of others")
         if not resume and self.max_calls and len(self._calls) >= self.max_calls:
             raise CallLimit(f"the backend holds {self.max_calls} calls, its limit")
-        position = resume or (Position.first() if self.hold_ms else NOWHERE)
+        position = resume or (Position.first(self.instance) if self.hold_ms else NOWHERE)
         handle = self._calls[number] = CallHandle(self, number, call_id, sink, position)
         return handle
 

@@ -1,6 +1,7 @@
 """How a transceiver ends: no new calls, time for live ones, and a reason for the rest.
 
     SIGTERM ─▶ draining ── no call left, or the deadline, or a second signal ─▶ goodbyes ─▶ gone
+                  └── calls move to other processes (`transceiver.moves`)
 
 While it drains the process says 503 to new calls and to `/healthz`, NOT_SERVING to health checks,
 and `draining` in the directory; calls that are there can still be ended or moved by their callers.
@@ -18,6 +19,9 @@ from transceiver.node import NodeKeeper
 
 GOODBYE_S = 2.0  # for messages to callers and their answers to leave; ten times what it takes
 
+LINGER_S = 0.5
+"""For packets of calls that have moved away: relay workers know of it in a few milliseconds."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -31,6 +35,8 @@ async def leave(node: NodeKeeper, engine: Engine, deadline_s: float, stop: async
     left = engine.dismiss_all("drained")
     if left:
         await first_of(GOODBYE_S, engine.idle())
+    elif engine.calls_gone and not stop.is_set():
+        await first_of(LINGER_S, stop.wait())
     log.info("drain_ended", calls_dismissed=left)
 
 

@@ -39,7 +39,7 @@ class Owners:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pod_place = pod_place
-        self._own_http = own_http
+        self.own_http = own_http
         self._nodes = nodes
         self._now = now
         self._known: Mapping[int, Node] = {}
@@ -52,9 +52,15 @@ class Owners:
             return None
         if not within_pod:
             node = (await self._directory()).get(origin.node)
-            if node is not None and node.http not in (None, self._own_http):
+            if node is not None and node.http not in (None, self.own_http):
                 return node.http
         return self._neighbour(origin)
+
+    async def others(self) -> list[Address]:
+        """Where the other pods of the fleet answer HTTP."""
+        nodes = (await self._directory()).values()
+        found = dict.fromkeys(node.http for node in nodes if node.http and node.live)
+        return [http for http in found if http != self.own_http]
 
     def _neighbour(self, origin: Origin) -> int | None:
         there = origin.process != self._pod_place.index and origin.process < self._pod_place.count

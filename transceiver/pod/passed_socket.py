@@ -9,6 +9,8 @@ judges a slow listener, as if it were connected there.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, web
 
@@ -20,6 +22,8 @@ from transceiver.signaling.sideband import GREETING
 
 MAX_PASSED = 512  # of this process; each takes two connections
 
+Again = Callable[[], Awaitable[ClientWebSocketResponse | None]]
+"""A side band at whoever has the call now; None: it is over."""
 Socket = web.WebSocketResponse | ClientWebSocketResponse
 
 
@@ -36,19 +40,41 @@ class PassedSockets:
         principal: Principal,
         near: web.WebSocketResponse,
         far: ClientWebSocketResponse,
+        again: Again,
     ) -> web.WebSocketResponse:
-        """Pass on both ways until either end closes."""
+        """Pass on both ways until either end closes; `again` finds a call whose owner has left."""
+        with self._open(principal, near):
+            try:
+                await near.prepare(request)
+                await _greet(request, near)
+                await _converse(near, far, again)
+            finally:
+                await far.close()
+        return near
+
+    async def go_on(
+        self,
+        principal: Principal,
+        near: web.WebSocketResponse,
+        far: ClientWebSocketResponse,
+        again: Again,
+    ) -> None:
+        """The same for one that was of this process, whose call has moved."""
+        with self._open(principal, near):
+            try:
+                await _converse(near, far, again)
+            finally:
+                await far.close()
+
+    @contextmanager
+    def _open(self, principal: Principal, near: web.WebSocketResponse) -> Iterator[None]:
         self._near.add(near)
         self._shares.take(principal)
         try:
-            await near.prepare(request)
-            await _greet(request, near)
-            await _converse(near, far)
+            yield
         finally:
             self._near.discard(near)
             self._shares.give_back(principal)
-            await far.close()
-        return near
 
     def check_room(self, principal: Principal) -> None:
         """Whether one more may be passed on for it. Raises Problem too_many_sidebands."""
@@ -67,17 +93,28 @@ async def _greet(request: web.Request, near: web.WebSocketResponse) -> None:
         await near.send_str(request[GREETING])
 
 
-async def _converse(near: web.WebSocketResponse, far: ClientWebSocketResponse) -> None:
+async def _converse(
+    near: web.WebSocketResponse, far: ClientWebSocketResponse, again: Again
+) -> None:
+    while await _far_ends(near, far):
+        code = _sendable(far.close_code)
+        found = await again() if code == WSCloseCode.GOING_AWAY else None
+        if found is None:
+            await near.close(code=code)
+            return
+        await far.close()
+        far = found
+    await far.close(code=_sendable(near.close_code))
+
+
+async def _far_ends(near: web.WebSocketResponse, far: ClientWebSocketResponse) -> bool:
+    """Copy both ways until either end closes; whether it was the far one."""
     up, down = asyncio.ensure_future(_copy(near, far)), asyncio.ensure_future(_copy(far, near))
     try:
         await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
-        far_ended = down.done()
+        return down.done()
     finally:
         await end([up, down])  # nobody may read an end that closes (see `sideband`)
-    if far_ended:
-        await near.close(code=_sendable(far.close_code))
-    else:
-        await far.close(code=_sendable(near.close_code))
 
 
 async def _copy(source: Socket, sink: Socket) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Annotated
 
@@ -46,6 +46,10 @@ class Passed:
     body: bytes = field(default=b"", repr=False)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
+    def again(self) -> Passed:
+        """The same request, to be carried out once more."""
+        return replace(self, id=secrets.token_urlsafe(16))
+
 
 @dataclass(frozen=True)
 class _Sealed:
@@ -71,21 +75,29 @@ class Proofs:
         sealed = _Sealed(request.principal, self._now_ms(), request.id, _digest(request.body))
         return self._seal.seal(_name(request), _SEALED.dump_json(sealed))
 
+    def check(self, asked: Passed, proof: str) -> None:
+        """Whether it is worth to read the body of a request. Raises NotProven."""
+        self._sealed(asked, proof)
+
     def read(self, asked: Passed, proof: str) -> Passed:
         """The request as it was passed on; of `asked` principal and id are not looked at.
 
         Raises NotProven.
         """
+        sealed = self._sealed(asked, proof)
+        if sealed.digest != _digest(asked.body):
+            raise NotProven("another body")
+        request = asked.method, asked.path, sealed.principal, asked.content_type, asked.if_match
+        return Passed(*request, asked.body, sealed.id)
+
+    def _sealed(self, asked: Passed, proof: str) -> _Sealed:
         try:
             sealed = _SEALED.validate_json(self._seal.open(_name(asked), proof))
         except (BrokenSeal, ValidationError):
             raise NotProven("no seal of this fleet") from None
         if not fresh(sealed.at_ms, self._now_ms()):
             raise NotProven("too old")
-        if sealed.digest != _digest(asked.body):
-            raise NotProven("another body")
-        request = asked.method, asked.path, sealed.principal, asked.content_type, asked.if_match
-        return Passed(*request, asked.body, sealed.id)
+        return sealed
 
     def carry_out(self, request: Passed) -> None:
         """The request is carried out here and now. Raises NotProven the second time."""

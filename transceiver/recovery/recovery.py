@@ -77,7 +77,9 @@ def _backend_of(links: Sequence[ModelLink]) -> Callable[[SessionState], ModelLin
     """Finds the link to the backend that has the conversation of a call."""
 
     def find(state: SessionState) -> ModelLink | None:
-        named = state.link.backend
-        return next((link for link in links if link.ready and link.backend == named), None)
+        named, instance = state.link.backend, state.link.instance
+        alike = [link for link in links if link.ready and link.backend == named]
+        holding = (link for link in alike if instance and link.reaches(instance))
+        return next(holding, next(iter(alike), None))
 
     return find

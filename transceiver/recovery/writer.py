@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -31,6 +32,7 @@ MOST_A_TURN = 50  # 1,250 calls a second
 MOST_ENDED = 10_000  # that the store has not heard of; it forgets the others by itself
 MOST_ENDED_A_TURN = 500  # Redis does nothing else while a script runs
 AWAY_PACE = Pace(first_s=0.1, longest_s=0.5)  # within 2 s of its return all calls are there again
+WHOLE_EACH = 10  # checkpoints: then the session comes along, under the key of now
 _AT_ONCE = 4  # calls between two rounds of the loop: 0.4 ms
 
 log = structlog.get_logger(__name__)
@@ -83,7 +85,8 @@ class CheckpointWriter:
         self._pause = pause
         self._due = DueCalls()
         self._ended: dict[str, None] = {}
-        self._stored: set[str] = set()  # calls of which the store has something, perhaps
+        # Calls of which the store has something, perhaps; how often since their session was put.
+        self._stored: Counter[str] = Counter()
         self._lacking: set[str] = set()  # and those whose session it has not
         self._owner: Owner | None = None
         self._outages = OutageCounter("checkpoints")
@@ -97,7 +100,7 @@ class CheckpointWriter:
         """A call is no longer here."""
         if call_id in self._stored and len(self._ended) < MOST_ENDED:
             self._ended[call_id] = None
-        self._stored.discard(call_id)
+        self._stored.pop(call_id, None)
         self._due.forget(call_id)
         self._lacking.discard(call_id)
 
@@ -136,7 +139,6 @@ class CheckpointWriter:
             self._due.all_due()  # a new lease: nothing is kept under it
         taken: dict[str, int] = {}
         calls = [stored async for stored in self._exported(owner, due, taken)]
-        self._stored.update(taken)
         missing = await self._store.put(owner, calls, ended)
         for call_id, taken_events in taken.items():
             self._calls.kept(call_id, taken_events)
@@ -149,6 +151,9 @@ class CheckpointWriter:
             self._due.all_due()  # the store may have come back empty
         self._outages.answered()
         self._calls.count(Counted.CHECKPOINTS, len(calls))
+        for stored in calls:
+            if stored.session and stored.call_id in self._stored:
+                self._stored[stored.call_id] = 0
         self._lacking -= {stored.call_id for stored in calls}
         for call_id in missing:
             if call_id in self._due:
@@ -168,7 +173,8 @@ class CheckpointWriter:
             if state is None:  # not connected yet, or any more: it says so when it is
                 self._due.forget(call_id)
                 continue
-            whole = call_id in self._lacking
+            self._stored[call_id] += 1  # from here on: it may end before the store has it
+            whole = call_id in self._lacking or self._stored[call_id] >= WHOLE_EACH
             write = self._checkpoints.write_whole if whole else self._checkpoints.write
             try:
                 yield write(owner, state)

@@ -82,7 +82,7 @@ def make_app(
     counters = http_counters if http_counters is not None else Counter()
     app[FAILURES] = Failures(counters)
     app.on_shutdown.append(neighbours.leave)
-    sideband = Sideband(intake, counters)
+    sideband = Sideband(intake, counters, neighbours.follow)
     app.on_shutdown.append(sideband.close_all)
     for_keys = [
         *Whip(intake, body_timeout_s).routes(),

@@ -71,6 +71,14 @@ class CallSession(Protocol):
         """Of that stream, as RTCP SDES says it."""
 
     @property
+    def held(self) -> bool:
+        """Whether it is silent, because another process may be about to go on with it."""
+
+    @property
+    def end_reason(self) -> str:
+        """Why it ended; empty while it is live."""
+
+    @property
     def sidebands(self) -> Sidebands:
         """Who else hears what the caller is sent."""
 

@@ -42,6 +42,13 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not_found": (404, "There is nothing here"),
     "no_such_call": (404, "There is no such call"),
     "method_not_allowed": (405, "The method is not allowed here"),
+    # between processes of a fleet
+    "move_refused": (409, "The call cannot go on here"),
+    "move_no_room": (409, "This process takes no more calls"),
+    "no_such_node": (410, "The process is no more"),
+    "misdirected": (421, "The request is for another process"),
+    "node_silent": (504, "The process does not answer"),
+    # the request, again
     "request_timeout": (408, "The request took too long to arrive"),
     "stale_etag": (412, "The ICE session has changed"),
     "wrong_content_type": (415, "The body has the wrong type"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
@@ -30,6 +31,9 @@ from transceiver.signaling.shares import Shares
 SIDEBAND_PATH = "/v1/realtime"
 GREETING = web.RequestKey("greeting", str)
 """Of a side band that another process passes on: what it waits for before it says anything."""
+AGAIN = "again=1"
+"""In the query of a side band that comes from the owner that the call had before; of no meaning to
+anybody who has no proof of the fleet."""
 SUBPROTOCOL = "realtime"
 MAX_MESSAGE_BYTES = 256 * 1024  # as on a data channel
 MAX_WAITING = 512  # events not yet written
@@ -40,8 +44,12 @@ MESSAGES_PER_S = 100.0
 MESSAGE_BURST = 200.0
 CHARS_PER_MESSAGE = 4096  # a longer one counts as several
 LONGEST_WAIT_S = 10.0
+HELD_LOOK_S = 0.005
 HEARTBEAT_S = 20.0
 CLOSE_TIMEOUT_S = 2.0
+
+Follow = Callable[[str, Principal, web.WebSocketResponse, str], Awaitable[None]]
+"""Goes on with a side band whose call has moved: call, who listens, socket, what was not said."""
 
 log = structlog.get_logger(__name__)
 _sleep = asyncio.sleep
@@ -86,14 +94,20 @@ class _Mailbox:
         return text
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Mouth:
-    """What a side band says, at its pace, to one call."""
+    """What a side band says, at its pace, to one call. `unsaid` waits for its time."""
 
     session: CallSession
     pace: Pace
     from_server: bool
     counters: Counter[str]
+    unsaid: str = ""
+
+    @property
+    def moved(self) -> bool:
+        """Whether the call goes on in another process."""
+        return self.session.end_reason == "moved"
 
     def failed(self) -> None:
         """The side band ends by a fault of ours."""
@@ -101,8 +115,13 @@ class _Mouth:
 
     async def say(self, text: str) -> None:
         """Let the call hear it, when it is time."""
+        self.unsaid = text
         await self.wait(1 + len(text) / CHARS_PER_MESSAGE)
-        self.session.hear_sideband(text, from_server=self.from_server)
+        while self.session.held:  # some ms, until it is known whose the call is
+            await _sleep(HELD_LOOK_S)
+        if not self.moved:
+            self.unsaid = ""
+            self.session.hear_sideband(text, from_server=self.from_server)
 
     async def wait(self, turns: float = 1.0) -> None:
         """Return when it is time for so many messages."""
@@ -114,7 +133,8 @@ class _Mouth:
 class Sideband:
     """The handler of side bands. `close_all` is for the end of the process."""
 
-    def __init__(self, intake: Intake, counters: Counter[str]) -> None:
+    def __init__(self, intake: Intake, counters: Counter[str], follow: Follow) -> None:
+        self._follow = follow
         self._counters = counters
         self._intake = intake
         self._open: set[_Mailbox] = set()
@@ -127,14 +147,15 @@ class Sideband:
 
     async def join(self, request: web.Request) -> web.StreamResponse:
         """Join a call."""
-        session = self._session(request)
+        session = await self._session(request)
         socket = sideband_socket()
         if not socket.can_prepare(request):
             headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
             raise Problem("upgrade_required", "Connect with a WebSocket client.", headers)
         mailbox, principal = _Mailbox(), request[PRINCIPAL]
         has_share = self._shares.may_take(principal, MAX_SIDEBANDS - len(self._open))
-        if not has_share or not session.sidebands.join(mailbox):
+        again = GREETING in request and AGAIN in request.query_string
+        if not has_share or not session.sidebands.join(mailbox, again=again):
             raise Problem("too_many_sidebands", "Close one of them first.")
         self._open.add(mailbox)
         self._shares.take(principal)
@@ -148,6 +169,8 @@ class Sideband:
             self._open.discard(mailbox)
             self._shares.give_back(principal)
             session.sidebands.leave(mailbox)
+        if mouth.moved and not socket.closed:
+            await self._follow(session.call_id, principal, socket, mouth.unsaid)
         return socket
 
     async def close_all(self, _app: web.Application) -> None:
@@ -160,12 +183,16 @@ class Sideband:
         made = Pace(MESSAGES_PER_S, MESSAGE_BURST, LONGEST_WAIT_S)
         return self._paces.setdefault(principal, made)
 
-    def _session(self, request: web.Request) -> CallSession:
+    async def _session(self, request: web.Request) -> CallSession:
         call_id = request.query.get("call_id")
         if not call_id:
             detail = "Name a call by call_id; sessions over a WebSocket alone are not offered."
             raise Problem("no_call_id", detail)
-        return self._intake.find(call_id, request[PRINCIPAL])
+        session = self._intake.find(call_id, request[PRINCIPAL])
+        while session.held:  # who joins hears what is told after the move, or after it failed
+            await _sleep(HELD_LOOK_S)
+            session = self._intake.find(call_id, request[PRINCIPAL])
+        return session
 
 
 def sideband_socket() -> web.WebSocketResponse:
@@ -197,7 +224,8 @@ async def _converse(socket: web.WebSocketResponse, mouth: _Mouth, mailbox: _Mail
             mouth.failed()
             log.error("sideband_failed", call_id=mouth.session.call_id, exc_info=error)
             mailbox.close_code = WSCloseCode.INTERNAL_ERROR
-    await _close(socket, mailbox.close_code or WSCloseCode.OK)
+    if not mouth.moved or mailbox.close_code is not WSCloseCode.OK:
+        await _close(socket, mailbox.close_code or WSCloseCode.OK)
 
 
 async def _read(socket: web.WebSocketResponse, mouth: _Mouth, mailbox: _Mailbox) -> None:

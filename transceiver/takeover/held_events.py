@@ -31,13 +31,13 @@ class HeldEvents:
             name, arguments = self._events.popleft()
             getattr(sink, name)(*arguments)
 
-    def on_resumed(self, ear: model_pb2.Playout) -> None:
-        """As of a sink."""
-        self._keep("on_resumed", ear)
-
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
         """As of a sink."""
         self._keep("on_encoder", encoder)
+
+    def on_resumed(self, ear: model_pb2.Playout) -> None:
+        """As of a sink."""
+        self._keep("on_resumed", ear)
 
     def on_audio(self, payload: bytes, duration: int) -> None:
         """As of a sink."""

@@ -280,6 +280,17 @@ class LinkState:
     taken_events: Count = 0
     sent_events: Count = 0
     clears: Count = 0
+    instance: str = ""
+    name: str = ""  # as operators call the backend; `backend` is what it calls itself
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places of the call in the limits: its ticket there, whose key, under which subjects."""
+
+    ticket: str
+    key_id: str
+    subjects: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -301,6 +312,9 @@ class SessionState:
     link: LinkState
     placed_by: Principal = NOBODY
     sideband_opening: str = field(default="", repr=False)
+    sidebands: Count = 0  # listeners that come again
+    sideband_missed: tuple[str, ...] = field(default=(), repr=False)  # what they have not heard yet
+    places: Places | None = None
     version: Literal[1] = 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from trunkline.backend.events import AudioFormat
 from trunkline.v1 import model_pb2
 
 PROTOCOL = 1  # of the model link, model.proto
+INSTANCE = secrets.token_hex(8)  # of this process: its calls are held nowhere else
 
 Handler = Callable[[Call], Awaitable[None]]
 
@@ -55,5 +57,6 @@ class Backend:
                 accepts=[model_pb2.AudioFormat.ValueType(audio) for audio in self.accepts],
                 max_calls=self.max_calls,
                 hold_ms=hold_ms,
+                instance=INSTANCE,
             )
         )

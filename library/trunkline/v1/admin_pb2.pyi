@@ -180,7 +180,7 @@ class Call(_message.Message):
     CLIENT_NETWORK_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     state: _builtins.str
-    """new, connecting, connected, ended"""
+    """new, connecting, connected, moving, ended"""
     started_unix_ms: _builtins.int
     backend: _builtins.str
     surface: _builtins.str
@@ -264,6 +264,57 @@ class EndCallResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EndCallResponse: _TypeAlias = EndCallResponse  # noqa: Y015
+
+@_typing.final
+class MoveCallRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    node: _builtins.str
+    """name or index of the node; empty: one with room"""
+    why: _builtins.str
+    """kept in the log"""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        node: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "node", b"node", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveCallRequest: _TypeAlias = MoveCallRequest  # noqa: Y015
+
+@_typing.final
+class MoveCallResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    TOOK_MS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """name of the node that has the call now"""
+    took_ms: _builtins.float
+    """from the first word to the last; the caller misses less"""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        took_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "took_ms", b"took_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveCallResponse: _TypeAlias = MoveCallResponse  # noqa: Y015
 
 @_typing.final
 class DrainRequest(_message.Message):

@@ -258,6 +258,11 @@ class TransceiverAdminStub:
                 request_serializer=trunkline_dot_v1_dot_admin__pb2.EndCallRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_admin__pb2.EndCallResponse.FromString,
                 _registered_method=True)
+        self.MoveCall = channel.unary_unary(
+                '/trunkline.v1.TransceiverAdmin/MoveCall',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.MoveCallRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.MoveCallResponse.FromString,
+                _registered_method=True)
         self.Drain = channel.unary_unary(
                 '/trunkline.v1.TransceiverAdmin/Drain',
                 request_serializer=trunkline_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
@@ -304,9 +309,20 @@ class TransceiverAdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MoveCall(self, request, context):
+        """Move one call to another transceiver, whose caller notices nothing. NOT_FOUND when no live call has that id, or no node
+        that name or index. FAILED_PRECONDITION when the call cannot move now, or cannot go on there. RESOURCE_EXHAUSTED when
+        nobody has room. ABORTED when the other process did not answer in time or did not go on, or the call had to speak
+        meanwhile: say it again. In all these cases the call goes on where it was. UNAVAILABLE when the store does not answer.
+        DATA_LOSS when the other process took the call and was not heard of again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Drain(self, request, context):
-        """Take no new calls (they get 503 with Retry-After). Live calls go on until they end or the deadline passes. `undo` takes
-        it back.
+        """Take no new calls (they get 503 with Retry-After), and move live ones to other transceivers with room. Those that find
+        none go on until they end or the deadline passes. `undo` takes it back; calls that have moved do not come back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -351,6 +367,11 @@ def add_TransceiverAdminServicer_to_server(servicer, server):
                     servicer.EndCall,
                     request_deserializer=trunkline_dot_v1_dot_admin__pb2.EndCallRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_admin__pb2.EndCallResponse.SerializeToString,
+            ),
+            'MoveCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveCall,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.MoveCallRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.MoveCallResponse.SerializeToString,
             ),
             'Drain': grpc.unary_unary_rpc_method_handler(
                     servicer.Drain,
@@ -454,6 +475,33 @@ class TransceiverAdmin:
             '/trunkline.v1.TransceiverAdmin/EndCall',
             trunkline_dot_v1_dot_admin__pb2.EndCallRequest.SerializeToString,
             trunkline_dot_v1_dot_admin__pb2.EndCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.TransceiverAdmin/MoveCall',
+            trunkline_dot_v1_dot_admin__pb2.MoveCallRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.MoveCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -161,6 +161,7 @@ class Welcome(_message.Message):
     ACCEPTS_FIELD_NUMBER: _builtins.int
     MAX_CALLS_FIELD_NUMBER: _builtins.int
     HOLD_MS_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     """1"""
     backend: _builtins.str
@@ -171,6 +172,8 @@ class Welcome(_message.Message):
     """How long a call whose stream broke, or whose transceiver said `moving`, waits here for another stream to resume it.
     0: it does not wait, and its conversation can only be restored.
     """
+    instance: _builtins.str
+    """of this process of the backend, random: a call is resumed at the one that holds it"""
     @_builtins.property
     def accepts(self) -> _containers.RepeatedScalarFieldContainer[Global___AudioFormat.ValueType]:
         """what the backend wants to hear and will send, in order of preference"""
@@ -183,10 +186,11 @@ class Welcome(_message.Message):
         accepts: _abc.Iterable[Global___AudioFormat.ValueType] | None = ...,
         max_calls: _builtins.int = ...,
         hold_ms: _builtins.int = ...,
+        instance: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "backend", b"backend", "hold_ms", b"hold_ms", "max_calls", b"max_calls", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "backend", b"backend", "hold_ms", b"hold_ms", "instance", b"instance", "max_calls", b"max_calls", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,7 +17,7 @@ from fleet.admin.server import serve
 from fleet.limits.call_limits import CallLimits
 from tests.transceiver.caller import HOME, Caller
 from tests.transceiver.engine import test_engine as kit
-from transceiver.admin import SERVICE_NAME, AdminNode, TransceiverAdmin
+from transceiver.admin import SERVICE_NAME, AdminMoves, AdminNode, TransceiverAdmin
 from transceiver.engine.engine import Engine
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 from wire import token, trunk
@@ -81,7 +81,8 @@ async def test_the_operator_rotates_keys(make_engine: Callable[..., Engine]) -> 
     it = make_engine()
     node, limits = Mock(spec=AdminNode), Mock(spec=CallLimits)
     add = partial(
-        admin_pb2_grpc.add_TransceiverAdminServicer_to_server, TransceiverAdmin(it, node, limits)
+        admin_pb2_grpc.add_TransceiverAdminServicer_to_server,
+        TransceiverAdmin(it, node, limits, Mock(spec=AdminMoves)),
     )
     server = await serve(Address("127.0.0.1", 0), [add], [SERVICE_NAME])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

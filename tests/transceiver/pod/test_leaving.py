@@ -20,6 +20,7 @@ class Leaver:
         self._draining = False
         self.dismissed = 0
         self.max_calls = 10
+        self.calls_gone = 0
         self.told = asyncio.Event()
         self._calls = calls
         self._idle = asyncio.Event()

@@ -20,7 +20,12 @@ from tests.transceiver.recovery.states import make_state
 from transceiver.counters import Counted
 from transceiver.recovery.checkpoint import Checkpoints
 from transceiver.recovery.due import INTERVAL_S
-from transceiver.recovery.writer import MOST_A_TURN, MOST_ENDED, CheckpointWriter
+from transceiver.recovery.writer import (
+    MOST_A_TURN,
+    MOST_ENDED,
+    WHOLE_EACH,
+    CheckpointWriter,
+)
 from transceiver.takeover.session_state import SessionState
 
 CLUSTER = 5
@@ -58,6 +63,7 @@ class Store:
         self.calls: dict[str, str] = {}
         self.ended: list[str] = []
         self.away = False
+        self.sessions = 0
 
     async def put(
         self, owner: Owner, calls: Sequence[Stored], ended: Sequence[str] = ()
@@ -65,6 +71,7 @@ class Store:
         if self.away:
             raise StoreUnavailable("away")
         self.ended += ended
+        self.sessions += sum(bool(stored.session) for stored in calls)
         known = [stored for stored in calls if stored.call_id in self.calls or stored.session]
         self.calls |= {stored.call_id: stored.state for stored in known}
         return [stored.call_id for stored in calls if stored not in known]
@@ -157,7 +164,7 @@ async def test_calls_that_end_are_forgotten(made: Made) -> None:
     await writer.turn()
     assert store.ended == [names[0]]
     begin(calls, writer, MOST_ENDED + 5)
-    while not writer._stored >= set(calls.states):
+    while not set(calls.states) <= set(writer._stored):
         await writer.turn()
     for name in list(calls.states):
         writer.ended(name)
@@ -165,6 +172,33 @@ async def test_calls_that_end_are_forgotten(made: Made) -> None:
     await writer.close()
     assert len(store.ended) == MOST_ENDED + 1
     assert not writer._stored
+
+
+async def test_a_call_that_ends_while_it_is_written_is_forgotten_too(made: Made) -> None:
+    """Between its export and the answer of the store."""
+    writer, calls, store, _ = made
+    names = begin(calls, writer, 8)
+    put = store.put
+
+    async def slow(*arguments: Any) -> list[str]:
+        missing = await put(*arguments)
+        writer.ended(names[0])
+        return missing
+
+    store.put = slow  # type: ignore[assignment,method-assign]
+    checkpoint = calls.checkpoint
+
+    def last_words(call_id: str) -> SessionState | None:
+        if call_id == names[7]:
+            writer.ended(names[1])  # while others are exported
+        return checkpoint(call_id)
+
+    calls.checkpoint = last_words  # type: ignore[method-assign]
+    await writer.turn()
+    store.put = put  # type: ignore[method-assign]
+    await writer.turn()
+    assert sorted(store.ended) == names[:2]
+    assert not {*names[:2]} & {*writer._stored, *writer._lacking}
 
 
 async def test_a_new_lease_keeps_all_anew(made: Made) -> None:
@@ -180,6 +214,22 @@ async def test_a_new_lease_keeps_all_anew(made: Made) -> None:
     assert set(store.calls) == set(names)
     text = store.calls[names[0]]
     assert Checkpoints(token_ring, CLUSTER)._seal.open(f"99:1/{names[0]}".encode(), text)
+
+
+async def test_a_session_is_put_again_now_and_then(made: Made) -> None:
+    """Somebody may have spoilt it, and the key that sealed it may be about to be retired."""
+    writer, calls, store, clock = made
+    begin(calls, writer, 1)
+    for _ in range(2):
+        await writer.turn()
+    whole = []
+    for _ in range(3 * WHOLE_EACH):
+        store.sessions = 0
+        clock.now += INTERVAL_S + 0.02
+        await writer.turn()
+        whole.append(store.sessions)
+    assert sum(whole) == 2 or sum(whole) == 3
+    assert max(whole) == 1
 
 
 async def test_what_raises_stops_no_writer(made: Made) -> None:

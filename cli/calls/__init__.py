@@ -1,0 +1,1 @@
+"""`trunkline calls`: the record of calls, over its API."""

@@ -1,0 +1,1 @@
+"""A live call goes from one transceiver process to another, and its caller notices nothing."""
