@@ -12,9 +12,8 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from fleet.redact import redact_network
 from transceiver.call.host import Host
 from transceiver.call.messages import CallMessages
 from transceiver.call.offer import Offer
@@ -22,8 +21,8 @@ from transceiver.call.transport import CallTransport
 from transceiver.call.voice import CallVoice
 from transceiver.counters import Counted
 from transceiver.faults import every_step
-from transceiver.rtp import opus
 from transceiver.rtp.audio import AudioStream
+from transceiver.rtp.ear_since import EarSince
 from transceiver.takeover.session_state import (
     AudioState,
     DtlsPart,
@@ -34,7 +33,6 @@ from transceiver.takeover.session_state import (
     WaitingMessage,
 )
 from transceiver.transport.dtls import Role
-from wire.address import unpack_address
 
 
 class PartsState(NamedTuple):
@@ -102,28 +100,13 @@ class CallParts:
             audio = replace(audio, send=replace(audio.send, queue=()))
         self.audio.resume(audio, exported_s, now, reserve)
         self.voice.credit_anew()
+        self.voice.ear = EarSince(self.audio.sender, *state.link.ear)
         self.messages.received, self.messages.sent = state.messages_received, state.messages_sent
         self.messages.resume(state.sctp, state.waiting, reserve)
 
     def leave(self) -> None:
         """Stop without a word: another process goes on."""
         every_step(self.transport.leave, self.audio.stop, self.messages.leave)
-
-    def figures(self) -> dict[str, Any]:
-        """The fields of `CallSnapshot` that the parts know."""
-        audio, address = self.audio, self.transport.ice.selected
-        jitter = audio.heard.jitter if audio.heard else 0.0
-        return {
-            "packets_received": audio.received,
-            "packets_sent": audio.sender.packets,
-            "packets_lost": audio.lost,
-            "jitter_ms": jitter * 1000 / opus.CLOCK_HZ,
-            "round_trip_ms": (audio.round_trip_s or 0.0) * 1000,
-            "queued_frames": len(audio.sender),
-            "messages_received": self.messages.received,
-            "messages_sent": self.messages.sent,
-            "client_network": redact_network(unpack_address(address)[0]) if address else "",
-        }
 
     def collect_counters(self) -> None:
         """Count what the parts counted for themselves; once, at the end."""

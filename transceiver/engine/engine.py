@@ -94,6 +94,8 @@ class Engine(CallNews):
         self._trunk = TrunkPort(trunk_keys, mtu, self.counters, self._packet_failed)
         self.certificate = certificate
         self.max_calls = max_calls
+        # Looks for another backend for a call that lost its own; False: nobody is to be asked.
+        self.on_backend_lost: Callable[[Session], bool] = _give_up
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._calls: dict[str, Session] = {}
@@ -385,6 +387,10 @@ class Engine(CallNews):
         for tell in self._connected_listeners:
             tell(session.call_id)
 
+    def backend_lost(self, session: Session) -> bool:
+        """Somebody looks for another."""
+        return self.on_backend_lost(session)
+
     def ended(self, session: Session) -> None:
         """The call is no longer live, and nothing of it is left but what waits for the flush."""
         self._calls.pop(session.call_id, None)
@@ -395,7 +401,8 @@ class Engine(CallNews):
         if not self._calls:
             self._idle.set()
             self._claiming.stop()
-        moved = self._away_listeners if session.end_reason == "moved" else []
+        goes_on = session.end_reason in ("moved", "fenced")
+        moved = self._away_listeners if goes_on else []
         for tell in (*moved, *self._ended_listeners):
             with self.guarded(session):
                 tell(session.call_id)
@@ -551,3 +558,7 @@ class Engine(CallNews):
     def _flush(self) -> None:
         self._flush_is_due = False
         self._trunk.flush(self.route)
+
+
+def _give_up(_session: Session) -> bool:
+    return False

@@ -81,7 +81,7 @@ class Scene:
         self.carrier = Carrier()
         carrier = cast(Any, self.carrier)
         self.handle = CallHandle(carrier, 7, self.victim.call_id, cast(CallSink, self.victim))
-        self.victim.handle = self.handle
+        self.victim.line.join(self.handle)
         return self
 
     def boom(self, *_: object, **__: object) -> Any:
@@ -156,7 +156,7 @@ async def message(scene: Scene) -> None:
 
 
 async def message_to_the_backend(scene: Scene) -> None:
-    scene.victim.handle = cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok))
+    scene.victim.line.join(cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok)))
     scene.caller.channels.send(EVENTS_LABEL, "x")  # type: ignore[union-attr]
 
 
@@ -178,7 +178,7 @@ async def opus_header(scene: Scene) -> None:
 
 
 async def sound_to_the_backend(scene: Scene) -> None:
-    scene.victim.handle = cast(CallHandle, SimpleNamespace(send_audio=scene.boom, close=ok))
+    scene.victim.line.join(cast(CallHandle, SimpleNamespace(send_audio=scene.boom, close=ok)))
     scene.caller.say()
 
 
@@ -345,7 +345,7 @@ async def restart(scene: Scene) -> None:
 
 
 async def sideband_speaks(scene: Scene) -> None:
-    scene.victim.handle = cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok))
+    scene.victim.line.join(cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok)))
     scene.victim.hear_sideband("{}", from_server=False)
 
 
@@ -588,6 +588,8 @@ ELSEWHERE_TESTED = {
     *("hold", "release"),  # takeover/test_between.py: a call between two owners that raises
     *("resumed", "carry_on"),  # whoever adopts a call gets the error, and nothing is left of it
     "accepted",  # waits for a future; raises LinkError to the request that waits
+    *("on_accepted", "on_remember"),  # keep a value each, in the handle's guard as all of `on_…`
+    *("ask", "give_up"),  # under the guard of `Restorer`: tests/transceiver/restore
 }
 
 
