@@ -260,13 +260,15 @@ def peers(manifests: Manifests, peer: Object) -> Iterator[str]:
 
 @pytest.mark.parametrize("overlay", overlays())
 def test_who_may_reach_whom(overlay: str, tmp_path: Path) -> None:
-    """The trunk is for relays, the model port for transceivers, Redis for both, HTTP for ingress
-    and for transceivers that pass requests on; and the ports are those of the settings."""
+    """The trunk is for relays and for transceivers that pass packets on, the model port for
+    transceivers, Redis for both, HTTP for ingress and for transceivers that pass requests on; and
+    the ports are those of the settings."""
     manifests = Manifests(overlay)
     ports = {c.name: listening(s) for c, s in started(overlay, tmp_path)}
     host = overlay == "overlays/hostnetwork"
     relays = {"10.0.16.0/20"} if host else {"relay"}
-    assert allowed(manifests, "transceiver", "UDP") == {ports["transceiver"]["trunk"][0]: relays}
+    trunk_port = ports["transceiver"]["trunk"][0]
+    assert allowed(manifests, "transceiver", "UDP") == {trunk_port: {*relays, "transceiver"}}
     assert allowed(manifests, "transceiver", "TCP") == {
         ports["transceiver"]["http"][0]: {"[ingress]", "[monitoring]", "transceiver"}
     }
