@@ -32,7 +32,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "backends": frozenset({"wire", "fleet", "trunkline"}),
     "launcher": frozenset({"wire", "fleet", "trunkline"}),
     # The harness has backends of its own.
-    "loadtest": frozenset({"wire", "datagram", "fleet", "launcher", "backends", "trunkline"}),
+    "loadtest": frozenset(
+        {"wire", "datagram", "fleet", "launcher", "backends", "records", "trunkline"}
+    ),
     "cli": frozenset({"wire", "fleet", "trunkline"}),
     "console": frozenset(),
     "k8s": frozenset(),
@@ -76,7 +78,7 @@ ROOMS: dict[str, dict[str, str]] = {
     "records": {
         "": "evidence store",
         "evidence": "store",
-        "api": ". diagnosis export store",
+        "api": ". diagnosis evidence export store",
         "diagnosis": "",
         "export": "diagnosis",
         "pages": "",
@@ -104,6 +106,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "measured": "",
         "peers": "live stall",
         "plan": "",
+        "records_bench": ". stand",
         "relay_bench": ".",
         "scenario_runs": ". live relay_bench stand",
         "siege": ". callers live relay_bench scenario_runs stand storm",

@@ -116,7 +116,7 @@ async def run(
         _spare_the_collector()
         _log.info("transceiver_started", http=http.port, trunk=trunk.port, admin=server.port)
         if recovery is not None:
-            recovery.start(node, store, media.links, proofs)
+            recovery.start(node, store, media, proofs)
         pod_place.up()
         await stop.wait()
         await leave(node, media.engine, settings.transceiver_drain_s, stop)
