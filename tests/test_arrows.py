@@ -59,7 +59,7 @@ ROOMS: dict[str, dict[str, str]] = {
     # A call is a value that its parts write and are made from again (`takeover`), so `takeover`
     # and those parts know each other.
     "transceiver": {
-        "": "call engine link moves pod record recovery signaling transport",
+        "": "call engine link moves pod record recovery restore signaling transport",
         "rtp": ". takeover transport",
         "opus": "call rtp",
         "transport": ". takeover",
@@ -68,6 +68,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "link": ". call",
         "call": ". data link opus rtp takeover transport",
         "engine": ". call link takeover transport",
+        "restore": ". call engine link",
         "signaling": ". call engine link pod",
         "pod": ". call engine signaling",
         "moves": ". call engine link pod recovery signaling takeover",

@@ -20,7 +20,7 @@ from loadtest.stand.parts import Plan, plan_fleet, take_ports
 from loadtest.stand.shape import Shape
 from loadtest.target import Target
 
-READY_TIMEOUT_S = 40.0
+READY_TIMEOUT_S = 90.0
 """Many processes start at once on few cores."""
 MASTER = "redis_master"
 

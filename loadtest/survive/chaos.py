@@ -6,6 +6,7 @@ import random
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from typing import TextIO
 
 from loadtest.benchmark import Check, Result
 from loadtest.stand import Stand
@@ -14,15 +15,15 @@ from loadtest.survive.trial import Callers, Seen, endure
 
 
 async def rampage(
-    names: Sequence[str], calls: int, seconds: float
+    names: Sequence[str], calls: int, seconds: float, log: TextIO | None = None
 ) -> tuple[Mapping[str, Seen], Result]:
     """Do it, with the faults that fit this fleet. Raises StartupError, CallFailedError."""
     seed = secrets.randbits(32)
     chance = random.Random(seed)  # printed, so that a run can be done again
-    fit = [name for name in names if FAULTS[name].shape == SHAPE]
+    fit = [name for name in names if name in FAULTS and FAULTS[name].shape == SHAPE]
     seen = {name: Seen(FAULTS[name]) for name in fit}
     ends_s = time.time() + seconds
-    async with Stand(SHAPE) as stand:
+    async with Stand(SHAPE, log) as stand:
         await complete(stand)
         async with Callers(stand, calls) as callers:
             while time.time() < ends_s:

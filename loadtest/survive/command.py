@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -22,6 +22,7 @@ from loadtest.report import print_result
 from loadtest.stall import speech
 from loadtest.stand import Stand
 from loadtest.survive.chaos import rampage
+from loadtest.survive.checkpoints import NAME, weigh
 from loadtest.survive.duration import seconds_of
 from loadtest.survive.faults import FAULTS, Fault, complete
 from loadtest.survive.page import page
@@ -38,20 +39,24 @@ def survive_command(
         typer.Option(parser=seconds_of, metavar="TIME", help="Random faults for 90s, 20m, 1h."),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report there.")] = None,
+    log: Annotated[
+        typer.FileTextWrite | None, typer.Option(help="Write what the fleet logs there.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object as the last line.")
     ] = False,
 ) -> None:
     """Servers go away under live callers: how long is the gap, and is anybody lost?"""
-    names = only or list(FAULTS)
-    if unknown := set(names) - set(FAULTS):
-        known = ", ".join(FAULTS)
+    every = [*FAULTS, NAME]
+    names = only or every
+    if unknown := set(names) - set(every):
+        known = ", ".join(every)
         raise typer.BadParameter(f"no fault {', '.join(unknown)}; there are {known}")
     try:
         if chaos is not None:
-            seen, result = asyncio.run(rampage(names, calls, chaos))
+            seen, result = asyncio.run(rampage(names, calls, chaos, log))
         else:
-            seen, result = asyncio.run(run(names, calls, repeats))
+            seen, result = asyncio.run(run(names, calls, repeats, log))
     except (StartupError, CallFailedError) as error:
         print(json.dumps({"scenario": "survive", "passed": False, "error": str(error)}))
         raise typer.Exit(1) from None
@@ -65,21 +70,29 @@ def survive_command(
     raise typer.Exit(0 if result.passed else 1)
 
 
-async def run(names: Sequence[str], calls: int, repeats: int) -> tuple[Mapping[str, Seen], Result]:
+async def run(
+    names: Sequence[str], calls: int, repeats: int, log: TextIO | None = None
+) -> tuple[Mapping[str, Seen], Result]:
     """Every fault on a fleet of its own. Raises StartupError, CallFailedError."""
     speech.packets()  # encoding takes a while
     seen: dict[str, Seen] = {}
     absent: dict[str, str] = {}
-    for name in names:
+    faults = [name for name in names if name in FAULTS]
+    for name in faults:
         try:
-            seen[name] = await _endured(FAULTS[name], calls, repeats)
+            seen[name] = await _endured(FAULTS[name], calls, repeats, log)
         except (CallFailedError, TimeoutError, LookupError) as error:
             absent[name] = f"the fleet did not come back: {error!r}"
-    return seen, judge(seen, names, absent)
+    result = judge(seen, faults, absent)
+    if NAME in names:
+        weighed = await weigh(calls, log)
+        result.figures |= weighed.figures
+        result.checks += weighed.checks
+    return seen, result
 
 
-async def _endured(fault: Fault, calls: int, repeats: int) -> Seen:
-    async with Stand(fault.shape) as stand:
+async def _endured(fault: Fault, calls: int, repeats: int, log: TextIO | None) -> Seen:
+    async with Stand(fault.shape, log) as stand:
         await complete(stand)
-        async with Callers(stand, fault.calls or calls) as callers:
+        async with Callers(stand, calls * fault.crowd) as callers:
             return await endure(stand, callers, fault, max(1, repeats // fault.rarer))

@@ -43,6 +43,7 @@ class Seen:
     messages_lost: int = 0
     messages_twice: int = 0
     forgotten: int = 0  # calls whose conversation began anew
+    quiet_ms: list[float] = field(default_factory=list)  # gaps of the second before the blow
     gaps_ms: list[float] = field(default_factory=list)
     pauses_ms: list[float] = field(default_factory=list)
     drawn: list[Packet] = field(default_factory=list)  # one caller's, around the worst gap
@@ -141,6 +142,7 @@ def _note_sound(seen: Seen, line: Line, blow: Blow, ends_s: float) -> None:
         seen.drawn_at_s = blow.began_s
         seen.drawn = list(between(line.heard, blow.began_s - before_s, blow.began_s + after_s))
     seen.gaps_ms.append(gap)
+    seen.quiet_ms.append(gap_ms(line.heard, blow.began_s - QUIET_S, blow.began_s))
     if blow.wakes_s is not None:
         seen.stale_packets += stale(line.heard, blow.wakes_s)
     pause = _pause_ms(line, blow.began_s)

@@ -56,6 +56,7 @@ def _add_fault(result: Result, name: str, seen: Seen | None, why: str) -> None:
         f"{name}_lost_calls": seen.lost_calls + seen.bystanders_lost,
         f"{name}_{kind}_ms_p50": _percentile(times, 50),
         f"{name}_{kind}_ms_p99": _percentile(times, 99),
+        f"{name}_quiet_ms_p99": _percentile(seen.quiet_ms, 99),
         f"{name}_messages_lost": seen.messages_lost,
         f"{name}_messages_twice": seen.messages_twice,
     }

@@ -9,6 +9,7 @@ from loadtest.callers.opus_packets import encode
 from loadtest.sound import tone
 from loadtest.survive import verdict
 from loadtest.survive.chaos import judge_chaos
+from loadtest.survive.checkpoints import figures
 from loadtest.survive.command import run
 from loadtest.survive.duration import seconds_of
 from loadtest.survive.ear import Packet, gap_ms, lives, stale
@@ -123,10 +124,10 @@ async def test_a_fault_under_live_callers() -> None:
 def test_the_figures_that_others_quote_are_there() -> None:
     """By the names that stand at the top of the verdict."""
     every = {name: Seen(fault, gaps_ms=[1.0], pauses_ms=[1.0]) for name, fault in FAULTS.items()}
-    figures = judge(every, list(FAULTS), {}).figures
+    found = judge(every, list(FAULTS), {}).figures
     quoted = (verdict.__doc__ or "").split("\n\n")[-1].split()
     assert len(quoted) > 15
-    assert set(quoted) <= set(figures)
+    assert set(quoted) <= set(found)
 
 
 def test_times_as_people_write_them() -> None:
@@ -145,3 +146,13 @@ def test_chaos_fails_for_one_lost_call() -> None:
     result = judge_chaos(seen, 1)
     assert (result.passed, result.figures["chaos_lost_calls"]) == (False, 1)
     assert not judge_chaos({}, 1).passed
+
+
+def test_what_cannot_be_measured_yet_fails() -> None:
+    """Bytes for each call are there; what has no figure fails and says why."""
+    result = figures(1000.0, 9000.0, 4)
+    assert result.figures["checkpoint_bytes_per_call_s"] == 2000
+    assert [check.name for check in result.checks if not check.passed] == [
+        "checkpoint_cpu_share",
+        "capacity_ratio_with_checkpoints",
+    ]
