@@ -116,7 +116,7 @@ async def run(
         _spare_the_collector()
         _log.info("transceiver_started", http=http.port, trunk=trunk.port, admin=server.port)
         if recovery is not None:
-            recovery.start(node, store, media.links, proofs)
+            recovery.start(node, store, media, proofs)
         pod_place.up()
         await stop.wait()
         await leave(node, media.engine, settings.transceiver_drain_s, stop)
@@ -270,7 +270,10 @@ def _app(
     )
     keys = settings.transceiver_api_keys
     return make_app(
-        Intake(engine, fingerprint, settings.transceiver_relays, backends, media.tickets),
+        Intake(
+            *(engine, fingerprint, settings.transceiver_relays, backends, media.tickets),
+            retries=media.retries,
+        ),
         ApiKeys(keys),
         lambda: engine.key_rings[0],
         status,

@@ -88,6 +88,8 @@ for i = 3, #ARGV, 3 do
     forget(KEYS[1], call)
     redis.call('HDEL', KEYS[2], call)
     kept[#kept + 1] = call
+  elseif redis.call('HGET', KEYS[3], call) == ARGV[i + 1] then  -- asked again: the answer was lost
+    kept[#kept + 1] = call
   end
 end
 redis.call('PEXPIRE', KEYS[3], ARGV[2])

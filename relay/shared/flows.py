@@ -226,11 +226,12 @@ class FlowTable:
         self._tags[slot] = tags[0]
         return outcome
 
-    def repoint(self, slots: Slots, nodes: Slots, epochs: Slots) -> int:
-        """Give n flows to other nodes, the last where one comes twice; returns how many changed."""
-        before = self._nodes[slots], self._epochs[slots]
-        self._nodes[slots], self._epochs[slots] = nodes, epochs
-        return int(np.count_nonzero((before[0] != nodes) | (before[1] != epochs)))
+    def repoint(self, slot: int, node: int, epoch: int) -> bool:
+        """Give a flow to another node; whether it had another."""
+        if self.owner(slot) == (node, epoch):
+            return False
+        self._one.nodes[slot], self._one.epochs[slot] = node, epoch
+        return True
 
     def expire(self, now_ms: int, idle_ms: int, max_slots: int) -> int:
         """Forget idle flows in the next `max_slots` slots; returns how many. Call it in a rota."""

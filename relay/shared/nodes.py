@@ -82,14 +82,13 @@ class NodeTable:
         self._epochs_plus_1[index] = 0
 
     def fence(self, index: int, epoch: int) -> None:
-        """Believe the owner of this epoch no more. Nothing happens when it is over already.
+        """Believe the owner of this epoch no more, also if it is over or not known here.
 
-        Any worker may do this. Should two fence one index at once, the later claim of it, which
-        comes again and again (`wire.claim`), puts that right.
+        The last of several stays. Any worker may do this: should two fence one index at once, a
+        claim that comes again (`wire.claim`) puts that right.
         """
-        known, fenced = self.epoch(index), self._one_fenced_plus_1[index] - 1
-        is_over = known != NO_EPOCH and is_older(epoch, than=known)
-        if is_over or (fenced >= 0 and is_older(epoch, than=fenced)):
+        fenced = self._one_fenced_plus_1[index] - 1
+        if fenced >= 0 and is_older(epoch, than=fenced):
             return
         self._fenced_plus_1[index] = epoch + 1
         self._keep_out_fenced(index)

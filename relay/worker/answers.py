@@ -31,13 +31,16 @@ WAIT_MS = 3000
 Frames = Sequence[tuple[bytes, bytes]]
 
 
-class _Answer(NamedTuple):
+class Answer(NamedTuple):
+    """One datagram of CLAIMED frames that waits until it is true."""
+
     frames: Frames
     name: U64  # where to, as four words
     turns: list[tuple[Turns, int]]  # that must end before, and their numbers
     since_ms: int
 
     def is_true(self, now_ms: int) -> bool:
+        """Whether every turn that was under way is over, or waited for long enough."""
         over = all(turns.current != number for turns, number in self.turns)
         return over or now_ms - self.since_ms >= WAIT_MS
 
@@ -51,7 +54,7 @@ class Answers:
         self._siblings = siblings
         self._writer = writer
         self._counts = counts
-        self._waiting: deque[_Answer] = deque()
+        self._waiting: deque[Answer] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -61,7 +64,7 @@ class Answers:
         if len(self._waiting) >= MAX_WAITING:
             return
         turns = [(s.turns, number) for s in self._siblings if is_at_work(number := s.turns.current)]
-        self._waiting.append(_Answer(frames, name, turns, now_ms))
+        self._waiting.append(Answer(frames, name, turns, now_ms))
 
     def lay_out(self, now_ms: int, unix_s: int) -> int:
         """One datagram that may be sent, or none; call again until it returns 0."""

@@ -25,7 +25,7 @@ from relay.shared.claims import ClaimMaps, address_name, ufrag_name
 from relay.shared.counters import Counter, Counts
 from relay.shared.flows import U64, FlowTable
 from relay.shared.nodes import FlowOwner, NodeTable
-from relay.shared.owner_map import ORDER, OWNER_AND_FENCED, Entry, OwnerMap
+from relay.shared.owner_map import OWNER_AND_FENCED, Entry, OwnerMap
 from relay.worker.admission import Admission
 from relay.worker.allowance import Allowance
 from relay.worker.siblings import Siblings
@@ -37,8 +37,7 @@ ADDRESS_MS = 60_000  # a claimed address counts for so long; live calls are clai
 _ORDERS_PER_MS = 1 << 20
 _MAX_ORDER = 2**64 - 1
 _HALF = np.uint64(32)
-_LOW_16, _LOW_32 = np.uint64(0xFFFF), np.uint64(0xFFFFFFFF)
-_16 = np.uint64(16)
+_LOW_16 = np.uint64(0xFFFF)
 
 
 class Claims:
@@ -148,26 +147,25 @@ class Claims:
                 self._nodes.fence(*node_and_epoch(fenced))
 
     def _repoint(self, rows: U64) -> None:
-        """Point the flows of claimed addresses to their owners, the newest claim last."""
-        if not rows.size:
-            return
-        rows = rows[rows[:, ORDER].argsort(kind="stable")]
+        """Point the flows of these addresses to whoever the newest word about each names.
+
+        That may be another than the row's own: a row that was copied from next door comes late.
+        """
         addresses, ports = rows[:, 0:2], rows[:, 2] & _LOW_16
         slots = self._flows.find(self._flows.hashes(addresses, ports), addresses, ports)
-        owners = rows[:, OWNER_AND_FENCED] & _LOW_32
-        nodes, epochs = (owners >> _16).astype(np.int64), (owners & _LOW_16).astype(np.int64)
-        here = slots >= 0
-        moved = self._flows.repoint(slots[here], nodes[here], epochs[here])
-        self._counts[Counter.FLOWS_CLAIMED] += moved
+        for index in (slots >= 0).nonzero()[0].tolist():
+            entry = self._newest(rows[index, :3].tobytes(), ufrags=False)
+            if entry is not None:
+                owner = node_and_epoch(entry.owner)
+                moved = self._flows.repoint(int(slots[index]), *owner)
+                self._counts[Counter.FLOWS_CLAIMED] += moved
 
     def _claim_address(self, claim: Claim, now_ms: int) -> None:
         if claim.address == NOWHERE:
             return
         name = address_name(claim.address)
         self._put(self._own.by_address, name, claim.owner, claim.fenced, now_ms)
-        row = np.frombuffer(name + bytes(24), np.uint64)[None, :].copy()
-        row[0, OWNER_AND_FENCED] = claim.owner
-        self._repoint(row)
+        self._repoint(np.frombuffer(name, np.uint64)[None, :])
 
     def _keep_address(self, claim: Claim, now_ms: int) -> None:
         """A claim that is no news: what a check has said of its address since then holds."""

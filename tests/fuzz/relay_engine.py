@@ -32,15 +32,18 @@ from tests.relay.kit import (
     media,
     ufrag,
 )
-from wire import stun
+from wire import stun, trunk
 from wire.address import pack_address
+from wire.claim import ALIVE, NOBODY, NOWHERE, Claim, sender
 from wire.replay import MAX_SENDERS
+from wire.trunk import FrameType, Tagger
 
 BATCH = 64
 CAPACITY = 200
 CALLERS = 150
 STRANGERS = 60_000
 LONGEST_FRAME = 180
+OTHER_NODE, LOST_NODE = NODE + 1, NODE + 2
 _PARKING = 500
 _DOWN_EVERY = 8  # batches: media flows both ways, but a trunk datagram holds several packets
 
@@ -59,7 +62,8 @@ class Attack:
         self._down_count = 0
         self._rounds = 0
         shared, next_door = Shared(), Slot(CAPACITY)
-        shared.nodes.put(NODE, EPOCH, NODE_ADDRESS)
+        for node in (NODE, OTHER_NODE, LOST_NODE):
+            shared.nodes.put(node, EPOCH, NODE_ADDRESS)
         bounds = Bounds(
             rates=Rates(strangers=500, checks=5, packets=20_000),
             parking_packets=_PARKING,
@@ -118,6 +122,7 @@ class Attack:
         if self._rounds % _DOWN_EVERY == 0:
             self._up(self.neighbour)
             self._down()
+            self._hear_claims()
             self._answer()
             self.engine.housekeep(self.now_ms)
             self.neighbour.housekeep(self.now_ms)
@@ -125,7 +130,8 @@ class Attack:
 
     def _up(self, engine: Engine) -> None:
         packets = [self._packet() for _ in range(self._size())]
-        engine.up(packets, self.now_ms, self.unix_s)
+        with engine.turn():
+            engine.up(packets, self.now_ms, self.unix_s)
         self._voice.note(engine.from_clients, len(packets), self.now_ms)
 
     def _size(self) -> int:
@@ -164,6 +170,33 @@ class Attack:
             assert address in self._clients
             assert len(packet) <= LONGEST_FRAME
 
+    def _control(self) -> tuple[bytes, bytes]:
+        """Claims of calls, good and bad, and a sign of life, from one node or another."""
+        self._down_count += 1
+        chance, node = self._chance, self._chance.choice([NODE, OTHER_NODE])
+        claims = [
+            Claim(
+                chance.choice([*self._calls, *["0" * 24] * 20]),
+                sender(chance.choice([NODE, OTHER_NODE]), chance.choice([EPOCH, EPOCH, EPOCH + 1])),
+                chance.choice([NOBODY, NOBODY, sender(LOST_NODE, EPOCH), chance.getrandbits(32)]),
+                chance.choice([NOWHERE, *self._callers]),
+            ).frame()
+            for _ in range(chance.randint(1, 5))
+        ]
+        kind = chance.choice([FrameType.CLAIM] * 4 + [FrameType.CLAIMED, FrameType.ALIVE])
+        frames = claims if kind is not FrameType.ALIVE else [ALIVE]
+        number = sender(node, EPOCH)
+        tagger = Tagger(TRUNK_KEYS)
+        data = trunk.pack(tagger, number, self.unix_s, self._down_count, frames, kind)
+        return NODE_ADDRESS, mutate(chance, data) if chance.random() < 0.5 else data
+
+    def _hear_claims(self) -> None:
+        datagrams = [self._control() for _ in range(self._chance.randint(1, 4))]
+        engine = self._chance.choice([self.engine, self.neighbour])
+        with engine.turn():
+            assert engine.down(datagrams, self.now_ms, self.unix_s) == []
+        engine.answered(self.now_ms, self.unix_s)
+
     def _answer(self) -> None:
         """The store: a third of the answers are owners, some of another epoch; some never come."""
         asked = self.engine.questions()
@@ -183,6 +216,9 @@ class Attack:
         assert len(engine.uplink._few._hints) <= MAX_HINTS
         assert len(engine.replay) <= MAX_SENDERS
         assert not engine.recovery._due
+        assert not len(engine.answers)
+        assert len(engine.slot.claims.by_ufrag) <= CALLERS
+        assert len(engine.slot.claims.by_address) <= CALLERS
 
 
 def objects() -> int:

@@ -25,6 +25,10 @@ def test_mutated_packets_raise_nothing_and_leave_nothing(seed: int) -> None:
         assert reached[f"drop_{name}"]
     for name in ("recovered_sibling", "recovered_redis", "parked_released", "flows_made"):
         assert reached[name]
+    for name in ("claims", "claims_answered", "flows_claimed", "checks_claimed", "signs_of_life"):
+        assert reached[name]
+    for name in ("trunk_claim_token", "trunk_claim_owner"):
+        assert reached[f"drop_{name}"]
     assert reached["down_packets"]
     assert attack.engine.count(Counter.DROP_TRUNK_TAG)
 

@@ -21,6 +21,7 @@ from loadtest.callers.timed_socket import Record
 from loadtest.media_bench.crowd import Crowd, Line
 from loadtest.media_bench.links import UdpLink
 from loadtest.media_bench.speech import speech
+from loadtest.signaling import hang_up
 from loadtest.target import Target
 from tests.conftest import free_port
 from wire.classify import PacketKind, classify
@@ -28,7 +29,7 @@ from wire.classify import PacketKind, classify
 FRAME_S = 0.02
 CHECK_EACH = 50  # frames: a second
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0  # of whoever waits beside a machine that has no time
 FLEET = ("CLUSTER", "TOKEN_KEYS", "TRUNK_KEYS", "REDIS_URL")
 
 
@@ -51,6 +52,7 @@ class Survivors:
     """Callers of one target who speak without a pause, from `place` on until the end."""
 
     def __init__(self, session: aiohttp.ClientSession, target: Target) -> None:
+        self._session, self._target = session, target
         self.link = UdpLink()
         self.crowd: Crowd[Any] = Crowd(session, target, self.link, speech())
         self.ears: dict[Any, Ear] = {}
@@ -69,6 +71,11 @@ class Survivors:
         async with asyncio.timeout(PATIENCE_S):
             while any(len(self.ears[key].heard_s) < n for key, n in wanted.items()):
                 await asyncio.sleep(FRAME_S)
+
+    async def hang_up(self) -> None:
+        """End all calls over HTTP. Raises CallFailedError when somebody does not know a call."""
+        for line in self.crowd.lines:
+            await hang_up(self._session, self._target, line.answer)
 
     async def close(self) -> None:
         if self._task is not None:

@@ -26,7 +26,8 @@ def settings(processes: int) -> StackSettings:
             "TRUNKLINE_TRANSCEIVER_TRUNK": "127.0.0.1:0",
             "TRUNKLINE_TRANSCEIVER_ADMIN": f"127.0.0.1:{free_port(successors=1)}",
             "TRUNKLINE_LOG_LEVEL": "info",
-        }
+        },
+        ready_timeout_s=60.0,
     )
 
 
@@ -42,7 +43,7 @@ def process_of(call_url: str) -> int:
 
 
 async def test_a_process_of_a_pod_is_killed() -> None:
-    """Its neighbour has its calls a moment later, and every caller goes on."""
+    """Its neighbour has its calls a moment later; all go on, and are found under their ids."""
     async with Stack(settings(2)) as stack, survivors(stack) as callers:
         lines = await callers.place(CALLERS)
         while len({process_of(line.answer.call_url) for line in lines}) < 2:
@@ -51,6 +52,7 @@ async def test_a_process_of_a_pod_is_killed() -> None:
         assert len(children) == 2
         end(children[:1])
         await callers.all_hear(100)
+        await callers.hang_up()
 
 
 async def test_all_processes_of_a_pod_are_killed() -> None:

@@ -178,18 +178,25 @@ class Engine:
 
     def up(self, packets: Packets, now_ms: int, unix_s: int) -> Packets:
         """Trunk datagrams, each with its node's address, for one batch of clients' packets."""
-        with self.turn():
-            load(self.from_clients, packets)
-            datagrams = self.uplink.route(len(packets), now_ms, unix_s)
-            return unload(self.writer.outgoing, datagrams) + self.released(unix_s)
+        load(self.from_clients, packets)
+        datagrams = self.uplink.route(len(packets), now_ms, unix_s)
+        return unload(self.writer.outgoing, datagrams) + self.released(unix_s)
+
+    def begin_turn(self) -> None:
+        """The worker's loop comes round. What is done before `end_turn` may leave until then."""
+        self.slot.turns.begin()
+        self.claims.follow()
+
+    def end_turn(self) -> None:
+        """The worker has sent what it had in its hands."""
+        self.slot.turns.end()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """One turn of the worker's loop."""
-        self.slot.turns.begin()
-        self.claims.follow()
+        """One turn of the worker's loop, at once."""
+        self.begin_turn()
         yield
-        self.slot.turns.end()
+        self.end_turn()
 
     def released(self, unix_s: int) -> Packets:
         """Trunk datagrams for packets that waited for their flow."""
@@ -200,10 +207,9 @@ class Engine:
 
     def down(self, datagrams: Packets, now_ms: int, unix_s: int) -> Packets:
         """Packets, each with its client's address, for one batch of trunk datagrams."""
-        with self.turn():
-            load(self.from_nodes, datagrams)
-            count = self.downlink.unpack(len(datagrams), now_ms, unix_s)
-            return unload(self.downlink.outgoing, count)
+        load(self.from_nodes, datagrams)
+        count = self.downlink.unpack(len(datagrams), now_ms, unix_s)
+        return unload(self.downlink.outgoing, count)
 
     def answered(self, now_ms: int, unix_s: int) -> Packets:
         """Trunk datagrams that answer claims."""

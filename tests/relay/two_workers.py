@@ -67,11 +67,13 @@ class Relay:
 
     def up(self, number: int, *packets: tuple[bytes, bytes]) -> list[bytes]:
         """The trunk address that each packet went to, in the order of the datagrams."""
-        sent = self.workers[number].up(list(packets), self.now_ms, NOW_S)
+        with self.workers[number].turn():
+            sent = self.workers[number].up(list(packets), self.now_ms, NOW_S)
         return [node for node, data in sent for _ in trunk.read(TAGGER, data).frames]
 
     def down(self, number: int, *datagrams: tuple[bytes, bytes]) -> Packets:
-        return self.workers[number].down(list(datagrams), self.now_ms, NOW_S)
+        with self.workers[number].turn():
+            return self.workers[number].down(list(datagrams), self.now_ms, NOW_S)
 
     def answers(self, number: int) -> list[tuple[bytes, Claim]]:
         """Who was told CLAIMED, and of what."""

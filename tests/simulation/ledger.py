@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from relay.shared.nodes import FlowOwner
+from wire.trunk import FrameType
 
 
 class ViolationError(AssertionError):
@@ -23,8 +24,9 @@ class SentCheck:
     """A caller's STUN request as it left his network: from where, and whom its token names."""
 
     address: bytes
-    owner: FlowOwner
+    owner: FlowOwner  # as its token says
     transaction_id: bytes
+    ufrag: str
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class SentDatagram:
     source: bytes
     key_id: int
     frames: tuple[tuple[bytes, bytes], ...]
+    kind: FrameType = FrameType.DATAGRAM
 
 
 @dataclass
@@ -46,6 +49,7 @@ class Ledger:
     datagrams: dict[bytes, SentDatagram] = field(default_factory=dict)
     arrived: set[bytes] = field(default_factory=set)  # media that reached its transceiver
     echoed: set[bytes] = field(default_factory=set)  # media whose echo reached its caller
+    holders: dict[str, list[FlowOwner]] = field(default_factory=dict)  # of each ufrag, in order
     serial: int = 0
 
     def next_serial(self) -> bytes:

@@ -18,20 +18,14 @@ from relay.shared.nodes import FlowOwner, NodeTable
 from relay.worker.parking import MAX_UNKNOWN, PACKETS_PER_ADDRESS
 from relay.worker.uplink_few import MAX_HINTS
 from tests.relay.engine import Engine, Packets
-from tests.simulation.ledger import Ledger, demand
-from wire import trunk
+from tests.simulation.claim_book import ClaimBook, Flow
+from tests.simulation.ledger import Ledger, SentDatagram, demand
+from wire import claim, trunk
+from wire.claim import node_and_epoch
 from wire.keys import KeyRing
-from wire.trunk import Tagger
+from wire.trunk import FrameType, Tagger
 
 SETTLED_S = 1.0  # after so long with a whole store it has what the workers have
-
-
-@dataclass
-class Flow:
-    """What one table must hold of an address."""
-
-    owner: FlowOwner
-    seen_ms: int
 
 
 @dataclass
@@ -42,14 +36,19 @@ class Life:
     flows: dict[bytes, Flow]  # of its slot: they outlive it
     nodes: NodeTable
     transactions: dict[bytes, bytes]  # of its relay: transaction → address it was first seen from
+    book: ClaimBook
     siblings: list[dict[bytes, Flow]] = field(default_factory=list)
     waiting: dict[bytes, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     heard: set[bytes] = field(default_factory=set)  # trunk datagrams
     trunk_keys: KeyRing | None = None
+    # In the worker's hands until its turn ends: whose and to whom, up and down.
+    going_up: list[tuple[FlowOwner, bytes]] = field(default_factory=list)
+    going_down: list[tuple[FlowOwner, bytes]] = field(default_factory=list)
 
     def current(self, owner: FlowOwner) -> bool:
-        """Whether the directory, as this relay knows it, has that owner."""
-        return self.nodes.epoch(owner.node) == owner.epoch
+        """Whether the directory, as this relay knows it, has that owner, who is not fenced."""
+        is_known = self.nodes.epoch(owner.node) == owner.epoch
+        return is_known and owner not in self.book.fenced
 
     def place(self, owner: FlowOwner) -> bytes:
         """The trunk address of an owner."""
@@ -116,19 +115,26 @@ class Oracle:
         sent = self._ledger.checks.get(payload)
         if sent is None or sent.address != address:
             return  # forged, or recorded: a frame of it would be left over
-        if not life.current(sent.owner):
+        owner = life.book.calls.get(sent.ufrag, sent.owner)
+        if not life.current(owner):
             return
         repeated = sent.transaction_id in life.transactions
         life.transactions[sent.transaction_id] = address
         flow = life.flows.get(address)
-        if repeated and flow and flow.owner != sent.owner:
+        if repeated and flow and flow.owner != owner:
             return  # a late copy moves nothing
-        place = life.place(sent.owner)
+        place = life.place(owner)
         demand(frames.take(place, address, payload), "a good check is forwarded", address, payload)
-        life.flows[address] = Flow(sent.owner, now_ms)
-        self.owners[address].add(sent.owner)
-        if self._latest.get(address, (None,))[0] != sent.owner:
-            self._latest[address] = sent.owner, now_ms / 1000
+        if flow is None or flow.owner != owner:
+            life.book.checked(address, owner)
+        life.flows[address] = Flow(owner, now_ms)
+        life.going_up.append((owner, address))
+        self._note_owner(address, owner, now_ms)
+
+    def _note_owner(self, address: bytes, owner: FlowOwner, now_ms: int) -> None:
+        self.owners[address].add(owner)
+        if self._latest.get(address, (None,))[0] != owner:
+            self._latest[address] = owner, now_ms / 1000
 
     def _other(
         self, life: Life, frames: Frames, address: bytes, payload: bytes, now_ms: int
@@ -142,6 +148,7 @@ class Oracle:
         place = life.place(flow.owner)
         demand(frames.take(place, address, payload), "media follows its flow", address, flow)
         life.flows[address] = Flow(flow.owner, now_ms)
+        life.going_up.append((flow.owner, address))
 
     def _next_door(
         self, life: Life, frames: Frames, address: bytes, payload: bytes, now_ms: int
@@ -149,6 +156,9 @@ class Oracle:
         """The freshest flow of a sibling; of two equally fresh ones that which was taken."""
         if self._ledger.source(payload) != address:
             return None  # a stranger, perhaps beyond his budget: a frame of it would be left over
+        claimed = life.book.addresses.get(address)
+        if claimed and life.current(claimed):
+            return Flow(claimed, now_ms)
         flows = [table[address] for table in life.siblings if address in table]
         live = [f for f in flows if now_ms - f.seen_ms < self._idle_ms and life.current(f.owner)]
         freshest = [f for f in live if f.seen_ms == max(flow.seen_ms for flow in live)]
@@ -164,6 +174,8 @@ class Oracle:
             flow = life.flows.get(address)
             demand(flow and life.place(flow.owner) == node, "what waited follows", address, flow)
             life.waiting[address].remove(payload)
+            if flow:
+                life.going_up.append((flow.owner, address))
 
     def _in_order(self, others: Packets, order: Sequence[tuple[bytes, bytes]]) -> None:
         """Each client's packets leave as they came."""
@@ -196,7 +208,14 @@ class Oracle:
     ) -> None:
         """The store's answers, before the worker hears them; when it last was not whole."""
         for address, owner in answers.items():
-            if owner is None or address not in life.engine.parking:
+            if address not in life.engine.parking:
+                continue
+            claimed = life.book.addresses.get(address)
+            if claimed and life.current(claimed):
+                demand(address not in life.flows, "nobody waits who has a flow", address)
+                life.flows[address] = Flow(claimed, now_ms)
+                continue
+            if owner is None:
                 continue
             demand(address not in life.flows, "nobody waits who has a flow", address)
             demand(owner in self.owners[address], "the store knows owners that were", address)
@@ -206,6 +225,39 @@ class Oracle:
                 demand(owner == latest, "the store knows the latest owner", address)
             if life.current(owner):
                 life.flows[address] = Flow(owner, now_ms)
+
+    def claimed(self, life: Life, datagram: SentDatagram, now_ms: int) -> None:
+        """A datagram of claims that is to be believed, as far as its owners are known."""
+        for frame in datagram.frames:
+            said = claim.read(*frame)
+            owner = FlowOwner(*node_and_epoch(said.owner))
+            if not life.current(owner):
+                continue
+            life.book.carry_out(said)
+            if said.address in self.owners:
+                holds = life.book.addresses.get(said.address)
+                if holds == owner and self._latest[said.address][0] != owner:
+                    self._latest[said.address] = owner, now_ms / 1000
+            self.owners[said.address].add(owner)
+
+    def answered_claims(self, life: Life, datagrams: Packets) -> None:
+        """What a worker tells the owners, when it tells them."""
+        keys = life.trunk_keys or KeyRing(0, {})
+        for _, data in datagrams:
+            read = trunk.read(Tagger(keys), data)
+            demand(read.first is FrameType.CLAIMED, "only claims are answered", read.first)
+            for frame in read.frames:
+                life.book.answered(claim.read(*frame))
+
+    def leaves(self, life: Life) -> None:
+        """The end of a turn: what the worker had in its hands goes on its way now."""
+        for owner, address in life.going_down:
+            demand(owner not in life.book.silenced, "a fenced owner is silent", owner, address)
+        for owner, address in life.going_up:
+            settled = life.book.settled.get(address, owner)
+            demand(settled == owner, "after CLAIMED packets go to the owner", owner, settled)
+        life.going_up.clear()
+        life.going_down.clear()
 
     def _was_disturbed(self, since_s: float) -> bool:
         first, last = since_s - SETTLED_S, since_s + SETTLED_S
@@ -218,13 +270,19 @@ class Oracle:
 
     # the way down
 
-    def down(self, life: Life, datagrams: Packets, packets: Packets) -> None:
+    def down(self, life: Life, datagrams: Packets, packets: Packets, now_ms: int) -> None:
         """One batch of trunk datagrams, and the packets that came of it."""
         expected: Packets = []
         for source, data in datagrams:
-            if self._is_taken(life, source, data):
-                life.heard.add(data)
-                expected += self._ledger.datagrams[data].frames
+            if not self._is_taken(life, source, data):
+                continue
+            life.heard.add(data)
+            sent = self._ledger.datagrams[data]
+            if sent.kind is FrameType.CLAIM:
+                self.claimed(life, sent, now_ms)
+                continue
+            expected += sent.frames
+            life.going_down += [(sent.owner, address) for address, _ in sent.frames]
         demand(packets == expected, "just what transceivers sent goes to clients", len(packets))
         for address, payload in packets:
             demand(address in self.owners, "nothing goes to a stranger", address)

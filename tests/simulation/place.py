@@ -11,9 +11,10 @@ import random
 import zlib
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from relay.shared.counters import named
 from relay.shared.nodes import FlowOwner
@@ -22,8 +23,9 @@ from relay.supervisor.questions import MAX_WAITING, Questions
 from relay.supervisor.store_counts import StoreCounts
 from tests.relay.engine import Bounds, Engine, Packets, Shared, Slot
 from tests.relay.kit import NOW_MS, NOW_S
+from tests.simulation.claim_book import ClaimBook, Flow
 from tests.simulation.ledger import demand
-from tests.simulation.oracle import Flow, Life, Oracle
+from tests.simulation.oracle import Life, Oracle
 from tests.simulation.vanishing_store import VanishingStore
 from wire.address import pack_address
 from wire.keys import KeyRing
@@ -31,6 +33,8 @@ from wire.keys import KeyRing
 QUEUE_PACKETS = 512  # of one socket; the kernel drops what comes beyond
 HOUSEKEEP_S = 0.05
 TURN_S = (0.00005, 0.002)  # how soon a worker comes to what has arrived
+WORK_S = 0.01  # how long it has in its hands what it made of that, at most
+ANSWER_S = 0.001  # how often it looks whether an answer may leave
 FLOW_IDLE_S = 4
 
 Nodes = dict[int, tuple[int, bytes]]  # index → epoch and trunk address
@@ -72,79 +76,139 @@ class Keys:
 
 
 class Worker:
-    """One life on a post."""
+    """One life on a post. What a turn made is in its hands for a while, and then leaves."""
 
     def __init__(self, relay: Relay, post: Post, life: Life) -> None:
         self._relay, self._post, self.life = relay, post, life
-        self._woken = False
+        self._woken = self._is_at_work = self._will_answer = False
         self._alive = True
+        self._waiting: deque[Callable[[], None]] = deque()  # for the turn to end
         post.readers.append(self)
         self.wake()
         self._housekeep()
 
     def die(self) -> None:
-        """Be gone at once, with whatever was parked."""
+        """Be gone at once, with whatever was parked and in its hands."""
         self._alive = False
         self._post.readers.remove(self)
         engine = self.life.engine
         engine.slot.lost_parked += len(engine.parking)
         engine.close()
 
+    def go_home(self) -> None:
+        """End as one that is told to: not in the middle of a turn."""
+        self.die()
+        if self._is_at_work:
+            self.life.engine.end_turn()
+
     def wake(self) -> None:
         """There is something to read."""
         if not self._woken:
             self._woken = True
-            delay_s = self._relay.chance.uniform(*TURN_S)
-            asyncio.get_running_loop().call_later(delay_s, self._turn)
+            self._later(self._relay.chance.uniform(*TURN_S), self._turn)
 
     def answer(self, answers: Mapping[bytes, FlowOwner | None]) -> None:
         """The supervisor says who owns what was asked about."""
+        self._between_turns(partial(self._hear, answers))
+
+    def _between_turns(self, step: Callable[[], None]) -> None:
+        """Do a step in a turn of its own, as soon as the worker is not at work."""
         if not self._alive:
             return
+        if self._is_at_work:
+            self._waiting.append(step)
+            return
+        self._is_at_work = True
+        self.life.engine.begin_turn()
+        step()
+
+    def _leave(self, *sends: Callable[[], None]) -> None:
+        """Let go of what this turn made, after a moment in which others do what they like."""
+        self._later(self._relay.chance.uniform(0, WORK_S), self._end_turn, sends)
+
+    def _end_turn(self, sends: Sequence[Callable[[], None]]) -> None:
+        if not self._alive:
+            return
+        self._relay.oracle.leaves(self.life)
+        for send in sends:
+            send()
+        self.life.engine.end_turn()
+        self._is_at_work = False
+        self._answer_claims()
+        if self._waiting:
+            self._between_turns(self._waiting.popleft())
+
+    def _look_again(self) -> None:
+        self._will_answer = False
+        self._answer_claims()
+
+    def _answer_claims(self) -> None:
+        if not self._alive:
+            return
+        answers = self.life.engine.answered(now_ms(), unix_s())
+        self._relay.oracle.answered_claims(self.life, answers)
+        self._send(answers)
+        if len(self.life.engine.answers) and not self._will_answer:
+            self._will_answer = True
+            self._later(ANSWER_S, self._look_again)
+
+    def _later(self, delay_s: float, action: Callable[..., None], *arguments: object) -> None:
+        asyncio.get_running_loop().call_later(delay_s, action, *arguments)
+
+    def _hear(self, answers: Mapping[bytes, FlowOwner | None]) -> None:
         relay, life = self._relay, self.life
         relay.oracle.answered(life, answers, now_ms(), relay.store_broken_s())
         life.engine.hear(answers, now_ms())
         datagrams = life.engine.released(unix_s())
         relay.oracle.released(life, datagrams)
-        self._send(datagrams)
+        self._leave(partial(self._send, datagrams))
 
     def _turn(self) -> None:
         self._woken = False
-        if not self._alive:
-            return
-        self._read_public()
-        self._read_trunk()
+        self._between_turns(self._read)
+
+    def _read(self) -> None:
+        datagrams, packets = self._read_public(), self._read_trunk()
+        self._leave(partial(self._send, datagrams), partial(self._give, packets))
         if self._post.public or self._post.trunk:
             self.wake()
 
-    def _read_public(self) -> None:
+    def _read_public(self) -> Packets:
         batch, life = _take(self._post.public, self.life.engine.batch), self.life
         if not batch:
-            return
+            return []
         datagrams = life.engine.up(batch, now_ms(), unix_s())
         self._relay.oracle.up(life, batch, datagrams, now_ms())
-        self._send(datagrams)
         asked = life.engine.questions()
         if asked:
             self._relay.questions.ask(asked, self.answer)
+        return datagrams
 
-    def _read_trunk(self) -> None:
+    def _read_trunk(self) -> Packets:
         batch, life = _take(self._post.trunk, self.life.engine.batch), self.life
-        if batch:
-            packets = life.engine.down(batch, now_ms(), unix_s())
-            self._relay.oracle.down(life, batch, packets)
-            for address, packet in packets:
-                self._relay.to_client(address, packet)
+        if not batch:
+            return []
+        packets = life.engine.down(batch, now_ms(), unix_s())
+        self._relay.oracle.down(life, batch, packets, now_ms())
+        return packets
 
     def _send(self, datagrams: Packets) -> None:
         for node, datagram in datagrams:
             self._relay.to_node(node, self._post.trunk_address, datagram)
 
+    def _give(self, packets: Packets) -> None:
+        for address, packet in packets:
+            self._relay.to_client(address, packet)
+
     def _housekeep(self) -> None:
         if self._alive:
-            self.life.engine.housekeep(now_ms())
-            self._relay.oracle.housekept(self.life, now_ms())
-            asyncio.get_running_loop().call_later(HOUSEKEEP_S, self._housekeep)
+            self._between_turns(self._keep_house)
+            self._later(HOUSEKEEP_S, self._housekeep)
+
+    def _keep_house(self) -> None:
+        self.life.engine.housekeep(now_ms())
+        self._relay.oracle.housekept(self.life, now_ms())
+        self._leave()
 
 
 @dataclass
@@ -177,11 +241,16 @@ class Relay:
         self._keys, self._store = keys, store
         self._shared = Shared()
         self._transactions: dict[bytes, bytes] = {}
+        self.book: ClaimBook = predecessor.book if predecessor else ClaimBook()
         for index, (epoch, address) in nodes.items():
             self.learn(index, epoch, address)
         oracle.disturb(now_ms())
         self.desks = [Desk(post, Slot()) for post in posts]
-        self._strange = predecessor.desks if predecessor else []
+        self.book.tables += [desk.flows for desk in self.desks]
+        # Also those before it: a claim that nobody makes any more is in no other memory.
+        self._strange: list[Desk] = []
+        if predecessor:
+            self._strange = [*predecessor._strange, *predecessor.desks]
         self.counts = StoreCounts()
         self.questions = Questions(store, self.counts)
         tables = [desk.slot.flows for desk in self.desks]
@@ -201,6 +270,7 @@ class Relay:
             desk.flows,
             self._shared.nodes,
             self._transactions,
+            self.book,
             [other.flows for other in beside],
             trunk_keys=self._keys.trunk,
         )
@@ -238,7 +308,7 @@ class Relay:
         self.oracle.disturb(now_ms())
         for desk in self.desks:
             if desk.worker:
-                desk.worker.die()
+                desk.worker.go_home()
                 desk.worker = None
         for loop in self._loops:
             loop.cancel()

@@ -11,6 +11,7 @@ import pytest
 from relay.shared.flows import FlowTable
 from relay.shared.nodes import NodeTable
 from relay.worker.admission import Admission
+from relay.worker.claims import Claims
 from relay.worker.downlink import Downlink
 from relay.worker.fresh_checks import FreshChecks
 from relay.worker.parking import Parking
@@ -31,7 +32,7 @@ def outcomes() -> dict[int, Tally[str]]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_packet_goes_where_it_must(seed: int, outcomes: dict[int, Tally[str]]) -> None:
-    """Loss, rebinding, reused addresses, dying processes: payload, owner and bounds all hold."""
+    """Loss, rebinding, dying processes, calls that move: payload, owner and bounds all hold."""
     outcomes[seed] = simulate(seed)
 
 
@@ -45,7 +46,8 @@ def test_the_seeds_reach_what_they_are_for(outcomes: dict[int, Tally[str]]) -> N
     wanted = """flows_moved flows_expired recovered_sibling recovered_redis recovered_stun
         parked_released drop_parked_expired drop_unknown_address drop_stale_epoch drop_stun_replay
         drop_stun_integrity drop_token_mac drop_trunk_source drop_trunk_replay drop_trunk_tag
-        drop_trunk_sender flow_store_write_failures flow_store_unanswered flow_store_found"""
+        drop_trunk_sender drop_trunk_fenced claims claims_answered flows_claimed checks_claimed
+        flow_store_write_failures flow_store_unanswered flow_store_found"""
     assert {name for name in wanted.split() if not total[name]} == set()
 
 
@@ -64,6 +66,11 @@ def test_the_same_seed_is_the_same_run() -> None:
         (Downlink, "_is_from", lambda *_: True),
         (ReplayWindow, "accept", lambda *_: None),
         (NodeTable, "epoch", lambda self, index: int(self._one_epoch_plus_1[index])),
+        (NodeTable, "_is_fenced", lambda *_: False),
+        (Claims, "follow", lambda *_: None),
+        (Claims, "checked", lambda *_: None),
+        (Claims, "owner", lambda *_: None),
+        (Claims, "owner_at", lambda *_: None),
         (FlowTable, "expire", lambda *_: 0),
         (Parking, "expire", lambda *_: 0),
     ],

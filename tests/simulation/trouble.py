@@ -14,6 +14,7 @@ from tests.simulation.weather import CALLERS, STORM
 from tests.simulation.world import World
 from wire import stun, trunk
 from wire.address import pack_address
+from wire.claim import NOBODY
 from wire.keys import KeyRing
 from wire.trunk import Tagger
 
@@ -42,6 +43,10 @@ async def relay_dies(world: World) -> None:
         return
     world.relay, world.posts = None, []
     await world.close_relay(relay)
+    for caller in world.callers:
+        if world.holder(caller) != caller.call.owner:
+            # Its claim was this relay's memory. The store may know its flow; here it is over.
+            world.dial(caller)
     await asyncio.sleep(world.chance.uniform(0.05, 0.5))
     world.posts = new_posts(world.chance, world.scene.workers)
     world.salt = world.chance.getrandbits(32)
@@ -126,8 +131,56 @@ async def node_is_replaced(world: World) -> None:
     world.later(world.chance.uniform(0, 0.1), world.tell_relay, old.owner.node)
     await asyncio.sleep(world.chance.uniform(0.1, 0.6))
     for caller in world.callers:
-        if caller.call.owner == old.owner:
+        if world.holder(caller) == old.owner:
             world.dial(caller)
+
+
+async def call_moves(world: World) -> None:
+    """A planned move: the owner falls silent, and then another goes on and claims the call."""
+    caller, posts = world.any_caller(), world.posts
+    old = world.transceiver(world.holder(caller))
+    new = world.any_node()
+    if old is None or old is new or world.relay is None:
+        return
+    knows_address, call, address = caller.address in old.verified, caller.call, caller.address
+    old.give_away(caller, new.number)
+    await asyncio.sleep(world.chance.uniform(0, 0.03))
+    if caller.call is not call:
+        return
+    if world.posts is not posts or world.transceiver(new.owner) is not new:
+        world.dial(caller)
+        return
+    new.adopt(caller, NOBODY, knows_address and caller.address == address, world.paths())
+
+
+async def node_is_lost(world: World) -> None:
+    """It stops; others go on with its calls and fence it; it comes back and knows nothing of it."""
+    lost, posts = world.any_node(), world.posts
+    if len(world.transceivers) < 2 or world.relay is None:
+        return
+    index, epoch = lost.owner
+    world.add_transceiver(FlowOwner(index, (epoch + 2) % 65536))  # one for the fence in the store
+    verified = set(lost.verified)
+    await asyncio.sleep(world.chance.uniform(0.01, 0.3))
+    for caller in world.callers:
+        if world.holder(caller) == lost.owner:
+            if world.posts is posts:
+                knows_address = caller.address in verified
+                world.any_node().adopt(caller, lost.number, knows_address, world.paths())
+            else:
+                world.dial(caller)
+    news_s = world.chance.uniform(0.02, 0.4)
+    world.later(world.chance.uniform(0, news_s), _tell_late, world, index, epoch, lost.address)
+    world.later(news_s, world.tell_relay, index)
+    for _ in range(5):
+        await asyncio.sleep(world.chance.uniform(0, 0.2))
+        lost.haunt()
+
+
+def _tell_late(world: World, index: int, epoch: int, address: bytes) -> None:
+    """News of the lost owner, from before; the directory passes them on while it has none newer."""
+    if world.relay:
+        world.relay.learn(index, epoch, address)
 
 
 async def keys_rotate(world: World) -> None:
@@ -254,6 +307,11 @@ TROUBLES: tuple[Trouble, ...] = (
     caller_dials_again,
     node_moves,
     node_is_replaced,
+    call_moves,
+    call_moves,
+    call_moves,
+    node_is_lost,
+    node_is_lost,
     keys_rotate,
     strangers_flood,
     storm,

@@ -31,6 +31,8 @@ from wire.keys import KeyRing
 
 TRACE_LINES = 60
 NATS, PORTS_OF_A_NAT = 3, 4
+CLAIM_S = 0.05
+CLAIM_RENEWAL = 20  # rounds
 _HEARD_WITHIN_S = 0.4
 _SWEPT_S = 2.0  # a round of the expiry over a whole table, and some
 
@@ -88,6 +90,17 @@ class World:
             caller = Caller(f"caller {number}", address, call, self.chance, self.ledger)
             self.callers.append(caller)
             self._tasks.append(asyncio.create_task(caller.run(self.send_up)))
+        self._tasks.append(asyncio.create_task(self._claim_again()))
+
+    async def _claim_again(self) -> None:
+        """Every transceiver repeats its claims, the unanswered ones often."""
+        while True:
+            for turn in range(CLAIM_RENEWAL):
+                await asyncio.sleep(CLAIM_S)
+                for transceiver in self.transceivers.values():
+                    if turn == 0:
+                        transceiver.claims.renew()
+                    transceiver.claims.repeat()
 
     def add_transceiver(self, owner: FlowOwner) -> Transceiver:
         """A transceiver on an index; it stands in the directory at once."""
@@ -100,6 +113,7 @@ class World:
             self.ledger,
             self.send_trunk,
             self.chance,
+            unix_s,
         )
         self.transceivers[owner.node] = made
         return made
@@ -190,6 +204,19 @@ class World:
         """One of the callers."""
         return self.chance.choice(self.callers)
 
+    def holder(self, caller: Caller) -> FlowOwner:
+        """Whose the caller's call is now."""
+        return self.ledger.holders[caller.call.ufrag][-1]
+
+    def paths(self) -> list[bytes]:
+        """The relay workers that a transceiver of many calls has heard from."""
+        return [post.trunk_address for post in self.posts]
+
+    def transceiver(self, owner: FlowOwner) -> Transceiver | None:
+        """The transceiver of an owner, if it is there."""
+        found = self.transceivers.get(owner.node)
+        return found if found and found.owner == owner else None
+
     def any_desk(self) -> Desk | None:
         """A worker's desk of the relay of now."""
         return self.chance.choice(self.relay.desks) if self.relay else None
@@ -202,6 +229,9 @@ class World:
 
     def dial(self, caller: Caller) -> Call:
         """The caller gets a new call from some transceiver."""
+        before = self.transceiver(self.holder(caller))
+        if before:
+            before.claims.forget(caller.call.ufrag)
         call = self.any_node().answer()
         caller.take(call)
         return call

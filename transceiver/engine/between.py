@@ -294,10 +294,9 @@ class Between:
             self._engine.take_in(*frame)
 
 
-def _position(link: LinkState) -> Position | None:
-    """Where the backend is to go on; None for one that holds no calls: there the call begins."""
-    at = Position(link.token, link.taken_events, link.sent_events, link.clears, link.instance)
-    return at if at.resumable else None
+def _position(link: LinkState) -> Position:
+    """Where the backend is to go on; one that holds no calls is given the conversation instead."""
+    return Position(link.token, link.taken_events, link.sent_events, link.clears, link.instance)
 
 
 def _remove(table: dict[Key, Waiting], keys: Iterable[Key], waiting: Waiting) -> None:

@@ -94,6 +94,8 @@ class Engine:
         )
         self.certificate = certificate
         self.max_calls = max_calls
+        # Looks for another backend for a call that lost its own; False: nobody is to be asked.
+        self.on_backend_lost: Callable[[Session], bool] = _give_up
         self._connected_listeners: list[Callable[[str], None]] = []
         self._changed_listeners: list[Callable[[str], None]] = []
         self._ended_listeners: list[Callable[[str], None]] = []
@@ -412,6 +414,10 @@ class Engine:
         for tell in self._connected_listeners:
             tell(session.call_id)
 
+    def backend_lost(self, session: Session) -> bool:
+        """Somebody looks for another."""
+        return self.on_backend_lost(session)
+
     def ended(self, session: Session) -> None:
         """The call is no longer live, and nothing of it is left but what waits for the flush."""
         self._calls.pop(session.call_id, None)
@@ -423,7 +429,8 @@ class Engine:
         if not self._calls:
             self._idle.set()
             self._claiming.stop()
-        moved = self._away_listeners if session.end_reason == "moved" else []
+        goes_on = session.end_reason in ("moved", "fenced")
+        moved = self._away_listeners if goes_on else []
         for tell in (*moved, *self._ended_listeners):
             with self.guarded(session):
                 tell(session.call_id)
@@ -582,3 +589,7 @@ class Engine:
     def _flush(self) -> None:
         self._flush_is_due = False
         self._trunk.flush(self.route)
+
+
+def _give_up(_session: Session) -> bool:
+    return False

@@ -1,6 +1,6 @@
 """Answers other processes of the fleet that ask whether a process of this pod lives.
 
-    GET /v1/alive/NODE/EPOCH     200: it does, 404: it is none of this pod, or does not answer
+    GET /fleet/nodes/NODE/alive     200: it does, 404: it is none of this pod, or does not answer
 
 The question carries a proof and the answer is sealed (`transceiver.pod.proof`), so nobody who
 listens where a process used to be can speak for it. Whoever accepts asks the others of the pod;
@@ -16,13 +16,13 @@ from aiohttp import web
 from fleet.calls.owner import Owner
 from transceiver.pod.neighbours import Neighbours
 
-PATH = "/v1/alive/{node}/{epoch}"
+PATH = r"/fleet/nodes/{node:\d{1,10}}/alive"
 POD_TIMEOUT_S = 0.12  # whoever asks from another pod waits 0.2 s
 
 
 def path_of(owner: Owner) -> str:
     """Where to ask for it."""
-    return PATH.format(node=owner.node, epoch=owner.epoch)
+    return f"/fleet/nodes/{owner.sender}/alive"
 
 
 class SignsOfLife:

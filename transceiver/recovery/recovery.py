@@ -8,7 +8,6 @@ engine ─▶ CheckpointWriter ─▶ RedisCheckpoints ─▶ Taker ─▶ engin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
 
 from fleet.calls.redis_checkpoints import RedisCheckpoints
 from fleet.directory.follower import DirectoryFollower
@@ -17,7 +16,7 @@ from fleet.ending import end
 from fleet.seal import Keys
 from fleet.suspicion import SuspicionChannel
 from transceiver.engine.engine import Engine
-from transceiver.link.model_link import ModelLink
+from transceiver.media import Media
 from transceiver.node import NodeKeeper
 from transceiver.pod.proof import Proofs
 from transceiver.recovery.cases import Cases
@@ -26,7 +25,6 @@ from transceiver.recovery.ear import Ear
 from transceiver.recovery.taker import Taker
 from transceiver.recovery.witness import Witness
 from transceiver.recovery.writer import CheckpointWriter
-from transceiver.takeover.session_state import SessionState
 
 
 class Recovery:
@@ -44,12 +42,13 @@ class Recovery:
         engine.listen_changed(self._writer.changed)
         engine.listen_ended(self._writer.ended)
 
-    def start(
-        self, node: NodeKeeper, store: RedisStore, links: Sequence[ModelLink], proofs: Proofs
-    ) -> None:
+    def start(self, node: NodeKeeper, store: RedisStore, media: Media, proofs: Proofs) -> None:
         """Keep calls, and take those of others, from now on."""
         engine, follower = self._engine, DirectoryFollower(store)
-        taker = Taker(engine, self._store, self._checkpoints, _backend_of(links))
+        taker = Taker(
+            *(engine, self._store, self._checkpoints),
+            backend_of=lambda state: media.backends.resuming(state.link.name),
+        )
         self._cases = Cases(
             follower.directory,
             Witness(proofs),
@@ -71,15 +70,3 @@ class Recovery:
         await self._writer.close()
         await self._channel.close()
         await self._store.close()
-
-
-def _backend_of(links: Sequence[ModelLink]) -> Callable[[SessionState], ModelLink | None]:
-    """Finds the link to the backend that has the conversation of a call."""
-
-    def find(state: SessionState) -> ModelLink | None:
-        named, instance = state.link.backend, state.link.instance
-        alike = [link for link in links if link.ready and link.backend == named]
-        holding = (link for link in alike if instance and link.reaches(instance))
-        return next(holding, next(iter(alike), None))
-
-    return find

@@ -98,9 +98,10 @@ class Store(Protocol):
 
 
 class Taker:
-    """Takes calls into `engine`. `link_to` gives the link to the backend that has a conversation.
+    """Takes calls into `engine`.
 
-    `unix_s` is the time of checkpoints.
+    `backend_of` gives the link to the backend that has the conversation of a call, or raises
+    LinkError. `unix_s` is the time of checkpoints.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Taker:
         engine: Engine,
         store: Store,
         checkpoints: Checkpoints,
-        link_to: Callable[[SessionState], ModelLink | None],
+        backend_of: Callable[[SessionState], ModelLink],
         *,
         unix_s: Callable[[], float] = time.time,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -116,7 +117,7 @@ class Taker:
         self._engine = engine
         self._store = store
         self._checkpoints = checkpoints
-        self._link_to = link_to
+        self._backend_of = backend_of
         self._unix_s = unix_s
         self._pause = pause
         self._joining: set[asyncio.Task[None]] = set()
@@ -138,13 +139,15 @@ class Taker:
             return False
         found = await self._store.take(lost, me, most)
         refused: dict[str, Refusal] = {}
-        ready = [own for one in found if (own := self._prepared(lost, me, one, refused))]
+        ready = {
+            one.call_id: call for one in found if (call := self._prepared(lost, me, one, refused))
+        }
         try:
-            kept = set(await self._store.keep(lost, me, ready)) if ready else set()
-        except BaseException:  # perhaps it was done; who is asked next says whose they are
-            self._forget(stored.call_id for stored in ready)
+            kept = await self._kept(lost, me, list(ready.values()))
+        except BaseException:
+            self._forget(ready)
             raise
-        late = [stored.call_id for stored in ready if stored.call_id not in kept]
+        late = ready.keys() - kept
         refused |= dict.fromkeys(late, Refusal.LATE)
         self._forget(late)
         for call_id in kept:
@@ -152,14 +155,25 @@ class Taker:
         await self._refuse(lost, me, refused)
         return bool(kept)
 
+    async def _kept(self, lost: Owner, me: Owner, calls: Sequence[Stored]) -> list[str]:
+        """Those that are this process's now. It asks until that is known."""
+        while calls:
+            try:
+                return await self._store.keep(lost, me, calls)
+            except StoreUnavailable:
+                await self._pause(AGAIN_S)
+        return []
+
     def _prepared(
         self, lost: Owner, me: Owner, stored: Stored, refused: dict[str, Refusal]
     ) -> Stored | None:
-        """The call as it is to be kept under this process, and silent in its engine."""
+        """The call, silent in this engine, and as it is to be kept under this process."""
         try:
             return self._prepare(lost, me, stored)
         except Refused as refusal:
             refused[stored.call_id] = refusal.reason
+        except LinkError:
+            refused[stored.call_id] = Refusal.NO_BACKEND
         except EngineRefusal:
             refused[stored.call_id] = Refusal.NO_ROOM
         except (ValueError, TooLarge):
@@ -171,9 +185,7 @@ class Taker:
             raise Refused(Refusal.HERE_ALREADY)
         unix_s = self._unix_s()
         state = self._checkpoints.read(lost, stored, unix_s)
-        link = self._link_to(state)
-        if link is None:
-            raise Refused(Refusal.NO_BACKEND)
+        link = self._backend_of(state)
         reserve = reserve_for(unix_s - state.unix_s)
         own = self._checkpoints.write_whole(me, advanced(state, reserve, unix_s))
         self._engine.between.prepare(state, link, reserve, fenced=lost.sender)

@@ -103,6 +103,7 @@ async def test_each_call_is_taken_by_one(fleet: Fleet) -> None:
     assert await fleet.checkpoints.take(lost, TAKER, 3) == []
     kept = await fleet.checkpoints.keep(lost, TAKER, ours)
     assert kept == [call.call_id for call in ours]
+    assert await fleet.checkpoints.keep(lost, TAKER, ours) == kept  # the answer was lost
     assert await fleet.checkpoints.keep(lost, TAKER, theirs) == []
     assert len(await fleet.raw.hgetall(key(TAKER))) == 6
     assert set(await fleet.raw.hkeys(key(lost))) == {

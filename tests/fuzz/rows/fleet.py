@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import zlib
 from collections.abc import Iterable
 
 from fleet.address import Address
+from fleet.calls.owner import Owner
+from fleet.calls.redis_checkpoints import Stored
 from fleet.directory.directory import Node
 from fleet.directory.node_record import PURPOSE, seal_node
 from fleet.directory.redis_store import RedisStore
@@ -20,6 +23,10 @@ from relay.supervisor.flow_store import RedisFlowStore
 from tests.fuzz.mutation import words
 from tests.fuzz.row import Reader, Row, made, plain, repeated, text_of
 from tests.fuzz.rows.http import JSON_BREAKS, JSON_WORDS, _nested
+from tests.transceiver.recovery.states import make_state
+from transceiver.recovery.checkpoint import Checkpoints
+from transceiver.recovery.refusal import Refused
+from transceiver.takeover.session_state import write
 from wire.address import pack_address
 from wire.keys import KeyRing
 
@@ -84,6 +91,21 @@ def _ledger() -> Reader:
     return read
 
 
+def _checkpoints() -> Reader:
+    checkpoints = Checkpoints(lambda: _RING, 7)
+    name, session = b"3:41/rtc_one", checkpoints.write_session(_LOST, _CALL)
+
+    def read(data: bytes) -> None:
+        inside = checkpoints._seal.seal(name, data)
+        packed = checkpoints._seal.seal(name, b"1" + zlib.compress(data, 1))
+        for text in (data.decode("utf-8", "replace"), inside, packed):
+            for pair in ((text, session), (session, text)):
+                with contextlib.suppress(Refused):
+                    checkpoints.read(_LOST, Stored("rtc_one", *pair), _NOW_S)
+
+    return read
+
+
 def _limits(data: bytes) -> None:
     text = text_of(data)
     for read in (LimitRules.parse, Limits.parse):
@@ -108,6 +130,10 @@ _RULES = (
     b"calls=5 rate=0.5",
 )
 _RULE_WORDS = words((b"calls=", b"key/*", b"9999999999", b"0.001", b"\xc2\xb2", b";"), b" ;:=")
+
+_LOST = Owner(3, 41)
+_CALL = make_state("rtc_one", _NOW_S)
+_CHECKPOINTS = (write(_CALL), Checkpoints(lambda: _RING, 7).write(_LOST, _CALL).state.encode())
 
 ROWS = (
     Row(
@@ -146,6 +172,19 @@ ROWS = (
         seeds=tuple(b"1700000000000 " + rule for rule in _RULES),
         worst=repeated(b"A", b"1.", b"calls=1 ", head=b"1 "),
         mutate=_RULE_WORDS,
+        weight=4,
+    ),
+    Row(
+        name="checkpoints",
+        where="transceiver/recovery/checkpoint.py",
+        who="writers of Redis",
+        largest=VALUE_BYTES,
+        steps=6_000,
+        becomes="counted by reason; the call is taken by somebody else, or by nobody",
+        open=made(_checkpoints),
+        seeds=_CHECKPOINTS,
+        worst=_records,
+        mutate=words((*JSON_WORDS, b'"ssrc"', b'"version":2'), JSON_BREAKS, _CHECKPOINTS),
         weight=4,
     ),
     Row(

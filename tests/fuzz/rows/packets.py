@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from tests.fuzz.row import Reader, Row, made, plain, repeated, text_of
 from tests.relay.kit import TOKEN_KEYS, TRUNK_KEYS, check, from_node, media, ufrag
-from wire import stun, token, trunk
+from wire import claim, stun, token, trunk
 from wire.address import pack_address
+from wire.claim import Claim
 from wire.classify import classify
 from wire.errors import WireError
 from wire.rejoin import Rejoin
@@ -34,6 +35,10 @@ def _token(data: bytes) -> None:
 def _trunk() -> Reader:
     rejoin = Rejoin()
     return lambda datagram: rejoin.frames(trunk.read(_TAGGER, datagram))
+
+
+def _claim(payload: bytes) -> None:
+    claim.read(claim.NOWHERE, payload)
 
 
 def _attributes(size: int) -> Iterable[bytes]:
@@ -95,5 +100,17 @@ ROWS = (
         worst=_tables,
         refusals=(WireError,),
         weight=16,
+    ),
+    Row(
+        name="claim",
+        where="wire/claim.py",
+        who="whoever has the trunk's key inside the cluster",
+        largest=SLOT_BYTES,
+        steps=200,
+        becomes="drop counted by reason",
+        open=plain(_claim),
+        seeds=tuple(Claim(ufrag(), 1, 2).frame()[1] for _ in range(4)),
+        worst=repeated(b"0", b"\xff"),
+        refusals=(WireError,),
     ),
 )

@@ -49,14 +49,20 @@ def test_the_next_owner_of_the_index_is_believed(epoch: int) -> None:
 
 
 @pytest.mark.parametrize("epoch", EPOCHS)
-def test_a_fence_of_an_owner_that_is_over_changes_nothing(epoch: int) -> None:
-    """A late claim of a takeover long ago must not touch the index's owner of now."""
+def test_a_fence_of_an_owner_that_is_over_touches_no_other(epoch: int) -> None:
+    """A late claim of a takeover long ago must not touch the index's owner of now.
+
+    The one that was lost stays lost, should a store that forgot everything bring it back.
+    """
     nodes = table()
     nodes.put(NODE, epoch, NODE_ADDRESS)
-    nodes.fence(NODE, (epoch - 1) % 65536)
     nodes.fence(NODE, (epoch - 2) % 65536)
+    nodes.fence(NODE, (epoch - 3) % 65536)
     assert nodes.knows_sender(sender(epoch))
     assert nodes.fenced_nodes() == []
+    nodes.put(NODE, (epoch - 2) % 65536, NODE_ADDRESS)
+    assert not nodes.knows_sender(sender(epoch - 2))
+    assert nodes.knows_sender(sender(epoch))
 
 
 @pytest.mark.parametrize("epoch", EPOCHS)

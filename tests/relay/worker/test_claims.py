@@ -210,7 +210,8 @@ def test_a_relay_that_takes_over_reads_the_claims_of_the_one_before(relay: Relay
     worker = Engine(successor, slot, TOKEN_KEYS, TRUNK_KEYS)
     worker.read(relay.slots)
     relay.down(0, relay.new.claims(ufrag, fenced=relay.old.number))
-    sent = worker.up([(ME, media())], NOW_MS, NOW_S)
+    with worker.turn():
+        sent = worker.up([(ME, media())], NOW_MS, NOW_S)
     assert [node for node, _ in sent] == [relay.new.address]
     assert worker.down([relay.old.speaks()], NOW_MS, NOW_S) == []
     assert worker.count(Counter.DROP_TRUNK_FENCED) == 1

@@ -15,12 +15,14 @@ from fleet.address import Address
 from fleet.calls.owner import Owner
 from fleet.calls.redis_checkpoints import RedisCheckpoints
 from fleet.directory.redis_store import RedisStore
+from fleet.errors import StoreUnavailable
 from tests.rings import token_ring
 from tests.transceiver.engine.test_engine import make_engine  # noqa: F401 - a fixture
 from tests.transceiver.recovery.states import make_state
 from tests.transceiver.takeover.test_planned_handover import Move, _close_relay  # noqa: F401
 from transceiver.counters import Counted, takeover_refused
 from transceiver.engine.engine import Engine
+from transceiver.link.errors import BackendAbsent
 from transceiver.recovery.checkpoint import Checkpoints
 from transceiver.recovery.refusal import Refusal
 from transceiver.recovery.reserve import LEAST_RTP, advanced, reserve_for
@@ -44,6 +46,10 @@ class Crash:
         self.raw: Any = redis.asyncio.Redis.from_url(url, decode_responses=True)
         self.link: Any = move.second_link.as_link()
         self.late_s = 0.0
+        self.here: list[str] = []
+        self.away: list[str] = []
+        for engine in (move.first, move.second):
+            engine.listen_moved(self.here.append, self.away.append)
         self.taker = self.make_taker(move.second)
 
     def make_taker(self, engine: Engine) -> Taker:
@@ -51,9 +57,14 @@ class Crash:
             engine,
             self.store,
             self.checkpoints,
-            lambda _: self.link,
+            self.backend_of,
             unix_s=lambda: time.time() + self.late_s,
         )
+
+    def backend_of(self, _state: SessionState) -> Any:
+        if self.link is None:
+            raise BackendAbsent("away")
+        return self.link
 
     async def begin(self) -> None:
         """Both engines have a lease."""
@@ -128,9 +139,11 @@ async def test_a_call_goes_on_from_its_checkpoint(crash: Crash) -> None:
     assert len(set(sequences)) == len(sequences)
     assert sequences[-5] - before == LEAST_RTP - 5 + 1
     assert crash.move.second.counters[Counted.CALLS_TAKEN_OVER] == 1
+    assert crash.here == [crash.move.session.call_id]  # its places in the limits come along
     assert not await crash.take()
     assert crash.move.first.leave_all() == 1
     assert crash.move.first.counters["call_ended_fenced"] == 1
+    assert crash.away == crash.here
     assert not crash.move.caller.closed
     assert not [said for said in crash.move.caller.rtcp if isinstance(said, Goodbye)]
 
@@ -214,6 +227,30 @@ async def test_each_call_has_one_taker(
     other = crash.make_taker(third)
     await asyncio.gather(crash.take(), other._take_some(crash.lost))
     assert crash.move.second.between.prepared + third.between.prepared == 1
+
+
+async def test_an_answer_that_was_lost_is_asked_for_again(
+    crash: Crash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis kept the call and went away before it said so: the call is not lost over that."""
+    await crash.keep()
+    await crash.die()
+    keep, asked = crash.store.keep, 0
+
+    async def lost_once(*arguments: Any) -> list[str]:
+        nonlocal asked
+        asked += 1
+        kept = await keep(*arguments)
+        if asked == 1:
+            raise StoreUnavailable("the answer was lost")
+        return kept
+
+    monkeypatch.setattr(crash.store, "keep", lost_once)
+    monkeypatch.setattr("transceiver.recovery.taker.AGAIN_S", 0.0)
+    assert await crash.take()
+    assert asked == 2
+    await crash.live()
+    await crash.move.talk(1)
 
 
 async def test_a_taker_that_is_late_lets_go(crash: Crash, monkeypatch: pytest.MonkeyPatch) -> None:
