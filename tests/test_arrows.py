@@ -78,7 +78,7 @@ ROOMS: dict[str, dict[str, str]] = {
     "records": {
         "": "evidence store",
         "evidence": "store",
-        "api": ". diagnosis export store",
+        "api": ". diagnosis evidence export store",
         "diagnosis": "",
         "export": "diagnosis",
         "pages": "",

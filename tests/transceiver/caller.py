@@ -289,6 +289,10 @@ class FakeLink:
         self.handles.append(handle)
         return cast(CallHandle, self.handles[-1])
 
+    def reaches(self, instance: str) -> bool:
+        """One process is all of it."""
+        return instance == self.backend
+
     def as_link(self) -> ModelLink:
         return cast(ModelLink, self)
 

@@ -98,8 +98,10 @@ class Between:
         with self._engine.guarded(session):
             session.hold()
             state = session.export(time.time(), self._engine.routes.relay_of)
-            self._engine.silence(session)
-            self._wait(self._held, Waiting(session, state))
+            waiting = Waiting(session, state)
+            for address, packet in self._engine.silence(session):
+                waiting.frames.add(HeldFrame(b"", address, packet))
+            self._wait(self._held, waiting)
             return state
         return None
 

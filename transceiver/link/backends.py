@@ -191,14 +191,17 @@ class Backends:
         for backend in self._by_name.values():
             backend.link.on_ready = listener
 
-    def resuming(self, name: str) -> ModelLink:
+    def resuming(self, name: str, instance: str) -> ModelLink:
         """The link of a call that another process put on the backend of that name.
 
-        Raises BackendAbsent: no backend is called so here, or it is away.
+        Raises BackendAbsent: no backend is called so here, it is away, or no stream leads to
+        `instance`, the process of the backend that has the call ("": it did not say).
         """
         backend = self._by_name.get(name)
         if backend is None or not backend.link.ready:
             raise BackendAbsent(f"no backend {name}")
+        if instance and not backend.link.reaches(instance):
+            raise BackendAbsent("another process of the backend has it")
         return backend.link
 
     def ask(self, backend: Backend) -> ModelLink:

@@ -284,6 +284,11 @@ async def backend_data(scene: Scene) -> None:
     scene.carrier.deliver(scene.handle, data=model_pb2.Data(label="l", text="t"))
 
 
+async def backend_resumed(scene: Scene) -> None:
+    scene.broken(scene.victim._voice, "carry_on")
+    scene.carrier.deliver(scene.handle, accepted=model_pb2.Accepted(resumed=True))
+
+
 async def backend_clear(scene: Scene) -> None:
     scene.broken(scene.victim._voice, "clear")
     scene.carrier.deliver(scene.handle, clear=model_pb2.Clear())
@@ -298,11 +303,6 @@ async def backend_encoder(scene: Scene) -> None:
     scene.broken(scene.victim._voice, "write_as")
     accepted = model_pb2.Accepted(encoder=model_pb2.OpusEncoder(complexity=3))
     scene.carrier.deliver(scene.handle, accepted=accepted)
-
-
-async def backend_resumed(scene: Scene) -> None:
-    scene.broken(scene.victim._voice, "carry_on")
-    scene.carrier.deliver(scene.handle, accepted=model_pb2.Accepted(resumed=True))
 
 
 async def backend_usage(scene: Scene) -> None:
@@ -570,8 +570,8 @@ COVERED = {
     "on_audio": "backend_audio",
     "on_data": "backend_data",
     "on_clear": "backend_clear",
-    "on_encoder": "backend_encoder",
     "on_resumed": "backend_resumed",
+    "on_encoder": "backend_encoder",
     "on_hang_up": "backend_hang_up",
     "on_backend_lost": "backend_lost",
     "on_fault": "report_to_the_backend",
