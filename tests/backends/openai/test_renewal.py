@@ -189,6 +189,7 @@ async def test_an_old_session_is_renewed_between_two_turns(upstream: UpstreamSta
 async def test_an_old_session_is_kept_where_no_other_can_be_had(upstream: UpstreamStandIn) -> None:
     """It is old, and it works: the call goes on with it."""
     async with calling(upstream.url, renew_s=0.2) as (caller, renewals):
+        await upstream.connected.wait()
         upstream.refuse_with = 429
         await talk(upstream, caller)
         async with asyncio.timeout(TIMEOUT_S):
