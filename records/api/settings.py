@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from fleet.address import Address
 from fleet.fields import ApiKeyList
 from fleet.settings import AdminSettings
 from fleet.usage import variable
 from records.settings import RecordsSettings, StoreUrl
+from trunkline.process.address import Address
 
 
 class RecordsApiSettings(AdminSettings):
