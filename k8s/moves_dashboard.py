@@ -26,7 +26,11 @@ MOVES = Dashboard(
             "Calls that nobody took",
             "cps",
             "Callers noticed each of these. Zero is the aim.",
-            [events("call_ended_drained|takeover_too_old|takeover_unreadable")],
+            [
+                events(
+                    "call_ended_drained|takeover_too_old|takeover_unreadable|call_backend_not_restored"
+                )
+            ],
         ),
         Panel(
             "Calls taken over from lost transceivers",
@@ -67,6 +71,12 @@ MOVES = Dashboard(
             "cps",
             "Redis is away or slow; or a call holds more messages than a checkpoint takes.",
             [events("checkpoints_failed|checkpoint_too_large")],
+        ),
+        Panel(
+            "Calls whose backend was lost",
+            "cps",
+            "Restored ones go on at another backend. The others ended.",
+            [events("call_backend_.+")],
         ),
         Panel(
             "Packets on their way round",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from launcher.addresses import Binding, reachable
 from launcher.backend_choice import BACKENDS, BackendChoice
 from launcher.part import Part
-from launcher.probes import grpc_serving
+from launcher.probes import grpc_serving, http_answers
 from launcher.variables import address_in, of_part, public_address
 
 _SHARED = ("CLUSTER", "TOKEN_KEYS", "REDIS_URL", "ADMIN_")
@@ -122,6 +122,24 @@ def records_part(
         binds=(Binding.tcp(admin), Binding.tcp(metrics)),
         address=str(admin),
         summary=f"stores the record of each call; metrics {metrics}",
+    )
+
+
+def records_api_part(
+    variables: Mapping[str, str], environment: Mapping[str, str], after: str
+) -> Part:
+    """Return the API of the record, after the recorder, which makes the schema."""
+    http = address_in(variables, "TRUNKLINE_RECORDS_API_HTTP")
+    needed = ("RECORDS_API_", "RECORDS_STORE", "ADMIN_TOKENS")
+    return Part(
+        name="records-api",
+        command=_module("records.api"),
+        ready=http_answers(reachable(http).host, http.port),
+        environment={**environment, **of_part(variables, *needed)},
+        after=(after,),
+        binds=(Binding.tcp(http),),
+        address=f"http {http}",
+        summary="shows the record of each call",
     )
 
 

@@ -27,6 +27,17 @@ def redis_answers(host: str, port: int) -> Probe:
     return probe
 
 
+def http_answers(host: str, port: int) -> Probe:
+    """Ready when `/healthz` answers 200."""
+
+    async def probe() -> bool:
+        request = f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        reply = await _exchange(host, port, request) or b""
+        return reply.startswith(b"HTTP/1.1 200 ")
+
+    return probe
+
+
 def grpc_serving(host: str, port: int) -> Probe:
     """Ready when grpc.health.v1 says SERVING for the whole process (service "")."""
 

@@ -20,7 +20,7 @@ from launcher.errors import StartupError
 from launcher.keeper import Keeper
 from launcher.log import Log
 from launcher.part import Part
-from launcher.plan import plan, records_part
+from launcher.plan import plan, records_api_part, records_part
 from launcher.redis_server import redis_part
 from launcher.variables import Ports, fill, given_in, without
 
@@ -173,12 +173,13 @@ class Stack:
         return (redis, *parts, *self._records(environment, after))
 
     def _records(self, environment: Mapping[str, str], after: tuple[str, ...]) -> Sequence[Part]:
-        """A recorder, if one is wanted."""
+        """A recorder and what shows its record, if they are wanted."""
         variables = self.variables
         if variables.get("TRUNKLINE_TRANSCEIVER_RECORD", "off") == "off":
             return ()
         variables.setdefault("TRUNKLINE_RECORDS_STORE", self.settings.records or RECORDS)
-        return (records_part(variables, environment, after),)
+        recorder = records_part(variables, environment, after)
+        return (recorder, records_api_part(variables, environment, recorder.name))
 
     async def _start_all(self) -> None:
         for keeper in self.parts.values():

@@ -28,11 +28,12 @@ class Ports:
     backend_admin: int = 9401
     records_admin: int = 9501
     records_metrics: int = 9502
+    records_api: int = 9503
 
     @classmethod
     def free(cls) -> Ports:
         """Choose ports that nobody has at this moment."""
-        return cls(*free_ports(9))
+        return cls(*free_ports(10))
 
 
 def fill(given: Mapping[str, str], ports: Ports, *, loopback_only: bool) -> dict[str, str]:
@@ -62,8 +63,10 @@ def fill(given: Mapping[str, str], ports: Ports, *, loopback_only: bool) -> dict
         "TRUNKLINE_BACKEND_DRAIN_S": "0",
         "TRUNKLINE_RECORDS_ADMIN": str(Address(LOOPBACK, ports.records_admin)),
         "TRUNKLINE_RECORDS_METRICS": str(Address(LOOPBACK, ports.records_metrics)),
+        "TRUNKLINE_RECORDS_API_HTTP": str(Address(LOOPBACK, ports.records_api)),
         **given,
     }
+    chosen.setdefault("TRUNKLINE_RECORDS_API_KEYS", chosen["TRUNKLINE_TRANSCEIVER_API_KEYS"])
     chosen.setdefault("TRUNKLINE_TRANSCEIVER_BACKEND", _client_side(chosen))
     chosen.setdefault("TRUNKLINE_TRANSCEIVER_RELAYS", _advertised(chosen))
     return chosen

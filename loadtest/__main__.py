@@ -17,6 +17,7 @@ from loadtest.benchmarks import SCENARIOS
 from loadtest.benchmarks.relay import BENCHMARKS
 from loadtest.measured.command import measured
 from loadtest.plan.command import plan_command
+from loadtest.records_bench.command import records_command
 from loadtest.relay_bench.benchmark import add_benchmarks
 from loadtest.report import print_result, progress_bar
 from loadtest.scenario_runs.command import fleet_command, run_command
@@ -119,6 +120,7 @@ app.command("siege")(siege_command)
 app.command("storm")(storm_command)
 app.command("stall")(stall_command)
 app.command("survive")(survive_command)
+app.command("records")(records_command)
 app.command("plan")(plan_command)
 app.command("simulate")(simulate_command)
 app.add_typer(measured, name="measured")

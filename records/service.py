@@ -22,9 +22,11 @@ from records.metrics import RecordsCollector
 from records.recorder import Recorder
 from records.settings import RecordsSettings
 from records.store.database import Connection
+from records.store.retention import Retention
 from records.store.store import Store
 from trunkline.v1.admin_pb2_grpc import add_ProcessAdminServicer_to_server
 
+FORGET_INTERVAL_S = 3600.0
 _HEALTH_INTERVAL_S = 0.1
 _log = structlog.get_logger(__name__)
 
@@ -37,6 +39,7 @@ async def run(settings: RecordsSettings, stop: asyncio.Event) -> None:
         store = Store(settings.records_store.get_secret_value())
         signer = partial(_sign, store, key, settings.records_root_interval_s) if key else None
         stack.callback(store.close)
+        forgetter = partial(_forget, store, _retention(settings))
         before = await asyncio.to_thread(store.migrate)
         recorder = _recorder(settings, store, stack)
         scraper = serve_metrics(settings.records_metrics, RecordsCollector(recorder))
@@ -46,6 +49,7 @@ async def run(settings: RecordsSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(server.close)
         running.append(tasks.create_task(keep_going(recorder.run, partial(_survived, recorder))))
         running.append(tasks.create_task(_report_health(recorder, server)))
+        running.append(tasks.create_task(keep_going(forgetter, partial(_survived, recorder))))
         if signer is not None:
             running.append(tasks.create_task(keep_going(signer, partial(_survived, recorder))))
         _log.info("records_started", store=store.place, schema_before=before, admin=server.port)
@@ -77,6 +81,18 @@ def _signing_key(settings: RecordsSettings) -> SigningKey | None:
         return SigningKey.read(settings.records_signing_key)
     except BadKey as error:
         raise StartupError(f"TRUNKLINE_RECORDS_SIGNING_KEY: {error}") from None
+
+
+def _retention(settings: RecordsSettings) -> Retention:
+    return Retention(settings.records_keep_content_days, settings.records_keep_days)
+
+
+async def _forget(store: Store, retention: Retention) -> None:
+    """What is older than it may be, now and every FORGET_INTERVAL_S."""
+    while True:
+        with suppress(StoreUnavailable):
+            await asyncio.to_thread(store.forget, retention)
+        await asyncio.sleep(FORGET_INTERVAL_S)
 
 
 async def _sign(store: Store, key: SigningKey, interval_s: float) -> None:

@@ -22,6 +22,9 @@ StoreUrl = Annotated[SecretStr, AfterValidator(_store)]
 """Where the record is; a secret as a whole, since it may hold a password."""
 
 
+Days = Annotated[int, within("a number of days", 1, 36_500)]
+
+
 class RecordsSettings(SharedSettings):
     """Settings of `python -m records`."""
 
@@ -34,6 +37,16 @@ class RecordsSettings(SharedSettings):
     )
     records_metrics: Address = Field(
         Address("127.0.0.1", 9502), description="HTTP: Prometheus metrics at /metrics"
+    )
+    records_keep_content_days: Days | None = Field(
+        None,
+        description="days for which is kept what was said",
+        json_schema_extra={"default": "for ever"},
+    )
+    records_keep_days: Days | None = Field(
+        None,
+        description="days for which the record of a call is kept, after its last event",
+        json_schema_extra={"default": "for ever"},
     )
     records_signing_key: Path | None = Field(
         None,

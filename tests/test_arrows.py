@@ -32,7 +32,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "backends": frozenset({"wire", "fleet", "trunkline"}),
     "launcher": frozenset({"wire", "fleet", "trunkline"}),
     # The harness has backends of its own.
-    "loadtest": frozenset({"wire", "datagram", "fleet", "launcher", "backends", "trunkline"}),
+    "loadtest": frozenset(
+        {"wire", "datagram", "fleet", "launcher", "backends", "records", "trunkline"}
+    ),
     "cli": frozenset({"wire", "fleet", "trunkline"}),
     "console": frozenset(),
     "k8s": frozenset(),
@@ -57,7 +59,7 @@ ROOMS: dict[str, dict[str, str]] = {
     # A call is a value that its parts write and are made from again (`takeover`), so `takeover`
     # and those parts know each other.
     "transceiver": {
-        "": "call engine link moves pod record recovery signaling transport",
+        "": "call engine link moves pod record recovery restore signaling transport",
         "rtp": ". takeover transport",
         "opus": "call rtp",
         "transport": ". takeover",
@@ -66,6 +68,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "link": ". call",
         "call": ". data link opus rtp takeover transport",
         "engine": ". call link takeover transport",
+        "restore": ". call engine link",
         "signaling": ". call engine link pod",
         "pod": ". call engine signaling",
         "moves": ". call engine link pod recovery signaling takeover",
@@ -75,7 +78,7 @@ ROOMS: dict[str, dict[str, str]] = {
     "records": {
         "": "evidence store",
         "evidence": "store",
-        "api": ". diagnosis export store",
+        "api": ". diagnosis evidence export store",
         "diagnosis": "",
         "export": "diagnosis",
         "pages": "",
@@ -103,6 +106,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "measured": "",
         "peers": "live stall",
         "plan": "",
+        "records_bench": ". stand",
         "relay_bench": ".",
         "scenario_runs": ". live relay_bench stand",
         "siege": ". callers live relay_bench scenario_runs stand storm",

@@ -1,7 +1,7 @@
 """The media half of the process: the engine, and what its calls come from and go to.
 
 ledger ─▶ CallLimits ─ tickets ─▶ Engine ◀─ links ─ Backends
-LoadProbe ─▶ Capacity ─ calls ──────┘
+LoadProbe ─▶ Capacity ─ calls ──────┘└─ calls without one ─ Restorer
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from transceiver.engine.engine import Engine
 from transceiver.engine.load_probe import LoadProbe
 from transceiver.link.backends import Backend, Backends
 from transceiver.link.model_link import ModelLink
+from transceiver.link.retry_budget import RetryBudget
 from transceiver.pod.pod_place import PodPlace
+from transceiver.restore.restorer import Restorer
 from transceiver.settings import TransceiverSettings
 from transceiver.transport.certificate import LocalCertificate
 from wire.token import Route
@@ -35,6 +37,8 @@ class Media:
     links: Sequence[ModelLink]
     backends: Backends
     probe: LoadProbe
+    retries: RetryBudget
+    restorer: Restorer
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -47,6 +51,7 @@ class Media:
         load = self.probe.latest
         return {
             "calls": len(self.engine.calls()),
+            "calls_without_backend": self.restorer.searching,
             "capacity_calls": self.engine.max_calls,
             "loop_lateness_seconds": load.lateness_s,
             "loop_busy_ratio": load.busy,
@@ -72,8 +77,11 @@ def make_media(
         link.on_usage = tickets.used
     probe = watch_load(engine, settings)
     stack.callback(probe.stop)
-    backends = _backends(settings, links)
-    return Media(engine, certificate, limits, tickets, links, backends, probe)
+    backends, retries = _backends(settings, links), RetryBudget()
+    within_s = settings.transceiver_backend_restore_s
+    restorer = Restorer(engine, backends, tickets, retries, within_s)
+    stack.push_async_callback(restorer.close)
+    return Media(engine, certificate, limits, tickets, links, backends, probe, retries, restorer)
 
 
 def _backends(settings: TransceiverSettings, links: list[ModelLink]) -> Backends:

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 PREFIX = "trunkline_transceiver"
 GAUGES = {
     "calls": "Live calls.",
+    "calls_without_backend": "Live calls whose backend is lost, while another is looked for.",
     "capacity_calls": "Live calls this process takes, as learned from its lateness and CPU.",
     "loop_lateness_seconds": "How late the event loop is, nine of ten times less.",
     "loop_busy_ratio": "Share of a core that the event loop takes.",

@@ -270,7 +270,10 @@ def _app(
     )
     keys = settings.transceiver_api_keys
     return make_app(
-        Intake(engine, fingerprint, settings.transceiver_relays, backends, media.tickets),
+        Intake(
+            *(engine, fingerprint, settings.transceiver_relays, backends, media.tickets),
+            retries=media.retries,
+        ),
         ApiKeys(keys),
         lambda: engine.key_rings[0],
         status,

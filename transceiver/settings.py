@@ -96,6 +96,11 @@ class TransceiverSettings(FleetSettings):
         "weight, and a session may name its backend (weight 0: only then)",
         json_schema_extra={"default": "the one of TRUNKLINE_TRANSCEIVER_BACKEND"},
     )
+    transceiver_backend_restore_s: Annotated[int, within("a number of seconds", 0, 600)] = Field(
+        10,
+        description="how long a live call whose backend is lost waits for the same or another one "
+        "to go on with it; then it ends, with a message to the caller",
+    )
     transceiver_max_calls: Annotated[int, within("a number of calls", 1, 100_000)] = Field(
         1000,
         description="live calls of this process at most; more get 503, as do those beyond what it "

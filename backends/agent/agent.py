@@ -25,12 +25,15 @@ from backends.agent.asking import Asking
 from backends.agent.call_tasks import CallTasks
 from backends.agent.completeness import OPEN, SURE, completeness, surely_complete
 from backends.agent.ear import from_24_khz
+from backends.agent.going_on import GoingOn, going_on, ms_per_char
 from backends.agent.judging import final_words, melody
 from backends.agent.listener import Listener
 from backends.agent.listening import StablePrefix
+from backends.agent.memory import AgentMemory, TurnMemory, write
 from backends.agent.messages import Item, user_message
 from backends.agent.metrics import TurnMetrics
 from backends.agent.models import BYTES_PER_MS, Hearing, ModelFailure, Models
+from backends.agent.remembering import Remembering, recalled
 from backends.agent.reply import Asked, Limits, Reply
 from backends.agent.stages import NetworkLegs, Stamps, TurnRecord
 from backends.agent.tools import Toolbox
@@ -51,12 +54,14 @@ from backends.realtime import (
     UpdateSession,
     to_text,
 )
+from backends.realtime.memory import cut, recall, remembered
 from backends.realtime.recording import Recording
 from trunkline.backend.call import Call
 from trunkline.backend.events import Audio, Playout, Text
 
 EVENTS_LABEL = "oai-events"
 MAX_UNSENT = 2000  # events; a client that takes none for that long has gone
+UNFINISHED_S = 1.5  # for a caller who was speaking when a backend was lost to go on
 UNLIKELY = 0.25  # an answer to a turn that is less likely complete is not worth the work
 log = structlog.get_logger(__name__)
 
@@ -81,6 +86,7 @@ class Turn:
     record: TurnRecord
     hearing: Hearing
     began_ms: float
+    before: str = ""  # what a backend that is lost had heard of it
     item_id: str = ""
     stable: StablePrefix = field(default_factory=StablePrefix)
     considered: asyncio.Task[str] | None = None  # of the pause that is going on
@@ -88,6 +94,16 @@ class Turn:
     reply: Reply | None = None  # begun ahead
     partial: asyncio.Task[None] | None = None
     partial_s: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """All that is known of what the caller is saying."""
+        return joined(self.before, self.stable.words)
+
+
+def joined(before: str, words: str) -> str:
+    """Words of one turn, with a space where there are words on both sides."""
+    return " ".join(filter(None, (before, words)))
 
 
 class Agent:
@@ -115,11 +131,15 @@ class Agent:
         self._call_tasks = CallTasks(call)
         self._answers = Answers(
             call, self._session, models, toolbox, self._call_tasks, self._tell, self._publish,
-            profile.phrases, profile.limits, self._await_idle,
+            profile.phrases, profile.limits, self._await_idle, self._changed,
         )  # fmt: skip
         detection = self._session.config.audio.input.turn_detection
         self._listener = Listener(models.voice, detection, self._on_turn)
         self._turn: Turn | None = None
+        self._unanswered = ""  # item of a turn that is over, until its answer is given
+        self._before = ""  # what a backend that is lost had heard of the turn that comes
+        self._unfinished_timer: asyncio.TimerHandle | None = None
+        self._remembering = Remembering(call, lambda: write(self._memory()))
         self._idle_timer: asyncio.TimerHandle | None = None
         self._numbers = 0
         self._network = call.network  # as it was at the turn before
@@ -128,8 +148,7 @@ class Agent:
         """Converse until the call ends."""
         async with self._call_tasks:
             self._call_tasks.run(self._send_events(), "events")
-            self._tell(self._session.opened())
-            self._greet()
+            self._begin()
             self._call_tasks.run(self._read_ahead(), "read ahead")
             try:
                 async for event in self._call.events():
@@ -137,8 +156,21 @@ class Agent:
             finally:
                 self._answers.end()
                 self._listener.close()
-                if self._idle_timer is not None:
-                    self._idle_timer.cancel()
+                for timer in (self._idle_timer, self._unfinished_timer):
+                    if timer is not None:
+                        timer.cancel()
+
+    def _begin(self) -> None:
+        """A conversation; perhaps one that another backend had, which is lost."""
+        memory = recalled(self._call)
+        if memory is not None:
+            self._go_on(memory)
+            return
+        self._tell(self._session.opened())
+        if self._call.restored is None:
+            self._greet()
+        else:
+            self._announce()
 
     async def _read_ahead(self, *more: Item) -> None:
         """The chat model may read the conversation, and what is being said, before it must."""
@@ -195,6 +227,7 @@ class Agent:
         turn = Turn(record, self._models.hear.listen(self._call.id), self._listener.ear.heard_ms)
         prefix = self._listener.ear.begin()
         turn.began_ms -= len(prefix) / BYTES_PER_MS
+        turn.before, self._before = self._before, ""
         turn.hearing.feed(prefix)
         return turn
 
@@ -234,7 +267,8 @@ class Agent:
         return await melody(self._models.end, self._call.id, sound, timeout_s)
 
     async def _final_text(self, turn: Turn) -> str:
-        return await final_words(turn.hearing, self._profile.hearing_timeout_s)
+        words = await final_words(turn.hearing, self._profile.hearing_timeout_s)
+        return joined(turn.before, words)
 
     def _answer_ahead(self, turn: Turn, text: str) -> None:
         if self._detection is not None and self._detection.create_response and text:
@@ -262,8 +296,9 @@ class Agent:
         self._close_turn(turn)
 
     def _close_turn(self, turn: Turn) -> None:
-        turn.record.item_id = turn.item_id
+        turn.record.item_id = self._unanswered = turn.item_id
         self._turn = None
+        self._changed()
         self._listener.ear.end()
         if turn.partial is not None:
             turn.partial.cancel()
@@ -279,16 +314,17 @@ class Agent:
             return
         audio_s = (self._listener.ear.heard_ms - turn.began_ms) / 1000
         self._tell(self._session.input_transcript(turn.item_id, text, audio_s))
+        self._changed()
         asked_to = self._detection is not None and self._detection.create_response
         if not text or not asked_to or self._turn is not None or self._session.active:
             self._discard(turn)
+            self._unanswered = ""
             return
         turn.record.speculative = turn.reply is not None
-        self._answers.give(
-            turn.reply or self._answers.begin(self._asking.by_session()), turn.record
-        )
+        self._give(turn.reply or self._answers.begin(self._asking.by_session()), turn.record)
 
     def _not_heard(self, turn: Turn, failure: ModelFailure) -> None:
+        self._unanswered = ""
         code, message = f"stt_{failure.reason}", "The speech could not be written down."
         self._tell(self._session.input_transcript_failed(turn.item_id, code, message))
         self._tell(self._session.failed(code, message))
@@ -323,6 +359,7 @@ class Agent:
 
     def _show_words(self, turn: Turn, text: str) -> None:
         delta = turn.stable.grow(text)
+        self._changed()
         if delta:
             self._tell(self._session.input_transcript_delta(turn.item_id, delta))
 
@@ -398,13 +435,84 @@ class Agent:
         if self._profile.greeting:
             self._say(self._profile.greeting, TurnRecord(0))
 
+    def _announce(self) -> None:
+        """Say that something went wrong, if the profile has words for it."""
+        if self._profile.phrases.cut_off:
+            self._say(self._profile.phrases.cut_off, TurnRecord(0))
+
+    def _give(self, reply: Reply, record: TurnRecord) -> None:
+        self._unanswered = ""
+        self._answers.give(reply, record)
+
     def _say(self, words: str, record: TurnRecord) -> None:
         """Say something that no model was asked for."""
         if self._session.active is None:
             spoken = self._session.config.output_modalities[0] == "audio"
             self._answers.give(self._answers.begin(Asked((), spoken=spoken, words=words)), record)
 
+    # A backend that is lost: what it knew, and how another goes on.
+
+    def _changed(self) -> None:
+        self._remembering.changed()
+
+    def _memory(self) -> AgentMemory:
+        turn = self._turn
+        return AgentMemory(
+            remembered(self._session),
+            self._numbers,
+            self._listener.ear.heard_ms,
+            self._answers.memory(),
+            TurnMemory(turn.words) if turn is not None else None,
+            self._unanswered,
+        )
+
+    def _go_on(self, memory: AgentMemory) -> None:
+        """Be the agent that another one was; its client notices nothing."""
+        assert self._call.restored is not None  # noqa: S101 - a memory came with it
+        playout = self._call.restored.playout
+        plan = going_on(memory, playout)
+        self._tell(recall(self._session, memory.session))
+        self._numbers = memory.turns
+        self._listener.ear.heard_ms = memory.heard_ms
+        self._update()
+        self._answers.go_on_hearing(playout.queued)
+        if plan.cut and memory.answer is not None:
+            rate = ms_per_char(memory.answer)
+            self._tell(cut(self._session, plan.cut, plan.heard_ms, rate))
+        if memory.turn is not None:
+            self._go_on_with_turn(memory.turn)
+        else:
+            self._follow(plan)
+        self._changed()
+
+    def _follow(self, plan: GoingOn) -> None:
+        if plan.announce:
+            self._announce()
+        elif plan.say or plan.ask:
+            self._numbers += 1
+            asked = self._asking.continued(plan.say, ask=plan.ask)
+            self._give(self._answers.begin(asked), TurnRecord(self._numbers))
+
+    def _go_on_with_turn(self, turn: TurnMemory) -> None:
+        """The caller was speaking, and perhaps still is."""
+        self._before = turn.words
+        loop = asyncio.get_running_loop()
+        self._unfinished_timer = loop.call_later(UNFINISHED_S, self._end_unfinished)
+
+    def _end_unfinished(self) -> None:
+        """It has stopped meanwhile: answer what was heard, or ask for it again."""
+        words, self._before = self._before, ""
+        if self._turn is not None or self._answers.busy or self._session.active is not None:
+            return
+        self._tell(self._session.speech_stopped(int(self._listener.ear.heard_ms)))
+        item_id, events = self._session.input_committed()
+        self._tell(events)
+        self._tell(self._session.input_transcript(item_id, words, 0.0))
+        self._follow(GoingOn(ask=bool(words), announce=not words))
+
     def _tell(self, events: Sequence[ServerEvent]) -> None:
+        if events:
+            self._changed()
         for event in events:
             for recorded in self._recording.hear(event):
                 self._call.record(recorded)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from backends.agent.call_tasks import CallTasks
 from backends.agent.current_answer import CurrentAnswer, Publish
+from backends.agent.memory import AnswerMemory
 from backends.agent.models import ModelFailure, Models, TokenUsage, ToolCall
 from backends.agent.mouth import Mouth
 from backends.agent.played import FRAME_MS
@@ -34,6 +35,7 @@ class Phrases:
 
     filler: str = "One moment, please."  # while a tool takes its time
     apology: str = "Sorry, something went wrong. Please try again."
+    cut_off: str = "Sorry, we were cut off. Could you say that again?"  # after a lost backend
 
 
 class Answers:
@@ -55,6 +57,7 @@ class Answers:
         phrases: Phrases,
         limits: Limits,
         on_quiet: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
         self.mouth = Mouth(call, self._frame_sent)
         self._call_id = call.id
@@ -67,6 +70,7 @@ class Answers:
         self._phrases = phrases
         self._limits = limits
         self._on_quiet = on_quiet
+        self._on_change = on_change
         self._making: dict[Reply, asyncio.Task[None]] = {}
         self._current: CurrentAnswer | None = None  # the latest
         self._playing: asyncio.Task[None] | None = None  # as long as more of it is to be said
@@ -79,7 +83,10 @@ class Answers:
     def begin(self, asked: Asked) -> Reply:
         """Start to make an answer."""
         filler = self._phrases.filler if asked.spoken else ""
-        reply = Reply(self._call_id, asked, self._models, self._toolbox, filler, self._limits)
+        reply = Reply(
+            *(self._call_id, asked, self._models, self._toolbox, filler, self._limits),
+            self._on_change,
+        )
         making = self._call_tasks.run(reply.make(), "reply")
         self._making[reply] = making
         making.add_done_callback(lambda _: self._making.pop(reply, None))
@@ -120,6 +127,29 @@ class Answers:
             self._current.over(interrupted=True)
         return self._silence(reason, self._session.active, self._usage())
 
+    def memory(self) -> AnswerMemory | None:
+        """The answer that is given, for who goes on with it; None where there is none."""
+        current = self._current
+        if current is None or current.record.final:
+            return None
+        reply = current.reply
+        rest = "".join(reply.written[current.clauses :])
+        run = self.mouth.newest(current.item_id)
+        thought = reply.thought or current.said  # or it failed, and said so
+        return AnswerMemory(current.item_id, run, rest, thought, current.said, reply.effects)
+
+    def go_on_hearing(self, frames: int) -> None:
+        """The caller still hears so many frames of a backend that is lost."""
+        self.mouth.go_on_hearing(frames)
+        self._call_tasks.run(self._hear_out(), "hearing out")
+
+    async def _hear_out(self) -> None:
+        while self.mouth.speaking and self._current is None:  # noqa: ASYNC110 - time itself
+            await asyncio.sleep(self.mouth.quiet_at_s - time.monotonic())
+        if self._current is None:
+            self._tell(self._session.output_stopped())
+            self._on_quiet()
+
     def end(self) -> None:
         """The call has ended, and with it the turn."""
         if self._current is not None:
@@ -141,6 +171,7 @@ class Answers:
         failure: ModelFailure | None = None
         async for piece in current.reply.pieces():
             if isinstance(piece, Words):
+                current.clauses += 1
                 self._begin_item(current)
                 self._tell(self._session.message_delta(piece.text))
             elif isinstance(piece, Sound):
@@ -150,6 +181,7 @@ class Answers:
             else:
                 failure = await self._end_item(current, piece)
         self._playing = None
+        current.said = True
         self._done(current, failure)
         self._call_tasks.run(self._quiet(current), "quiet")
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from backends.agent.messages import Item, chat_messages
+from backends.agent.messages import Item, assistant_message, chat_messages
 from backends.agent.models import ChatMessage
 from backends.agent.reply import Asked
 from backends.agent.tools import as_function
 from backends.realtime import RealtimeSession, ResponseOptions
 from backends.realtime.responses import options_of
 
+GO_ON = "(Go on with your answer from there. Do not repeat anything.)"
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -30,6 +32,14 @@ class Asking:
     def by_session(self, *more: Item) -> Asked:
         """An answer as the session's configuration says."""
         return _asked(self.messages(*more), options_of(self._session.config))
+
+    def continued(self, words: str, *, ask: bool) -> Asked:
+        """Say these words of an answer that was cut off; if `ask`, let the model add the rest."""
+        asked = self.by_session(assistant_message(words)) if words else self.by_session()
+        messages = asked.messages
+        if ask and words:
+            messages = (*messages, {"role": "user", "content": GO_ON})
+        return replace(asked, messages=messages if ask else (), words=words)
 
     def by_options(self, options: ResponseOptions) -> Asked:
         """An answer as one response.create says."""

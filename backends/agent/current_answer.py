@@ -26,6 +26,8 @@ class CurrentAnswer:
         self.reply = reply
         self.record = record
         self.item_id = ""  # of the message that is being said
+        self.clauses = 0  # that were begun to be said
+        self.said = False  # all sound was sent
         self._publish = publish
         self._first_frame: int | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
 
 import prometheus_client
 
@@ -14,6 +15,14 @@ from backends.agent.tools import Toolbox
 from fleet.address import Address
 from fleet.errors import AddressInUse
 from trunkline.backend import Call
+
+
+class HasRegistry(Protocol):
+    """Metrics of some kind."""
+
+    @property
+    def registry(self) -> prometheus_client.CollectorRegistry:
+        """Where they are."""
 
 
 class AgentHost:
@@ -47,7 +56,7 @@ class AgentHost:
 
 
 @asynccontextmanager
-async def metrics_served(address: Address | None, metrics: TurnMetrics) -> AsyncIterator[None]:
+async def metrics_served(address: Address | None, metrics: HasRegistry) -> AsyncIterator[None]:
     """Serve /metrics, if an address is set. Raises AddressInUse."""
     if address is None:
         yield

@@ -38,6 +38,11 @@ class StablePrefix:
         self._before: list[str] = []
         self._told = 0
 
+    @property
+    def words(self) -> str:
+        """The newest transcript, confirmed or not."""
+        return " ".join(self._before)
+
     def grow(self, text: str) -> str:
         """The words that this transcript confirms, with the space that joins them."""
         words = text.split()

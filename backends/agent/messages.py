@@ -32,6 +32,12 @@ def user_message(text: str) -> Item:
     return {"type": "message", "role": "user", "content": content}
 
 
+def assistant_message(text: str) -> Item:
+    """What an assistant is about to say."""
+    content = [{"type": "output_text", "text": text}]
+    return {"type": "message", "role": "assistant", "content": content}
+
+
 def tool_messages(call_id: str, name: str, arguments: str, output: str) -> list[ChatMessage]:
     """A call that was made, and what came of it."""
     function = {"name": name, "arguments": arguments}

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from backends.agent.models import BYTES_PER_MS
-from backends.agent.played import FRAME_MS, Played
+from backends.agent.played import FRAME_MS, Played, Run
 from trunkline.backend.call import Call
 from trunkline.backend.events import Playout
 
@@ -55,6 +55,14 @@ class Mouth:
         """Of each item that is still being heard, how many milliseconds were, by the clock."""
         waiting = math.ceil(max(0.0, self.quiet_at_s - self._clock()) / FRAME_S)
         return self._played.unfinished(self._played.total - waiting)
+
+    def newest(self, item_id: str) -> Run | None:
+        """The frames of an item that were sent last."""
+        return self._played.newest(item_id)
+
+    def go_on_hearing(self, frames: int) -> None:
+        """The caller hears so many frames that somebody else has sent."""
+        self.quiet_at_s = self._clock() + frames * FRAME_S
 
     async def say(self, item_id: str, pcm: bytes) -> None:
         """Send sound of an item, all but less than a frame. Raises CallOver.

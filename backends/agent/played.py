@@ -13,7 +13,9 @@ FRAME_MS = 20
 
 
 @dataclass
-class _Run:
+class Run:
+    """Frames of an item in a row; `first` is the number of the first in the call."""
+
     item_id: str
     first: int
     before: int = 0  # frames of the item that had left when this run began
@@ -29,17 +31,22 @@ class Played:
 
     def __init__(self) -> None:
         self.total = 0  # frames that will have left when all of them are played
-        self._runs: deque[_Run] = deque()
-        self._gone = _Run("", 0)  # the last run that has left
+        self._runs: deque[Run] = deque()
+        self._gone = Run("", 0)  # the last run that has left
 
     def sent(self, item_id: str) -> None:
         """A frame of an item went on its way."""
         if not self._runs or self._runs[-1].item_id != item_id:
             gone = self._gone
             before = gone.before + gone.frames if gone.item_id == item_id else 0
-            self._runs.append(_Run(item_id, self.total, before))
+            self._runs.append(Run(item_id, self.total, before))
         self._runs[-1].frames += 1
         self.total += 1
+
+    def newest(self, item_id: str) -> Run | None:
+        """The frames of an item that were sent last."""
+        runs = (*reversed(self._runs), self._gone)
+        return next((run for run in runs if item_id and run.item_id == item_id), None)
 
     def settle(self, left: int) -> bool:
         """`left` frames of the call have left; whether those are all that were sent."""

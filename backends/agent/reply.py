@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ MAX_CLAUSES = 32
 MAX_PIECES = 64
 MAX_SOUND_S = 180.0
 MAX_ROUNDS = 4
+MAX_PHRASE_CHARS = 120
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Limits:
 class Asked:
     """What is to be answered, and how; `functions` are those the client runs.
 
-    `words` are said as they are, no model is asked.
+    `words` are said as they are, first of all; without `messages` no model is asked.
     """
 
     messages: tuple[ChatMessage, ...] = field(repr=False)
@@ -102,6 +103,7 @@ class Reply:
         toolbox: Toolbox,
         filler: str = "",
         limits: Limits | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.stamps = Stamps()
         self.tools_run: list[str] = []
@@ -115,6 +117,10 @@ class Reply:
         self._kept = asyncio.Event()
         self._clauses: asyncio.Queue[str | ToolCall | None] = asyncio.Queue(MAX_CLAUSES)
         self.usage = TokenUsage()
+        self.written: list[str] = []  # all clauses so far, said or not
+        self.thought = False  # nothing is to be added to them
+        self.effects = False  # a tool was run that is not harmless
+        self._on_change = on_change
         self._sound_bytes = 0
 
     def keep(self) -> None:
@@ -141,10 +147,14 @@ class Reply:
         await self._pieces.put(Finished(failure))
 
     async def _think(self) -> None:
-        if self._asked.words:
-            await self._say([self._asked.words, None])
-            return
-        messages = list(self._asked.messages)
+        await self._say(_clauses_of(self._asked.words))
+        if self._asked.messages or not self._asked.words:
+            await self._ask(list(self._asked.messages))
+        self.thought = True
+        self._on_change()
+        await self._clauses.put(None)
+
+    async def _ask(self, messages: list[ChatMessage]) -> None:
         for _ in range(MAX_ROUNDS):
             calls = await self._think_once(messages)
             ours = [call for call in calls if call.name in self._toolbox]
@@ -156,7 +166,6 @@ class Reply:
             for call in ours:
                 output = await self._run_tool(call)
                 messages += tool_messages(call.call_id, call.name, call.arguments, output)
-        await self._clauses.put(None)
 
     async def _think_once(self, messages: Sequence[ChatMessage]) -> list[ToolCall]:
         """Stream one answer of the model into clauses; the calls it makes."""
@@ -174,20 +183,24 @@ class Reply:
         await self._say(chunker.rest())
         return calls
 
-    async def _say(self, clauses: Sequence[str | None]) -> None:
+    async def _say(self, clauses: Sequence[str]) -> None:
         for clause in clauses:
+            self.written.append(clause)
+            self._on_change()
             await self._clauses.put(clause)
 
     async def _run_tool(self, call: ToolCall) -> str:
         if not self._toolbox.harmless(call.name):
             await self._kept.wait()
+            self.effects = True
+            self._on_change()
         self._note("tool_started")
         self.tools_run.append(call.name)
         running = asyncio.ensure_future(self._toolbox.run(call.name, call.arguments))
         try:
             await asyncio.wait({running}, timeout=self._limits.filler_after_s)
             if not running.done() and self._filler and self.stamps.first_sound is None:
-                await self._clauses.put(self._filler)
+                await self._say([self._filler])
             output = await running
         finally:
             running.cancel()
@@ -223,6 +236,14 @@ class Reply:
         self.usage = TokenUsage(
             so_far.read + usage.read, so_far.cached + usage.cached, so_far.written + usage.written
         )
+
+
+def _clauses_of(words: str) -> list[str]:
+    """Short words are one clause; of long ones the first is heard while the others are made."""
+    if len(words) <= MAX_PHRASE_CHARS:
+        return [words] if words else []
+    chunker = ClauseChunker()
+    return [*chunker.feed(words), *chunker.rest()]
 
 
 def _first(failures: BaseExceptionGroup[ModelFailure]) -> ModelFailure:

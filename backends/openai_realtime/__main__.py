@@ -8,7 +8,9 @@ import fleet.extras  # noqa: F401 - first: it says what to install when an impor
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from backends.agent.hosting import metrics_served
 from backends.openai_realtime.bridge import converse
+from backends.openai_realtime.metrics import BridgeMetrics
 from backends.openai_realtime.settings import RealtimeSettings
 from backends.openai_realtime.upstream import Realtime
 from backends.operated import serve
@@ -22,15 +24,17 @@ class RealtimeBackend:
     def __init__(self, settings: RealtimeSettings) -> None:
         self._settings = settings
         self._realtime: Realtime | None = None
+        self._metrics = BridgeMetrics()
 
     async def handle(self, call: Call) -> None:
         """Carry a call."""
         assert self._realtime is not None  # noqa: S101 - serving begins inside `running`
-        await converse(call, self._realtime)
+        renew_s = self._settings.backend_realtime_renew_s
+        await converse(call, self._realtime, renew_s, self._metrics.renewed)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The client that calls share."""
+        """The client that calls share, and metrics. Raises StartupError."""
         settings = self._settings
         self._realtime = Realtime(
             settings.backend_realtime_url,
@@ -38,7 +42,8 @@ class RealtimeBackend:
             settings.backend_realtime_model,
         )
         try:
-            yield
+            async with metrics_served(settings.backend_metrics, self._metrics):
+                yield
         finally:
             await self._realtime.close()
 

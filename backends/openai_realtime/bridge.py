@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from contextlib import suppress
 from time import monotonic
+from typing import Any
 
 import structlog
 
 from backends.agent.call_tasks import CallTasks
 from backends.agent.mouth import Mouth
+from backends.agent.remembering import Remembering
+from backends.openai_realtime.known import Known, KnownMemory, recalled
+from backends.openai_realtime.renewal import Counted, Sessions, Why
 from backends.openai_realtime.translate import (
     BYTES_PER_MS,
     Action,
@@ -21,10 +26,12 @@ from backends.openai_realtime.translate import (
     ToUpstream,
     Translator,
     buffer_event,
+    continued,
     heard,
+    parsed,
     truncated,
 )
-from backends.openai_realtime.upstream import Realtime, Upstream, UpstreamFailure
+from backends.openai_realtime.upstream import Realtime, UpstreamFailure
 from backends.realtime import to_text
 from backends.realtime.events import server_event
 from backends.realtime.page import ANYBODY, Page
@@ -36,16 +43,23 @@ from trunkline.backend.events import Audio, Playout, Text
 
 EVENTS_LABEL = "oai-events"
 MAX_WAITING_BYTES = 300 * 1000 * BYTES_PER_MS  # five minutes of speech; nobody listens longer
+RECENT_FRAMES = 500  # 10 s: what a caller was saying when a session was lost is said again
+SETTINGS = "session.update"
 EVENT_TYPE_CHARS = 200  # within which the type of an event stands
 FAREWELL_S = 0.5  # for the last event to reach the caller
 log = structlog.get_logger(__name__)
 
 
-async def converse(call: Call, realtime: Realtime) -> None:
-    """Carry a call until it ends. Without an upstream the caller is told why, and it ends."""
+async def converse(
+    call: Call, realtime: Realtime, renew_s: float = math.inf, count: Counted = lambda _: None
+) -> None:
+    """Carry a call until it ends. Without an upstream the caller is told why, and it ends.
+
+    A session that is `renew_s` old is renewed at a turn boundary; `count` takes each renewal.
+    """
     try:
-        async with realtime.connected() as upstream:
-            await Bridge(call, upstream).run()
+        async with Sessions(call.id, realtime, renew_s, count) as sessions:
+            await Bridge(call, sessions).run()
     except UpstreamFailure as failure:
         await _apologise(call, failure.reason)
 
@@ -68,9 +82,12 @@ def _page(call: Call) -> Page:
 class Bridge:
     """Both directions of one call, for as long as `run` runs."""
 
-    def __init__(self, call: Call, upstream: Upstream) -> None:
+    def __init__(self, call: Call, sessions: Sessions) -> None:
         self._call = call
-        self._upstream = upstream
+        self._upstream = sessions
+        self._known = Known()
+        self._remembering = Remembering(call, self._export)
+        self._recent: deque[bytes] = deque(maxlen=RECENT_FRAMES)  # of the caller's turn
         self._translator = Translator(_page(call))
         self._mouth = Mouth(call, self._on_frame, bytes_per_ms=BYTES_PER_MS)
         self._recording = Recording()
@@ -86,7 +103,7 @@ class Bridge:
     async def run(self) -> None:
         """Carry the call until it ends. Raises UpstreamFailure."""
         async with self._call_tasks:
-            await self._do(self._translator.opening(self._call.session_json))
+            await self._open()
             listening = asyncio.ensure_future(self._listen())
             self._begin_to_speak()
             hearing = asyncio.ensure_future(self._hear())
@@ -103,6 +120,7 @@ class Bridge:
     async def _hear(self) -> None:
         async for event in self._call.events():
             if isinstance(event, Audio):
+                self._recent.append(event.payload)
                 await self._upstream.send(heard(event.payload))
             elif isinstance(event, Playout):
                 self._mouth.hear(event)
@@ -110,13 +128,91 @@ class Bridge:
                 actions = self._translator.from_caller(event.text, from_server=event.from_server)
                 await self._do(actions)
 
+    async def _open(self) -> None:
+        memory = recalled(self._call)
+        if memory is not None:
+            await self._go_on(memory)
+        else:
+            await self._do(self._translator.opening(self._call.session_json))
+
     async def _listen(self) -> None:
+        sessions, known = self._upstream, self._known
         while True:
-            await self._do(self._translator.from_upstream(await self._upstream.receive()))
+            try:
+                text = await sessions.receive(max(0.0, sessions.due_in_s) if known.quiet else None)
+            except UpstreamFailure:
+                await self._renew("lost")
+                continue
+            if text is not None:
+                await self._take_in(text)
+            if sessions.old and known.quiet:
+                await self._renew("age")
+
+    async def _take_in(self, text: str) -> None:
+        event = parsed(text)
+        if event is None or self._upstream.hides(event):
+            return
+        if self._known.heard(event):
+            self._remembering.changed()
+        if event.get("type") == "input_audio_buffer.committed":
+            self._recent.clear()
+        await self._do(self._translator.from_event(event, text))
+
+    # Another session upstream, or another backend: the conversation goes on.
+
+    async def _renew(self, why: Why) -> None:
+        known = self._known
+        speaking, answering = known.speaking, known.active
+        begun = known.lost()
+        if answering:
+            await self._end_response(answering)
+        await self._upstream.renew(why, known.openings())
+        if answering:
+            await self._upstream.send(self._continued(begun=begun))
+        if speaking:
+            for pcm in list(self._recent):
+                await self._upstream.send(heard(pcm))
+        self._remembering.changed()
+
+    async def _go_on(self, memory: KnownMemory) -> None:
+        """Be the bridge that another one was; its caller notices nothing."""
+        assert self._call.restored is not None  # noqa: S101 - a memory came with it
+        known, playout = self._known, self._call.restored.playout
+        known.recall(memory)
+        self._mouth.go_on_hearing(playout.queued)
+        heard_ms = known.heard_ms(memory, playout.sent + playout.queued)
+        if heard_ms is not None:
+            known.cut_short(memory.said_item, heard_ms)
+            cut = {"item_id": memory.said_item, "content_index": 0, "audio_end_ms": heard_ms}
+            await self._send("conversation.item.truncated", **cut)
+        if memory.active:
+            await self._end_response(memory.active)
+        begun = known.lost()
+        await self._upstream.open(known.openings())
+        if memory.active or heard_ms is not None:
+            await self._upstream.send(self._continued(begun=begun))
+        self._remembering.changed()
+
+    async def _end_response(self, response_id: str) -> None:
+        """It will not be done: nobody is there any more who could say so."""
+        if self._item_id:
+            await self._queue(SoundEnds(self._item_id))
+        ended = {"id": response_id, "object": "realtime.response", "status": "incomplete"}
+        await self._send("response.done", response={**ended, "output": []})
+
+    def _continued(self, *, begun: bool) -> str:
+        return continued(str(self._known.session.get("instructions") or ""), begun=begun)
+
+    async def _send(self, kind: str, **members: Any) -> None:
+        await self._call.send_text(EVENTS_LABEL, to_text(server_event(kind, **members)))
+
+    def _export(self) -> bytes:
+        return self._known.export(self._item_id, self._mouth.newest(self._item_id))
 
     async def _do(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, ToUpstream):
+                self._note_told(action.text)
                 await self._upstream.send(action.text)
             elif isinstance(action, ToCaller):
                 self._record(action.text)
@@ -125,6 +221,11 @@ class Bridge:
                 await self._silence()
             else:
                 await self._queue(action)
+
+    def _note_told(self, text: str) -> None:
+        if SETTINGS in text and (event := parsed(text)) is not None:
+            self._known.told(event)
+            self._remembering.changed()
 
     def _record(self, text: str) -> None:
         if ".delta" in text[:EVENT_TYPE_CHARS]:  # most are, and none of these is recorded
@@ -140,6 +241,7 @@ class Bridge:
             self._newest = sound.response_id
             if sound.response_id == self._silenced:  # it was under way when the caller spoke
                 return
+            self._known.sounded(sound.item_id, len(sound.pcm) // BYTES_PER_MS)
         size_bytes = len(sound.pcm) if isinstance(sound, Sound) else 0
         if self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:
             log.warning("upstream_flooded", call_id=self._call.id)
@@ -200,11 +302,13 @@ class Bridge:
             heard_ms.setdefault(cut_short, self._item_frames * 20)
         await self._tell("cleared", playing)
         for item_id, item_ms in heard_ms.items():
+            self._known.cut(item_id, item_ms)
             await self._upstream.send(truncated(item_id, item_ms))
 
     def _on_frame(self, item_id: str) -> None:
         if item_id != self._item_id:
             self._item_id, self._item_frames = item_id, 0
+            self._remembering.changed()
         self._item_frames += 1
 
     async def _tell(self, what: str, response_id: str) -> None:

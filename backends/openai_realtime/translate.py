@@ -24,6 +24,10 @@ from fleet.foreign_json import read_json
 
 OURS = "trunkline."  # how the types of our own events begin
 BYTES_PER_MS = 48  # 16-bit mono at 24 kHz, the one PCM of the API
+GO_ON = (
+    "Your last message was cut off by a technical fault. Go on exactly where it ends. "
+    "Do not repeat anything, and do not mention the fault."
+)
 _PCM = {"type": "audio/pcm", "rate": 24000}
 _SOUND = {"response.output_audio.delta", "response.audio.delta"}  # GA, and the beta's name
 _END_OF_SOUND = {"response.output_audio.done", "response.audio.done"}
@@ -80,14 +84,14 @@ class Translator:
 
     def opening(self, session_json: str) -> list[Action]:
         """What is sent up first: the caller's session, if it brought one that can be read."""
-        given = _object(session_json) or {}
+        given = parsed(session_json) or {}
         session = {"type": "realtime", **given}
         return [_up({"type": "session.update", "session": _session(session)})]
 
     def from_caller(self, text: str, *, from_server: bool = False) -> list[Action]:
         """An event of the caller, or of its server. Never raises; what is no event, or may not be
         said, is answered here."""
-        event = _object(text)
+        event = parsed(text)
         if event is None:
             return [_refused(Refusal("invalid_json", "The event is not a JSON object."))]
         if self._page is ANYBODY or from_server:
@@ -113,9 +117,11 @@ class Translator:
 
     def from_upstream(self, text: str) -> list[Action]:
         """An event of the server. Never raises; what is no event is passed over."""
-        event = _object(text)
-        if event is None:
-            return []
+        event = parsed(text)
+        return [] if event is None else self.from_event(event, text)
+
+    def from_event(self, event: dict[str, Any], text: str) -> list[Action]:
+        """The same of an event that was read from that text."""
         kind = str(event.get("type"))
         if kind in _SOUND:
             return _sound(event)
@@ -141,6 +147,14 @@ def truncated(item_id: str, heard_ms: int) -> str:
     return json.dumps({**event, "audio_end_ms": heard_ms})
 
 
+def continued(instructions: str, *, begun: bool) -> str:
+    """An event for upstream: answer again, or, if it had `begun`, go on with an answer."""
+    event: dict[str, Any] = {"type": "response.create"}
+    if begun:
+        event["response"] = {"instructions": f"{instructions}\n\n{GO_ON}".strip()}
+    return json.dumps(event)
+
+
 def buffer_event(what: str, response_id: str) -> str:
     """`output_audio_buffer.…`, which only a server that plays sound can say."""
     return to_text(server_event(f"output_audio_buffer.{what}", response_id=response_id))
@@ -158,7 +172,8 @@ def _refused(refusal: Refusal) -> ToCaller:
     return _down(server_event("error", error=refusal.shown()))
 
 
-def _object(text: str) -> dict[str, Any] | None:
+def parsed(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is; None for anything else."""
     try:
         value = read_json(text)
     except ValueError:

@@ -47,6 +47,11 @@ class Conversation:
         return [entry.item for entry in self._entries.values()]
 
     @property
+    def entries(self) -> list[Entry]:
+        """The same with what is known of their speech."""
+        return list(self._entries.values())
+
+    @property
     def last_id(self) -> str | None:
         """Of the newest item."""
         return next(reversed(self._entries), None)

@@ -146,7 +146,7 @@ class ResponseEvents:
         for item_id, end_ms in heard_ms.items():
             entry = self._spoken(item_id)
             if entry is not None and entry.speech is not None:
-                events.append(self._truncated(entry, end_ms))
+                events.append(self.truncated(entry, end_ms))
         return events
 
     # Parts of the above.
@@ -196,7 +196,7 @@ class ResponseEvents:
             name, call_id = item["name"], item["call_id"]
             done = "response.function_call_arguments.done"
             return [self._of(done, output, call_id=call_id, name=name, arguments=text)]
-        item["content"] = [_content(output)]
+        item["content"] = [content_of(output)]
         events: list[ServerEvent] = []
         content: dict[str, Any]
         if output.kind == "output_audio":
@@ -237,7 +237,8 @@ class ResponseEvents:
         place = ids.index(item_id) if item_id in ids else 0
         return ids[place - 1] if place else None
 
-    def _truncated(self, entry: Entry, end_ms: int) -> ServerEvent:
+    def truncated(self, entry: Entry, end_ms: int) -> ServerEvent:
+        """Of an item that was said aloud only what came before `end_ms` was heard."""
         assert entry.speech is not None  # noqa: S101 - asked by the callers
         end_ms = min(end_ms, entry.speech.sent_ms)
         text = entry.speech.cut(end_ms)
@@ -276,7 +277,7 @@ def _copy(item: dict[str, Any]) -> dict[str, Any]:
     return dict(item) if content is None else {**item, "content": [dict(part) for part in content]}
 
 
-def _content(output: Output) -> dict[str, Any]:
+def content_of(output: Output) -> dict[str, Any]:
     """What stays in the conversation: of speech, what was not cut off."""
     speech = output.entry.speech
     if speech is not None:

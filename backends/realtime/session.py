@@ -206,7 +206,7 @@ class RealtimeSession(ResponseEvents):
         if event.audio_end_ms > sent_ms:
             message = f"Audio content of {sent_ms}ms is already shorter than {event.audio_end_ms}ms"
             raise Refusal("invalid_value", message, "audio_end_ms")
-        truncated = self._truncated(entry, event.audio_end_ms)
+        truncated = self.truncated(entry, event.audio_end_ms)
         text = entry.item["content"][0]["transcript"]
         return Reaction([truncated], [TruncateItem(event.item_id, event.audio_end_ms, text)])
 

@@ -17,7 +17,7 @@ class Speech:
     queued_ms: int = 0
     sent_ms: int = 0
     is_cut: bool = False
-    _pieces: list[tuple[str, int]] = field(default_factory=list)  # words, and where they start
+    pieces: list[tuple[str, int]] = field(default_factory=list)  # words, and where they start
 
     def say(self, text: str, start_ms: int | None = None) -> None:
         """More words; they start where the sound made so far ends, unless `start_ms` is known.
@@ -26,14 +26,23 @@ class Speech:
         """
         if self.is_cut:
             return
-        earliest = self._pieces[-1][1] if self._pieces else 0
-        start_ms = self.queued_ms if start_ms is None else start_ms
-        self._pieces.append((text, max(earliest, start_ms)))
+        earliest = self.pieces[-1][1] if self.pieces else 0
+        start_ms = max(self.queued_ms, self.sent_ms) if start_ms is None else start_ms
+        self.pieces.append((text, max(earliest, start_ms)))
+
+    def expect(self, ms_per_char: float) -> None:
+        """The last piece may not have been sent whole: it takes as long as it would at that rate.
+
+        With a slow one a word is rather said twice than not at all.
+        """
+        if self.pieces:
+            text, start_ms = self.pieces[-1]
+            self.queued_ms = max(self.queued_ms, int(start_ms + len(text) * ms_per_char))
 
     @property
     def text(self) -> str:
         """All words."""
-        return "".join(text for text, _ in self._pieces)
+        return "".join(text for text, _ in self.pieces)
 
     def cut(self, heard_ms: int) -> str:
         """Keep what was said before `heard_ms`; the words that are left.
@@ -43,12 +52,12 @@ class Speech:
         heard = "".join(_until(text, start, end, heard_ms) for text, start, end in self._spans())
         self.sent_ms = self.queued_ms = min(self.sent_ms, heard_ms)
         self.is_cut = True
-        self._pieces = [(heard, 0)]
+        self.pieces = [(heard, 0)]
         return heard
 
     def _spans(self) -> list[tuple[str, int, int]]:
         starts: dict[int, str] = {}
-        for text, start_ms in self._pieces:
+        for text, start_ms in self.pieces:
             starts[start_ms] = starts.get(start_ms, "") + text
         ends = [*starts, max(self.queued_ms, self.sent_ms, *starts)] if starts else []
         return [(starts[start], start, end) for start, end in pairwise(ends)]

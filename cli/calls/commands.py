@@ -177,10 +177,10 @@ def verify(context: typer.Context, call_id: CallId) -> None:
     async def work(record: Record, shown: Options) -> None:
         told = await record.verify(call_id)
         shown.show(verify_view(told), told)
-        wrong = ", ".join(told["contents_wrong"])
         if not told["whole"]:
-            said = f"; not what was said at: {wrong}" if wrong else ""
-            raise CliError(f"the record of {call_id} is not whole{said}")
+            wrong = [f"not what was said: {one}" for one in told["contents_wrong"]]
+            said = "; ".join([f"the record of {call_id} is not whole", *wrong, *told["unsigned"]])
+            raise CliError(said)
 
     _with(context, work)
 

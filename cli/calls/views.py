@@ -108,11 +108,10 @@ _ROWS: dict[str, Any] = {
 
 def verify_view(told: Json) -> Table:
     """The chains of a call."""
-    made = table("Chains", "source", "#events", "#numbers", "#missing", "broken at")
+    made = table("Chains", "source", "#events", "#numbers", "#holes", "#missing", "broken at")
     for one in told["chains"]:
         numbers = f"{one['first_number']} to {one['last_number']}"
         broken = "" if one["broken_at"] is None else f"#{one['broken_at']}"
-        made.add_row(
-            escape(one["source"]), str(one["events"]), numbers, str(one["missing"]), broken
-        )
+        figures = (str(one[name]) for name in ("holes", "missing"))
+        made.add_row(escape(one["source"]), str(one["events"]), numbers, *figures, broken)
     return made

@@ -29,8 +29,8 @@ from records.api.views import (
     MediaView,
     Transcript,
     TurnList,
-    Verification,
 )
+from records.evidence.chains import Verification
 
 DOCUMENT_PATH = "/v1/openapi.json"
 _ONE = "/v1/calls/{call_id}"

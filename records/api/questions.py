@@ -8,7 +8,6 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from records.api.chains import verify
 from records.api.cursors import write_cursor, write_place
 from records.api.problem import Problem
 from records.api.views import (
@@ -21,13 +20,13 @@ from records.api.views import (
     Plumbing,
     Transcript,
     TurnList,
-    Verification,
     row_view,
     said_view,
     span_view,
 )
 from records.diagnosis.facts import Before
 from records.diagnosis.story import Story, tell
+from records.evidence.chains import Verification, verify
 from records.export.case import Case
 from records.store import reading
 from records.store.database import Connection

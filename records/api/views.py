@@ -178,31 +178,6 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class ChainView:
-    """The chain of one source: how many events are there, and the first number that is wrong."""
-
-    source: str
-    events: int
-    first_number: int
-    last_number: int
-    missing: int
-    broken_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """Whether the events of a call are those that were written, in their order.
-
-    `whole` is true when no chain is broken and nothing is missing.
-    """
-
-    whole: bool
-    chains: tuple[ChainView, ...]
-    contents_checked: int
-    contents_wrong: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Me:
     """Who asks: `role` is operator, viewer or key; `tenant` whose calls they see, None for all."""
 

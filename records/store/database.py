@@ -28,6 +28,9 @@ class Connection(Protocol):
     def run_many(self, sql: str, values: Sequence[Row]) -> None:
         """One statement with each of `values`."""
 
+    def insert(self, table: str, rows: Sequence[Row]) -> None:
+        """Insert rows of which none is there yet. Rows have one shape."""
+
     def insert_new(
         self, table: str, key: Sequence[str], rows: Sequence[Row]
     ) -> set[tuple[Any, ...]]:

@@ -129,6 +129,12 @@ class PostgresConnection:
         with self._connection.cursor() as cursor:
             cursor.executemany(_theirs(sql), values or {})
 
+    def insert(self, table: str, rows: Sequence[Row]) -> None:
+        """As `Connection.insert`: COPY."""
+        if rows:
+            with self._connection.cursor() as cursor:
+                _copy(cursor, table, rows)
+
     def insert_new(
         self, table: str, key: Sequence[str], rows: Sequence[Row]
     ) -> set[tuple[Any, ...]]:
@@ -139,9 +145,7 @@ class PostgresConnection:
         with self._connection.cursor() as cursor:
             made = f"CREATE TEMP TABLE IF NOT EXISTS {new} (LIKE {table}) ON COMMIT DELETE ROWS"
             cursor.execute(made.encode())
-            with cursor.copy(f"COPY {new} ({columns}) FROM STDIN".encode()) as copy:
-                for row in rows:
-                    copy.write_row(tuple(row.values()))
+            _copy(cursor, new, rows)
             inserted = cursor.execute(
                 f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {new}"  # noqa: S608
                 # In one order: two writers of the same rows must not wait for each other.
@@ -186,6 +190,12 @@ class PostgresConnection:
     def lock_schema(self) -> None:
         """As `Connection.lock_schema`."""
         self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
+
+
+def _copy(cursor: psycopg.Cursor[dict[str, Any]], table: str, rows: Sequence[Row]) -> None:
+    with cursor.copy(f"COPY {table} ({', '.join(rows[0])}) FROM STDIN".encode()) as copy:
+        for row in rows:
+            copy.write_row(tuple(row.values()))
 
 
 def _of_day(table: str, day: int) -> str:

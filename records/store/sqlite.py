@@ -105,6 +105,13 @@ class SqliteConnection:
         """As `Connection.run_many`."""
         self._connection.executemany(sql, values)
 
+    def insert(self, table: str, rows: Sequence[Row]) -> None:
+        """As `Connection.insert`."""
+        if rows:
+            columns, marks = ", ".join(rows[0]), ", ".join("?" * len(rows[0]))
+            sql = f"INSERT INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608
+            self._connection.executemany(sql, [tuple(row.values()) for row in rows])
+
     def insert_new(
         self, table: str, key: Sequence[str], rows: Sequence[Row]
     ) -> set[tuple[Any, ...]]:

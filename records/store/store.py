@@ -10,6 +10,7 @@ from records.store import writing
 from records.store.database import Connection
 from records.store.erasure import erase
 from records.store.opening import open_database
+from records.store.retention import Retention, forget
 from records.store.rows import Recorded
 from records.store.schema import check, migrate, version_of
 from records.store.writing import Written
@@ -57,6 +58,11 @@ class Store:
         """Let `make` add a signed root at this time; whether it did."""
         with self.database.transaction() as connection:
             return make(connection, self._now_us()) is not None
+
+    def forget(self, retention: Retention) -> None:
+        """Forget what is older than it may be."""
+        with self.database.transaction() as connection:
+            forget(connection, retention, self._now_us())
 
     def erase(self, call_id: str) -> bool:
         """Forget what was said in a call; False when there is no such call."""

@@ -27,6 +27,10 @@ _UPSERT_SOURCE = """
         last_number = CASE WHEN excluded.last_number > sources.last_number
             THEN excluded.last_number ELSE sources.last_number END,
         touched_us = excluded.touched_us"""
+_COUNT_TURNS = """
+    UPDATE calls SET turns = :turns, turns_interrupted = :interrupted, turns_failed = :failed,
+        v2v_p50_ms = :p50, v2v_p95_ms = :p95
+    WHERE call_id = :call_id"""
 # A turn that is final stays; of an item the newest word counts, and content once told stays.
 _TURN_COUNTS = "excluded.final OR NOT turns.final"
 _ITEM_COUNTS = "excluded.told_us >= items.told_us"
@@ -64,7 +68,7 @@ def _write_parts(connection: Connection, new: Sequence[Recorded]) -> None:
     _insert(connection, "media", rows.media_row, _of(new, "media"))
     _insert(connection, "tools", rows.tool_row, _of(new, "tool"))
     amounts = [row for one in _of(new, "usage") for row in rows.usage_rows(one)]
-    connection.insert_new("usages", (*KEY, "kind"), amounts)
+    connection.insert("usages", amounts)
     _put(connection, "turns", ("call_id", "turn"), _turns(new), _TURN_COUNTS)
     _put(connection, "items", ("call_id", "item_id"), _items(new), _ITEM_COUNTS)
 
@@ -79,21 +83,26 @@ def _insert(
     row_of: Callable[[Recorded], dict[str, Any]],
     events: Iterable[Recorded],
 ) -> None:
-    connection.insert_new(table, KEY, [row_of(one) for one in events])
+    connection.insert(table, [row_of(one) for one in events])
 
 
 def _with_content(connection: Connection, new: Sequence[Recorded]) -> list[Recorded]:
     """Those that have content, but of a call that was erased nothing is kept any more."""
     told = [one for one in new if one.salt]
-    gone = {
-        call_id for call_id in {one.event.call_id for one in told} if _erased(connection, call_id)
-    }
+    gone = _erased(connection, sorted({one.event.call_id for one in told}))
     return [one for one in told if one.event.call_id not in gone]
 
 
-def _erased(connection: Connection, call_id: str) -> bool:
-    sql = "SELECT 1 AS yes FROM calls WHERE call_id = :call_id AND erased_us IS NOT NULL"
-    return bool(connection.rows(sql, {"call_id": call_id}))
+def _erased(connection: Connection, call_ids: Sequence[str]) -> set[str]:
+    if not call_ids:
+        return set()
+    values = {f"call_{place}": call_id for place, call_id in enumerate(call_ids)}
+    found = connection.rows(
+        "SELECT call_id FROM calls WHERE erased_us IS NOT NULL"  # noqa: S608 - names of ours
+        f" AND call_id IN ({', '.join(':' + name for name in values)})",
+        values,
+    )
+    return {row["call_id"] for row in found}
 
 
 def _turns(new: Sequence[Recorded]) -> list[dict[str, Any]]:
@@ -152,22 +161,27 @@ def _write_sources(connection: Connection, new: Sequence[Recorded], now_us: int)
 
 
 def _count_turns(connection: Connection, call_ids: Sequence[str]) -> None:
-    for call_id in call_ids:
-        turns = connection.rows(
-            "SELECT out_ms, interrupted, failed FROM turns WHERE call_id = :call_id",
-            {"call_id": call_id},
-        )
-        v2v = sorted(turn["out_ms"] for turn in turns if turn["out_ms"] is not None)
-        connection.run(
-            "UPDATE calls SET turns = :turns, turns_interrupted = :interrupted,"
-            " turns_failed = :failed, v2v_p50_ms = :p50, v2v_p95_ms = :p95"
-            " WHERE call_id = :call_id",
-            {
-                "call_id": call_id,
-                "turns": len(turns),
-                "interrupted": sum(bool(turn["interrupted"]) for turn in turns),
-                "failed": sum(bool(turn["failed"]) for turn in turns),
-                "p50": percentile(v2v, 50),
-                "p95": percentile(v2v, 95),
-            },
-        )
+    if not call_ids:
+        return
+    values = {f"call_{place}": call_id for place, call_id in enumerate(call_ids)}
+    turns = connection.rows(
+        "SELECT call_id, out_ms, interrupted, failed FROM turns"  # noqa: S608 - names of ours
+        f" WHERE call_id IN ({', '.join(':' + name for name in values)})",
+        values,
+    )
+    by_call: dict[str, list[dict[str, Any]]] = {call_id: [] for call_id in call_ids}
+    for turn in turns:
+        by_call[turn["call_id"]].append(turn)
+    connection.run_many(_COUNT_TURNS, [_counted(*pair) for pair in by_call.items()])
+
+
+def _counted(call_id: str, turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    v2v = sorted(turn["out_ms"] for turn in turns if turn["out_ms"] is not None)
+    return {
+        "call_id": call_id,
+        "turns": len(turns),
+        "interrupted": sum(bool(turn["interrupted"]) for turn in turns),
+        "failed": sum(bool(turn["failed"]) for turn in turns),
+        "p50": percentile(v2v, 50),
+        "p95": percentile(v2v, 95),
+    }

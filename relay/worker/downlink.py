@@ -145,19 +145,18 @@ class Downlink:
 
     def _admitted(self, slots: list[int], now_ms: int, unix_s: int) -> list[int]:
         """Those of `slots` with packets, from a node we know, that were not seen before."""
-        admitted, known, heard = [], None, None
+        admitted, known = [], None
         for slot in slots:
             start = slot * self._received.slot_bytes
             sender, time_s, number = origin(self._octets, start)
             try:
                 if sender != known and not self._nodes.knows_sender(sender):
                     raise WireError(self._stranger(sender))
-                known = sender
                 if self.checks_source and not self._is_from(slot, sender >> 16):
                     raise WireError("trunk_source")
                 self._replay.accept(sender, time_s, number, unix_s)
-                if sender != heard:
-                    heard = sender
+                if sender != known:
+                    known = sender
                     self._nodes.hear(sender >> 16, now_ms)
                 if self._octets[start + FIRST_TYPE_AT] > LAST_DATA_TYPE and self._control:
                     known = None  # it may fence any sender

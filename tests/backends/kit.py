@@ -41,12 +41,22 @@ class Sink:
         self.audio: list[tuple[bytes, int]] = []
         self.data: list[tuple[str, str | bytes]] = []
         self.clears = 0
+        self.acceptances = 0
+        self.snapshots: list[bytes] = []
         self.ears: list[model_pb2.Playout] = []
         self.hang_ups: list[str] = []
         self.losses = 0
         self.faults: list[Exception] = []
         self.encoder = model_pb2.OpusEncoder()
         self._heard = asyncio.Event()
+
+    def on_accepted(self) -> None:
+        self.acceptances += 1
+        self._heard.set()
+
+    def on_remember(self, snapshot: bytes) -> None:
+        self.snapshots.append(snapshot)
+        self._heard.set()
 
     def on_resumed(self, ear: model_pb2.Playout) -> None:
         self.ears.append(ear)

@@ -17,7 +17,7 @@ from launcher import Stack
 
 RATE_HZ = 48_000
 FRAME = 960
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 
 
 class Voice(MediaStreamTrack):
@@ -124,9 +124,11 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling(stack: Stack, speech: np.ndarray) -> AsyncIterator[Caller]:
+async def calling(
+    stack: Stack, speech: np.ndarray, caller: Caller | None = None
+) -> AsyncIterator[Caller]:
     """A call for the length of the block."""
-    caller = Caller(speech)
+    caller = caller or Caller(speech)
     async with aiohttp.ClientSession() as session:
         try:
             await caller.connect(stack.console_url, stack.api_key, session)

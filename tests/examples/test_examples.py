@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
+import signal
 import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +28,7 @@ SILENCE = np.zeros(0, np.int16)
 async def running(name: str) -> AsyncIterator[Stack]:
     """A stack whose backend is an example, FILE.py:NAME."""
     variables = {"TRUNKLINE_LOG_LEVEL": "warning", "TRUNKLINE_RELAY_WORKERS": "1"}
+    variables["TRUNKLINE_TRANSCEIVER_BACKEND_RESTORE_S"] = "120"  # for a machine that is busy
     async with Stack(
         StackSettings(variables, backend=f"{EXAMPLES}/{name}", ready_timeout_s=60)
     ) as stack:
@@ -77,6 +80,24 @@ async def test_tool() -> None:
         before = len(caller.heard)
         await caller.until(lambda: len(caller.heard) > before + RATE_HZ)
         assert pitch_hz(caller.heard[before:]) == pytest.approx(500, abs=2)
+
+
+async def test_notes() -> None:
+    """Killed in the middle of a call, the backend comes back, and so do the notes."""
+    async with running("notes.py:notes") as stack, calling(stack, tone(60, 500)) as caller:
+        await caller.until(lambda: caller.channel.readyState == "open")
+        for number, note in enumerate(("milk", "bread"), start=1):
+            caller.channel.send(json.dumps({"note": note}))
+            await caller.until(lambda number=number: len(caller.messages) == number)  # type: ignore[misc]
+        os.kill(stack.parts["backend"].pid, signal.SIGKILL)
+        await caller.until(lambda: not stack.parts["backend"].running)
+        caller.channel.send(json.dumps({"note": "tea"}))
+        await caller.until(lambda: len(caller.messages) == 3)
+        assert json.loads(caller.messages[2]) == {"notes": ["milk", "bread", "tea"]}
+        before = len(caller.heard)
+        await caller.until(lambda: len(caller.heard) > before + RATE_HZ)
+        assert pitch_hz(caller.heard[before:]) == pytest.approx(500, abs=2)
+        assert caller.state == "connected"
 
 
 class Models:

@@ -51,7 +51,7 @@ class Trunk:
         self.counters: Counter[str] = Counter()
         faults: list[Exception] = []
         stack.callback(lambda: pytest.fail(repr(faults)) if faults else None)
-        self.port = TrunkPort(TRUNK_KEYS, mtu, self.counters, faults.append, lambda *_: None)
+        self.port = TrunkPort(TRUNK_KEYS, mtu, self.counters, faults.append)
         bound = self.port.open(Address("127.0.0.1", 0)).address
         stack.callback(self.port.close)
         self.relay_socket = TrunkSocket(Address("127.0.0.1", 0))

@@ -7,7 +7,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from transceiver.call.session import SEND_CREDIT
+from transceiver.call.voice import SEND_CREDIT
 from trunkline.backend import Audio, Backend, Binary, Call, Network, Playout, Settings, Text
 from trunkline.backend.call import MAX_DATA_BYTES
 from trunkline.backend.inbox import MAX_FRAMES, MAX_MESSAGE_BYTES, MAX_MESSAGES

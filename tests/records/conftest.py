@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.stand.postgres import PostgresServer
 from records.store.store import Store
-from tests.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")

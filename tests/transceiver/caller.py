@@ -209,6 +209,8 @@ class FakeHandle:
     credit: int = 0
     closed: str = ""
     refusal: Exception | None = None
+    send_credit: int = 0
+    restored: model_pb2.Restored | None = None
     position: Position = NOWHERE
     exact: bool = False
     moved: bool = False
@@ -277,12 +279,19 @@ class FakeLink:
         resume: Position | None = None,
         *,
         exact: bool = False,
+        restored: model_pb2.Restored | None = None,
     ) -> CallHandle:
         if not self.ready:
             raise BackendAbsent("no backend")
         assert audio_format in self.accepts
-        self.handles.append(FakeHandle(sink, self.echo, position=resume or NOWHERE, exact=exact))
+        handle = FakeHandle(sink, self.echo, position=resume or NOWHERE, exact=exact)
+        handle.restored, handle.send_credit = restored, send_credit
+        self.handles.append(handle)
         return cast(CallHandle, self.handles[-1])
+
+    def reaches(self, instance: str) -> bool:
+        """One process is all of it."""
+        return instance == self.backend
 
     def as_link(self) -> ModelLink:
         return cast(ModelLink, self)

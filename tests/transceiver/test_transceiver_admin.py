@@ -21,6 +21,8 @@ from tests.transceiver.front_door import FakeEngine
 from tests.transceiver.links import as_link
 from tests.transceiver.offers import real_offer
 from transceiver.admin import SERVICE_NAME, TransceiverAdmin
+from transceiver.moves.moves import NoTarget
+from transceiver.moves.outgoing import Outcome
 from transceiver.signaling.offer_policy import read_offer
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
@@ -31,6 +33,7 @@ class Operator:
     """A client of the API, the engine behind it, and the drains it asked for."""
 
     def __init__(self) -> None:
+        self.mover = Mover()
         self.engine = FakeEngine()
         self.drains: list[float | None] = []
         self.limits = CallLimits(MemoryLedger(), LimitRules.parse("key/*: calls=7 rate=2"))
@@ -54,7 +57,7 @@ class Operator:
 async def operator() -> AsyncIterator[Operator]:
     """A served API on a free port."""
     it = Operator()
-    servicer = TransceiverAdmin(it.engine, it, it.limits, it)  # type: ignore[arg-type]
+    servicer = TransceiverAdmin(it.engine, it, it.limits, it.mover)  # type: ignore[arg-type]
     add = partial(admin_pb2_grpc.add_TransceiverAdminServicer_to_server, servicer)
     server = await serve(Address("127.0.0.1", 0), [add], [SERVICE_NAME])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -228,3 +231,43 @@ async def test_limits_without_the_store_are_unavailable(
     assert await status_of(listed) is grpc.StatusCode.UNAVAILABLE
     change = admin_pb2.ChangeLimitsRequest(subject="key/k", limits="calls=1")
     assert await status_of(operator.stub.ChangeLimits(change)) is grpc.StatusCode.UNAVAILABLE
+
+
+class Mover:
+    """Moves that come out as a test says."""
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | Exception = Outcome.MOVED
+        self.asked: list[tuple[str, str]] = []
+
+    async def move(self, call_id: str, wanted: str = "") -> tuple[Outcome, str]:
+        self.asked.append((call_id, wanted))
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome, "t2"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        (Outcome.REFUSED_NO_ROOM, grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (Outcome.REFUSED_STATE, grpc.StatusCode.FAILED_PRECONDITION),
+        (Outcome.TIMED_OUT, grpc.StatusCode.ABORTED),
+        (Outcome.ABORTED, grpc.StatusCode.ABORTED),
+        (Outcome.TAKEN_BACK, grpc.StatusCode.ABORTED),
+        (Outcome.IN_DOUBT, grpc.StatusCode.DATA_LOSS),
+        (KeyError("rtc_1"), grpc.StatusCode.NOT_FOUND),
+        (NoTarget("no node x"), grpc.StatusCode.NOT_FOUND),
+        (StoreUnavailable("Redis does not answer"), grpc.StatusCode.UNAVAILABLE),
+    ],
+)
+async def test_a_call_is_moved(
+    operator: Operator, outcome: Outcome | Exception, status: grpc.StatusCode
+) -> None:
+    """The node that has it is said, and each way not to move has its status."""
+    request = admin_pb2.MoveCallRequest(call_id="rtc_1", node="t2", why="test")
+    answer = await operator.stub.MoveCall(request)
+    assert answer.node == "t2"
+    assert operator.mover.asked == [("rtc_1", "t2")]
+    operator.mover.outcome = outcome
+    assert await status_of(operator.stub.MoveCall(request)) is status

@@ -46,6 +46,12 @@ class Host(Protocol):
     def connected(self, session: Session) -> None:
         """Its caller is there: the handshake is over."""
 
+    def backend_lost(self, session: Session) -> bool:
+        """Look for another backend: `session.ask` it, or `session.give_up`.
+
+        False: nobody is to be asked.
+        """
+
     def ended(self, session: Session) -> None:
         """The call is over: it will send nothing more and wants no waking."""
 

@@ -22,6 +22,7 @@ from transceiver.call.voice import CallVoice
 from transceiver.counters import Counted
 from transceiver.faults import every_step
 from transceiver.rtp.audio import AudioStream
+from transceiver.rtp.ear_since import EarSince
 from transceiver.takeover.session_state import (
     AudioState,
     DtlsPart,
@@ -99,6 +100,7 @@ class CallParts:
             audio = replace(audio, send=replace(audio.send, queue=()))
         self.audio.resume(audio, exported_s, now, reserve)
         self.voice.credit_anew()
+        self.voice.ear = EarSince(self.audio.sender, *state.link.ear)
         self.messages.received, self.messages.sent = state.messages_received, state.messages_sent
         self.messages.resume(state.sctp, state.waiting, reserve)
 

@@ -12,16 +12,15 @@ methods; what goes out goes to the `Host`, at once and in order. The states are 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 
 import structlog
 
-from fleet.redact import redact_network
+from transceiver.call.backend_line import BackendLine, Terms
 from transceiver.call.host import Host
 from transceiver.call.offer import Offer
+from transceiver.call.our_events import backend_restored, farewell
 from transceiver.call.parts import CallParts
 from transceiver.call.pcm_voice import choose_format
 from transceiver.call.principal import NOBODY
@@ -33,19 +32,12 @@ from transceiver.call.transport import CallTransport
 from transceiver.counters import Counted, dtls_failed
 from transceiver.faults import every_step
 from transceiver.link.call_handle import CallHandle
-from transceiver.link.errors import BackendAbsent
+from transceiver.link.errors import BackendAbsent, CallUnknown
 from transceiver.link.model_link import ModelLink
 from transceiver.link.position import Position
-from transceiver.rtp import opus
 from transceiver.rtp.audio import AudioStream
 from transceiver.takeover.held_events import HeldEvents
-from transceiver.takeover.session_state import (
-    STOPPED_BEFORE,
-    LinkState,
-    Places,
-    Reserve,
-    SessionState,
-)
+from transceiver.takeover.session_state import STOPPED_BEFORE, Places, Reserve, SessionState
 from transceiver.transport import dtls
 from transceiver.transport.certificate import LocalCertificate
 from transceiver.transport.ice import (
@@ -58,14 +50,10 @@ from transceiver.transport.ice import (
 from transceiver.transport.srtp import SrtpKeys, SrtpSession
 from trunkline.v1 import model_pb2
 from wire import stun
-from wire.address import unpack_address
 from wire.classify import PacketKind, classify
 from wire.errors import WireError
 
 CONNECT_TIMEOUT_S = 30.0
-# Frames a backend may queue here at once: 5 s of 20 ms. The queue holds a few more, because a
-# frame that is on its way when the credit is counted must not be refused.
-SEND_CREDIT = 250
 # Time for the last message to leave through SCTP, before the association is ended.
 FAREWELL_S = 0.2
 
@@ -105,7 +93,6 @@ class Session:
         self.state = State.NEW
         self.end_reason = ""
         self.failed = False  # something raised, and the log says so already
-        self.handle: CallHandle | None = None  # None: nobody listens
         self.record = NO_RECORD
         self._host = host
         self._parts = CallParts(
@@ -115,12 +102,27 @@ class Session:
         self._transport, self._audio = self._parts.transport, self._parts.audio
         self._voice, self._messages = self._parts.voice, self._parts.messages
         self._ice = self._transport.ice
+        self._line = BackendLine(self._voice, self._restored, self._nobody_listened)
         self._held: HeldEvents | None = None
         self.places: Places | None = None  # in the limits; set by who admitted the call
-        self._backend = self._backend_name = self._session_json = ""
         self._connect_by_s = now + CONNECT_TIMEOUT_S
         self._farewell_s, self._farewell_reason = math.inf, ""
         self._wake_s = math.inf
+
+    @property
+    def handle(self) -> CallHandle | None:
+        """The call at its backend; None: it has none now."""
+        return self._line.handle
+
+    @property
+    def line(self) -> BackendLine:
+        """Who has the call, and what is held while nobody does."""
+        return self._line
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the call is over, or its caller reads already why it will be."""
+        return self.state is _ENDED or self._farewell_s < math.inf
 
     @property
     def ssrc(self) -> int:
@@ -191,6 +193,7 @@ class Session:
         """Let sound and messages of a resumed call flow. Raises ValueError as `resumed`."""
         now = self._host.now()
         self.state = State.CONNECTED
+        self._line.go_on(state.link)
         self._parts.resume(state, now - max(0.0, unix_s - state.unix_s), now, reserve)
         log.info("call_resumed", call_id=self.call_id)
         self._rewake(now)
@@ -211,11 +214,7 @@ class Session:
             started_unix_ms=self.started_unix_ms,
             unix_s=unix_s,
             offer=self.offer,
-            link=LinkState(
-                *(self._backend, self._session_json, self._voice.audio_format),
-                name=self._backend_name,
-                **(asdict(self.handle.position) if self.handle is not None else {}),
-            ),
+            link=self._line.export(),
             places=self.places,
             **self._parts.export(self._host.now(), relay_of)._asdict(),
         )
@@ -262,7 +261,7 @@ class Session:
         self.end_reason = reason
         log.info("call_left", call_id=self.call_id, reason=reason)
         self.record.left()
-        every_step(self._parts.leave, self._leave_link, self._let_go)
+        every_step(self._parts.leave, self._line.leave, self._let_go)
 
     # The front: signaling and the operator.
 
@@ -276,21 +275,21 @@ class Session:
     ) -> None:
         """Put the call on the link, or, with `resume`, go on there with one of another process.
 
-        Raises BackendAbsent, CallLimit, or CallUnknown.
+        A backend that holds no calls is given its conversation. Raises BackendAbsent or CallLimit.
         """
         audio_format = choose_format(link.accepts)
         if not audio_format:
             raise BackendAbsent("the backend accepts no audio format of ours")
-        self.handle = link.open_call(
-            *(self.call_id, session_json, self, SEND_CREDIT, self.started_unix_ms, audio_format),
-            page_may_set=self.placed_by.may_set,
-            resume=resume,
-            exact=exact,
+        terms = Terms(
+            *(self.call_id, session_json, self.started_unix_ms, audio_format),
+            self.placed_by.may_set,
         )
-        self._session_json = session_json
-        self._backend, self._backend_name = link.backend, link.called
         self.record.backend_chosen(link.backend, audio_format, session_json)
         self._voice.speak(audio_format)
+        try:
+            self._line.open(link, self, terms, resume, exact=exact)
+        except CallUnknown:
+            self.on_backend_lost()
         for ufrag in self.ufrags:
             self._host.answers_to(self, ufrag)
         self._rewake(self._host.now())
@@ -304,6 +303,19 @@ class Session:
         if self.handle is not None:
             await self.handle.accepted(timeout_s)
             self.record.answered()
+
+    def ask(self, link: ModelLink) -> CallHandle:
+        """Ask another backend to go on with a call that has none; await its answer next.
+
+        When it takes the call, it hears what was held. Raises BackendAbsent or CallLimit.
+        """
+        return self._line.ask(link, self, self._host.now)
+
+    def give_up(self) -> None:
+        """No backend goes on with the call: tell the caller, then end it."""
+        if not self.leaving:
+            self._audio.sender.clear()
+            self._say_goodbye("failed", "backend_lost")
 
     def restart_ice(self, remote_ufrag: str, remote_password: str) -> tuple[str, str] | None:
         """New credentials for a caller with new ones (RFC 8445 §9): ours, ufrag and password.
@@ -326,23 +338,10 @@ class Session:
 
     def snapshot(self) -> CallSnapshot:
         """What the operator may know of the call."""
-        audio, address = self._audio, self._ice.selected
-        jitter = audio.heard.jitter if audio.heard else 0.0
-        return CallSnapshot(
-            call_id=self.call_id,
-            state="moving" if self.held else self.state.value,
-            started_unix_ms=self.started_unix_ms,
-            backend=self._backend,
-            surface=self.surface,
-            packets_received=audio.received,
-            packets_sent=audio.sender.packets,
-            packets_lost=audio.lost,
-            jitter_ms=jitter * 1000 / opus.CLOCK_HZ,
-            round_trip_ms=(audio.round_trip_s or 0.0) * 1000,
-            queued_frames=len(audio.sender),
-            messages_received=self._messages.received,
-            messages_sent=self._messages.sent,
-            client_network=redact_network(unpack_address(address)[0]) if address else "",
+        state = "moving" if self.held else self.state.value
+        return CallSnapshot.of(
+            *(self.call_id, state, self.started_unix_ms, self._line.backend),
+            *(self.surface, self._audio, self._messages, self._ice.selected),
         )
 
     # The caller's side: datagrams and time.
@@ -364,7 +363,7 @@ class Session:
         elif kind is _RTP:
             frames = self._audio.receive_rtp(packet, now)
             if frames:
-                self._voice.hear(frames, self.handle)
+                self._voice.hear(frames, self._line.hearer)
             self._note_held(now)
         elif kind is _RTCP:
             self._read_rtcp(packet, now)
@@ -406,7 +405,7 @@ class Session:
             return
         if self.state is not State.CONNECTED:
             self._on_dtls(self._transport.handle_timeout(now), now)
-        self._voice.hear(self._audio.window.expire(now), self.handle)
+        self._voice.hear(self._audio.window.expire(now), self._line.hearer)
         self._play(now)
         self._rewake(now)
 
@@ -443,11 +442,19 @@ class Session:
         whom no page's policy binds."""
         with self._host.guarded(self):
             self._host.unhold(self)
-            handle = self.handle
-            if handle is not None and self.state is not State.ENDED:
-                handle.send_text(EVENTS_LABEL, text, from_server=from_server)
+            hearer = self._line.hearer
+            if hearer is not None and self.state is not State.ENDED:
+                hearer.send_text(EVENTS_LABEL, text, from_server=from_server)
 
     # The backend's side: transceiver.link.call_handle.CallSink.
+
+    def on_accepted(self) -> None:
+        """The backend has the call."""
+        self._line.taken = True
+
+    def on_remember(self, snapshot: bytes) -> None:
+        """Keep it, in case that the backend is lost."""
+        self._line.remembered = snapshot
 
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
         """Write the backend's PCM as it asks."""
@@ -471,7 +478,7 @@ class Session:
 
     def on_clear(self) -> None:
         """Forget queued frames, and say how far the caller heard."""
-        self._voice.clear(self.handle)
+        self._voice.clear(self._line.handle)
 
     def on_hang_up(self, reason: str) -> None:
         """The backend ended the call; the caller reads why when nobody on the line wanted it."""
@@ -482,11 +489,14 @@ class Session:
             self.end(reason if reason in END_REASONS else "hangup")
 
     def on_backend_lost(self) -> None:
-        """Tell the caller that there is nobody to talk to, then end the call."""
-        self.handle = None
+        """Another backend is asked; where none is, the caller is told, and the call ends.
+
+        What is queued goes on meanwhile, and what the caller says is held.
+        """
         self.record.backend_lost()
-        self._audio.sender.clear()
-        self._say_goodbye("failed", "backend_lost")
+        self._line.lose(self._host.now())
+        if not (self._line.taken and self._host.backend_lost(self)):
+            self.give_up()
 
     def on_fault(self, error: Exception) -> None:
         """One of these raised, or what the call had to say could not be written."""
@@ -544,35 +554,50 @@ class Session:
         self._play(now)
         self._host.changed(self)
 
+    # Inside: a backend that is lost.
+
+    def _restored(self, gap_ms: int, dropped: int) -> None:
+        """Another backend goes on; `dropped` packets of sound it will never hear."""
+        losses = self._line.losses
+        self.record.backend_restored(self._line.backend)
+        self._host.count(Counted.CALL_BACKEND_RESTORED)
+        self._host.count(Counted.HELD_SOUND_DROPPED, dropped)
+        self.on_data(EVENTS_LABEL, backend_restored(losses, gap_ms))
+        log.info("call_backend_restored", call_id=self.call_id, losses=losses, gap_ms=gap_ms)
+
+    def _nobody_listened(self) -> None:
+        """More messages wait for a backend than can be held."""
+        self._host.count(Counted.HELD_MESSAGES_FULL)
+        self.give_up()
+
     # Inside: messages.
 
     def _on_message(self, label: str, content: str | bytes) -> None:
-        handle = self.handle
-        if handle is None or self.state is State.ENDED:
+        hearer = self._line.hearer
+        if hearer is None or self.state is State.ENDED:
             return
         if isinstance(content, str):
-            handle.send_text(label, content)
+            hearer.send_text(label, content)
         else:
-            handle.send_binary(label, content)
+            hearer.send_binary(label, content)
 
     # Inside: audio.
 
     def _read_rtcp(self, packet: bytes, now: float) -> None:
         learned, frames = self._audio.receive_rtcp(packet, now)
-        self._voice.hear(frames, self.handle)
-        self._voice.reported(self.handle, moved=learned.acknowledged)
+        self._voice.hear(frames, self._line.hearer)
+        self._voice.reported(self._line.handle, moved=learned.acknowledged)
 
     def _play(self, now: float) -> None:
         for packet in self._audio.poll(now):
             self._transport.send(packet)
-        self._voice.played(self.handle)
+        self._voice.played(self._line.handle)
 
     # Inside: time and the end.
 
     def _say_goodbye(self, reason: str, code: str) -> None:
-        error = {"type": "server_error", "code": code, "message": FAREWELLS[code]}
         now = self._host.now()
-        self.on_data(EVENTS_LABEL, json.dumps({"type": "error", "error": error}))
+        self.on_data(EVENTS_LABEL, farewell(code))
         self._farewell_s, self._farewell_reason = now + FAREWELL_S, reason
         self._rewake(now)
 
@@ -621,14 +646,7 @@ class Session:
             self._transport.send(goodbye)
 
     def _close_link(self, reason: str) -> None:
-        handle, self.handle = self.handle, None
-        if handle is not None:
-            handle.close(reason)
-
-    def _leave_link(self) -> None:
-        handle, self.handle = self.handle, None
-        if handle is not None:
-            handle.moving()
+        self._line.close(reason)
 
     def _let_go(self) -> None:
         every_step(

@@ -15,14 +15,20 @@ import structlog
 
 from transceiver.call.offer import AudioOffer
 from transceiver.call.pcm_voice import RATES_HZ, PcmVoice, backend_wishes, is_quiet
+from transceiver.call.unheard import Hearer
 from transceiver.counters import Counted
 from transceiver.link.call_handle import CallHandle
 from transceiver.opus import open_codec
 from transceiver.rtp import opus
 from transceiver.rtp.audio import AudioStream
+from transceiver.rtp.ear_since import EarSince
 from transceiver.rtp.receive import Frame
+from transceiver.rtp.send import Playout
 from trunkline.v1 import model_pb2
 
+# Frames a backend may queue here at once: 5 s of 20 ms. The queue holds a few more, because a
+# frame that is on its way when the credit is counted must not be refused.
+SEND_CREDIT = 250
 CREDIT_LOT = 25  # credit goes back in lots: an event for every frame would double the traffic
 
 log = structlog.get_logger(__name__)
@@ -44,7 +50,9 @@ class CallVoice:
         self._sender = stream.sender
         self._count = count
         self._pcm: PcmVoice | None = None  # None: the backend speaks Opus
+        self.ear = EarSince(self._sender)
         self._credited = 0
+        self._offered = SEND_CREDIT
         self._told_talkspurts = 0
 
     @property
@@ -73,18 +81,18 @@ class CallVoice:
         if self._pcm is not None:
             self._pcm.write_as(wishes)
 
-    def hear(self, frames: Iterable[Frame], handle: CallHandle | None) -> None:
-        """Hand frames of the caller to the backend."""
-        if handle is None:
+    def hear(self, frames: Iterable[Frame], hearer: Hearer | None) -> None:
+        """Hand frames of the caller to the backend, or to who holds them for the next."""
+        if hearer is None:
             return
         if self._pcm is not None:
             for sound in self._pcm.hear(frames):
-                handle.send_audio(*sound)
+                hearer.send_audio(*sound)
             return
         for payload, timestamp, lost, _, _ in frames:
             duration = opus.duration(payload)
             if duration:
-                handle.send_audio(payload, timestamp, duration, lost)
+                hearer.send_audio(payload, timestamp, duration, lost)
             else:
                 self._count(Counted.OPUS_MALFORMED)
 
@@ -100,7 +108,7 @@ class CallVoice:
 
     def clear(self, handle: CallHandle | None) -> None:
         """Forget queued frames, and say how far the caller heard."""
-        self._sender.clear()
+        self.ear.clear()
         if handle is not None:
             self._give_credit(handle)
             self._tell_playout(handle)
@@ -130,13 +138,33 @@ class CallVoice:
         """A resumed call: its backend's credit begins anew, so what is queued is not given back."""
         self._credited = self._sender.used + len(self._sender)
 
-    def carry_on(self, ear: model_pb2.Playout, handle: CallHandle | None) -> None:
+    def offer_credit(self) -> int:
+        """How many frames another backend may queue now, behind those that wait.
+
+        The rest comes back to it as those are played.
+        """
+        self._offered = max(0, SEND_CREDIT - len(self._sender))
+        return self._offered
+
+    def begin_anew(self) -> None:
+        """Another backend has the call, with the credit offered: its frames count from 0.
+
+        What is queued is still played.
+        """
+        self.ear = EarSince.now(self._sender)
+        self._credited = self.ear.given - (SEND_CREDIT - self._offered)
+
+    def carry_on(self, told: model_pb2.Playout, handle: CallHandle | None) -> None:
         """The backend goes on with a resumed call, from where it knows the caller's ear to be."""
-        self._sender.carry_on(ear.sent_frames, ear.acked_frames, ear.cleared_frames)
-        self._credited = ear.sent_frames + ear.cleared_frames
+        self.ear.carry_on(told.sent_frames, told.acked_frames, told.cleared_frames)
+        self._credited = self.ear.given + told.sent_frames + told.cleared_frames
         if handle is not None:
             self._give_credit(handle)
             self._tell_playout(handle)
+
+    def playout(self) -> Playout:
+        """How far the caller's ear is, in frames of the backend that has, or had, the call."""
+        return self.ear.playout()
 
     def _give_credit(self, handle: CallHandle) -> None:
         """Give credit back for frames that no longer wait, a lot at a time."""
@@ -146,7 +174,7 @@ class CallVoice:
             handle.give_credit(owed)
 
     def _tell_playout(self, handle: CallHandle) -> None:
-        handle.send_playout(*self._sender.playout())
+        handle.send_playout(*self.playout())
 
     def _tell_network(self, handle: CallHandle) -> None:
         """What the caller's network and our buffer cost."""

@@ -98,8 +98,10 @@ class Between:
         with self._engine.guarded(session):
             session.hold()
             state = session.export(time.time(), self._engine.routes.relay_of)
-            self._engine.silence(session)
-            self._wait(self._held, Waiting(session, state))
+            waiting = Waiting(session, state)
+            for address, packet in self._engine.silence(session):
+                waiting.frames.add(HeldFrame(b"", address, packet))
+            self._wait(self._held, waiting)
             return state
         return None
 
@@ -294,10 +296,9 @@ class Between:
             self._engine.take_in(*frame)
 
 
-def _position(link: LinkState) -> Position | None:
-    """Where the backend is to go on; None for one that holds no calls: there the call begins."""
-    at = Position(link.token, link.taken_events, link.sent_events, link.clears, link.instance)
-    return at if at.resumable else None
+def _position(link: LinkState) -> Position:
+    """Where the backend is to go on; one that holds no calls is given the conversation instead."""
+    return Position(link.token, link.taken_events, link.sent_events, link.clears, link.instance)
 
 
 def _remove(table: dict[Key, Waiting], keys: Iterable[Key], waiting: Waiting) -> None:

@@ -70,6 +70,14 @@ class CallTickets:
         number = await self._limits.admit(ticket, [choice.models for choice in choices])
         return choices[number].backend
 
+    async def admit_again(self, call_id: str, choices: Sequence[Choice]) -> Backend:
+        """The first backend that the limits let a live call move to, with its place.
+
+        Raises LimitReached; the call then keeps the place it has.
+        """
+        ticket = self._by_call.get(call_id)
+        return choices[0].backend if ticket is None else await self.admit(ticket, choices)
+
     def opened(self, ticket: Ticket, call_id: str) -> None:
         """What this call uses is the ticket's; a call that is not taken leaves the ticket alone."""
         self._opening[call_id] = ticket

@@ -44,6 +44,7 @@ class Claiming:
         self._loop = loop
         self._port = port
         self._claims = port.claims
+        port.on_claimed = self._on_claimed
         self._engine = engine
         self._beat: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -84,7 +85,7 @@ class Claiming:
             self._waiting.pop(call_id)[1].cancel()
         self._claims.forget(call_id)
 
-    def on_claimed(self, worker: bytes, frames: Frames) -> None:
+    def _on_claimed(self, worker: bytes, frames: Frames) -> None:
         """A worker's answers."""
         for address, payload in frames:
             try:

@@ -36,6 +36,7 @@ from transceiver.call.states import State
 from transceiver.counters import Counted, call_ended
 from transceiver.engine.alarm import Alarm
 from transceiver.engine.between import Between
+from transceiver.engine.call_news import CallNews
 from transceiver.engine.claiming import Claiming
 from transceiver.engine.handshakes import (
     MAX_DATAGRAMS_PER_TURN,
@@ -65,7 +66,7 @@ RTCP_BYTES = range(192, 224)  # RFC 5761 §4: RTCP's second byte
 log = structlog.get_logger(__name__)
 
 
-class Engine:
+class Engine(CallNews):
     """The calls of this process. `route` is what their ufrags say; it may change (a new lease).
 
     `process` is its number in a pod of several; call ids name it. `max_calls` may change too; live
@@ -83,22 +84,18 @@ class Engine:
         mtu: int = trunk.DEFAULT_MTU,
         process: int = 0,
     ) -> None:
+        super().__init__()
         self.route = route
         self.draining = False
         self.begun = 0
         self.counters: Counter[str] = Counter()
         self.record_of: Callable[[Session], CallRecord] = lambda _session: NO_RECORD
         self._token_keys = token_keys
-        self._trunk = TrunkPort(
-            trunk_keys, mtu, self.counters, self._packet_failed, self._on_claimed
-        )
+        self._trunk = TrunkPort(trunk_keys, mtu, self.counters, self._packet_failed)
         self.certificate = certificate
         self.max_calls = max_calls
-        self._connected_listeners: list[Callable[[str], None]] = []
-        self._changed_listeners: list[Callable[[str], None]] = []
-        self._ended_listeners: list[Callable[[str], None]] = []
-        self._here_listeners: list[Callable[[str], None]] = []
-        self._away_listeners: list[Callable[[str], None]] = []
+        # Looks for another backend for a call that lost its own; False: nobody is to be asked.
+        self.on_backend_lost: Callable[[Session], bool] = _give_up
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._calls: dict[str, Session] = {}
@@ -187,11 +184,6 @@ class Engine:
             raise CallFailed("the call failed while it was made") from None
         log.info("call_created", call_id=call_id, surface=surface)
         return session
-
-    @property
-    def calls_gone(self) -> int:
-        """Calls that went on in other processes a while ago."""
-        return self.between.gone
 
     def hand_over(self, call_id: str) -> SessionState | None:
         """A connected call as a value, for another process; here nothing of it is left.
@@ -288,24 +280,6 @@ class Engine:
         """How many calls more this process takes now."""
         return self.max_calls - len(self._calls) - self.between.prepared
 
-    def listen_connected(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with the id of every call whose caller has connected."""
-        self._connected_listeners.append(listener)
-
-    def listen_changed(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with the id of a call in which something cannot be repeated."""
-        self._changed_listeners.append(listener)
-
-    def listen_ended(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with the id of every call that is no longer live."""
-        self._ended_listeners.append(listener)
-
-    def listen_moved(self, here: Callable[[str], None], away: Callable[[str], None]) -> None:
-        """Call `here` with the id of every call of another process that goes on here, and `away`
-        with that of every call that goes on elsewhere, before it ends here."""
-        self._here_listeners.append(here)
-        self._away_listeners.append(away)
-
     def check_room(self) -> None:
         """Whether a call can be taken now. Raises TooManyCalls or Draining."""
         if self.draining:
@@ -387,10 +361,11 @@ class Engine:
         if session.held:
             self.between.release(session)
 
-    def silence(self, session: Session) -> None:
-        """Neither packets nor time reach it any more."""
+    def silence(self, session: Session) -> list[tuple[bytes, bytes]]:
+        """Neither packets nor time reach it any more; what had come, and it has not seen."""
         self.routes.drop(session)
         self._alarm.cancel(session)
+        return self._handshakes.forget(session)
 
     def workers(self) -> set[bytes]:
         """The relay workers that live calls use."""
@@ -412,13 +387,16 @@ class Engine:
         for tell in self._connected_listeners:
             tell(session.call_id)
 
+    def backend_lost(self, session: Session) -> bool:
+        """Somebody looks for another."""
+        return self.on_backend_lost(session)
+
     def ended(self, session: Session) -> None:
         """The call is no longer live, and nothing of it is left but what waits for the flush."""
         self._calls.pop(session.call_id, None)
         self.silence(session)
         self.between.drop(session)
         self._claiming.forget(session.call_id)
-        self._handshakes.forget(session)
         self.counters[call_ended(session.end_reason)] += 1
         if not self._calls:
             self._idle.set()
@@ -532,9 +510,6 @@ class Engine:
         self._dispatch(((address, packet),), self._loop.time())
         self._source = source
 
-    def _on_claimed(self, worker: bytes, frames: Frames) -> None:
-        self._claiming.on_claimed(worker, frames)
-
     def _packet_failed(self, error: Exception) -> None:
         """A packet that belongs to no call yet: dropped, and the first of the process is logged."""
         if not self.counters[Counted.PACKET_FAULTS]:
@@ -583,3 +558,7 @@ class Engine:
     def _flush(self) -> None:
         self._flush_is_due = False
         self._trunk.flush(self.route)
+
+
+def _give_up(_session: Session) -> bool:
+    return False

@@ -58,6 +58,8 @@ class HandshakeQueue(Generic[Key]):
             self._waiting[call] = queue  # behind all others
         return call, address, packet
 
-    def forget(self, call: Key) -> None:
-        """Drop what waits for a call."""
-        self._size -= len(self._waiting.pop(call, ()))
+    def forget(self, call: Key) -> list[tuple[bytes, bytes]]:
+        """What waits for a call, address and packet, is here no longer."""
+        gone = list(self._waiting.pop(call, ()))
+        self._size -= len(gone)
+        return gone

@@ -42,7 +42,6 @@ class TrunkPort:
         mtu: int,
         counters: Counter[str],
         on_fault: Callable[[Exception], None],
-        on_claimed: Callable[[bytes, Frames], None],
     ) -> None:
         self.keys = keys
         self.socket: TrunkSocket | None = None
@@ -54,7 +53,7 @@ class TrunkPort:
         self._max_payload = trunk.max_payload(mtu)
         self._counters = counters
         self._on_fault = on_fault
-        self._on_claimed = on_claimed
+        self.on_claimed: Callable[[bytes, Frames], None] = _ignore
         self.claims = Claims()
         self.forwarders: OrderedDict[int, None] = OrderedDict()
         self._sent_datagrams = secrets.randbelow(1 << 32)
@@ -100,7 +99,7 @@ class TrunkPort:
             if not passed_on and self.claims.senders.get(source) != read.sender:
                 self.claims.heard(source, read.sender, now_s)
             if read.first is trunk.FrameType.CLAIMED:
-                self._on_claimed(source, read.frames)
+                self.on_claimed(source, read.frames)
             elif frames:
                 yield b"" if passed_on else source, frames
         if stale := self.socket.take_stale():
@@ -149,3 +148,7 @@ class TrunkPort:
     def _pack(self, sender: int, frames: Frames, unix_s: int, kind: trunk.FrameType) -> bytes:
         self._sent_datagrams = (self._sent_datagrams + 1) & 0xFFFF_FFFF
         return trunk.pack(self._tagger, sender, unix_s, self._sent_datagrams, frames, kind)
+
+
+def _ignore(_worker: bytes, _frames: Frames) -> None:
+    pass

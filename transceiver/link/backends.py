@@ -27,6 +27,7 @@ from pydantic_core import from_json
 from transceiver.link.breaker import Breaker
 from transceiver.link.errors import BackendAbsent, CallLimit, LinkError
 from transceiver.link.model_link import ModelLink
+from trunkline.v1 import model_pb2
 
 
 class UnknownBackend(LinkError):  # noqa: N818 - a mistake of the caller, not of ours
@@ -71,6 +72,19 @@ class Backend:
         """Whether it would take a call now, as far as is known here."""
         link = self.link
         return link.ready and not (link.max_calls and link.calls + self.coming >= link.max_calls)
+
+    def allows(self, now: float) -> bool:
+        """Whether a call may be tried here."""
+        return self.has_room and self.breaker.allows(now)
+
+    def kin(self, other: Backend) -> bool:
+        """Whether another that is drawn by weight is of this one's kind."""
+        alike = self.weight and other.weight and self.link.backend == other.link.backend
+        return bool(alike) and other is not self
+
+    def takes(self, audio_format: int) -> bool:
+        """Whether sound may come in that format; who names none takes Opus."""
+        return audio_format in (self.link.accepts or (model_pb2.AUDIO_FORMAT_OPUS,))
 
     @property
     def shown(self) -> ShownBackend:
@@ -147,20 +161,47 @@ class Backends:
         named = self._by_name.get(asked if asked is not None else model or "")
         wanted = [named] if named else [b for b in self._by_name.values() if b.weight]
         now = self._now()
-        allowed = [b for b in wanted if b.has_room and b.breaker.allows(now)]
+        allowed = [b for b in wanted if b.allows(now)]
         if not allowed:
             raise _refusal(wanted, now)
         other = (model,) if model and model not in self._by_name else ()
         return [Choice(b, (b.name, *other)) for b in self._in_order(allowed, now)]
 
-    def resuming(self, name: str) -> ModelLink:
+    def of(self, link: ModelLink | None) -> Backend | None:
+        """The backend that the link leads to."""
+        return next((one for one in self._by_name.values() if one.link is link), None)
+
+    def successors(self, lost: Backend, session_json: str, audio_format: int) -> list[Choice]:
+        """Who may go on now with a call that `lost` had: itself first, then others of its kind.
+
+        Of its kind are those that call themselves the same and take the call's format; a call that
+        asked for its backend by name gets no other. Empty while none of them is ready.
+        """
+        now = self._now()
+        asked, model = wishes(session_json)
+        named = lost.name in (asked, model)
+        kin = [lost, *(b for b in self._by_name.values() if not named and lost.kin(b))]
+        ready = [b for b in kin if b.allows(now) and b.takes(audio_format)]
+        others = self._in_order([b for b in ready if b is not lost], now)
+        other = (model,) if model and model not in self._by_name else ()
+        return [Choice(b, (b.name, *other)) for b in [*ready[: lost in ready], *others]]
+
+    def on_ready(self, listener: Callable[[], None]) -> None:
+        """Call `listener` each time that one of them has greeted."""
+        for backend in self._by_name.values():
+            backend.link.on_ready = listener
+
+    def resuming(self, name: str, instance: str) -> ModelLink:
         """The link of a call that another process put on the backend of that name.
 
-        Raises BackendAbsent: no backend is called so here, or it is away.
+        Raises BackendAbsent: no backend is called so here, it is away, or no stream leads to
+        `instance`, the process of the backend that has the call ("": it did not say).
         """
         backend = self._by_name.get(name)
         if backend is None or not backend.link.ready:
             raise BackendAbsent(f"no backend {name}")
+        if instance and not backend.link.reaches(instance):
+            raise BackendAbsent("another process of the backend has it")
         return backend.link
 
     def ask(self, backend: Backend) -> ModelLink:

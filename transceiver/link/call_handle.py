@@ -27,6 +27,7 @@ from trunkline.v1 import model_pb2
 
 MAX_CALL_FRAMES = 100  # two seconds of 20 ms frames: older speech is of no use to a turn
 MAX_CALL_DATA_BYTES = 1024 * 1024
+MAX_SNAPSHOT_BYTES = 256 * 1024  # of a conversation; a larger one is counted and ignored
 UNCOUNTED = frozenset({"accepted", "refused", "remember"})  # as model.proto's Resume says
 
 
@@ -36,6 +37,12 @@ class CallSink(Protocol):
     A sink that raises loses its call (`on_fault`), never the link. After on_hang_up, on_fault,
     on_backend_lost or the session's own `close` nothing follows.
     """
+
+    def on_accepted(self) -> None:
+        """The backend has taken the call; told before all else."""
+
+    def on_remember(self, snapshot: bytes) -> None:
+        """What another backend needs to go on with the call; at most MAX_SNAPSHOT_BYTES."""
 
     def on_resumed(self, ear: model_pb2.Playout) -> None:
         """The backend goes on with the call. Frames up to sent plus cleared of `ear` are past: they
@@ -57,7 +64,10 @@ class CallSink(Protocol):
         """The call is over: the backend ended it, or it failed here."""
 
     def on_backend_lost(self) -> None:
-        """The stream broke; called exactly once for a call that was open then."""
+        """The stream broke, or the backend does not know a call that it was to resume.
+
+        Called exactly once for a call that was open then.
+        """
 
     def on_fault(self, error: Exception) -> None:
         """What the sink raised, or what kept this call's reports from being written: it is over."""
@@ -246,12 +256,16 @@ class CallHandle:
         unix_ms: int,
         page_may_set: Sequence[str] | None,
         resume: model_pb2.Resume | None = None,
+        restored: model_pb2.Restored | None = None,
     ) -> None:
         """Announce the call to the backend; `page_may_set` None: the caller is no page."""
         if self._outbox is None:
             return
         self._credit = credit
-        started = self._outbox.add(self.number, len(session_json.encode()) + EVENT_BYTES).started
+        size_bytes = len(session_json.encode()) + EVENT_BYTES
+        if restored is not None:
+            size_bytes += restored.ByteSize()
+        started = self._outbox.add(self.number, size_bytes).started
         started.call_id = self.call_id
         started.format = model_pb2.AudioFormat.ValueType(audio_format)
         started.session_json = session_json
@@ -263,6 +277,8 @@ class CallHandle:
         started.resume_token = self._token
         if resume is not None:
             started.resume.CopyFrom(resume)
+        if restored is not None:
+            started.restored.CopyFrom(restored)
 
     def deliver(self, event: model_pb2.BackendEvent) -> None:
         """Hand one event to the sink; whatever the sink raises ends this call only."""
@@ -319,16 +335,16 @@ class CallHandle:
                 self._clears += 1
                 sink.on_clear()
             case "accepted":
-                if event.accepted.resumed:
-                    sink.on_resumed(event.accepted.playout)
-                if event.accepted.HasField("encoder"):
-                    sink.on_encoder(event.accepted.encoder)
-                self._settle(None, self._link.on_answer)
+                self._deliver_accepted(sink, event.accepted)
             case "refused":
                 refusal = CallUnknown if event.refused.unknown else BackendRefused
                 self._settle(refusal(event.refused.reason), self._link.on_answer)
                 self._sink = None
                 self._leave()
+                if event.refused.unknown:
+                    sink.on_backend_lost()
+            case "remember":
+                self._deliver_snapshot(sink, event.remember.snapshot)
             case "hang_up":
                 self._leave()
                 self._tell_hang_up(event.hang_up.reason)
@@ -338,6 +354,20 @@ class CallHandle:
                 self._link.on_recorded(self.call_id, event.recorded)
             case _:
                 pass  # an event of a later minor version of the protocol
+
+    def _deliver_accepted(self, sink: CallSink, accepted: model_pb2.Accepted) -> None:
+        sink.on_accepted()
+        if accepted.resumed and self._sink is not None:
+            self._sink.on_resumed(accepted.playout)
+        if accepted.HasField("encoder") and self._sink is not None:
+            self._sink.on_encoder(accepted.encoder)
+        self._settle(None, self._link.on_answer)
+
+    def _deliver_snapshot(self, sink: CallSink, snapshot: bytes) -> None:
+        if len(snapshot) > MAX_SNAPSHOT_BYTES:
+            self._link.counters.link_snapshot_violations += 1
+        else:
+            sink.on_remember(snapshot)
 
     def _start_counting(self, round_number: int) -> None:
         self._counted_round = round_number

@@ -71,6 +71,8 @@ class ModelLink:
         self.on_answer: Callable[[LinkError | None], None] = _ignore_answer
         # Hears what a call used of the model, by the call's public id.
         self.on_usage: Callable[[str, model_pb2.Usage], None] = _ignore_usage
+        # Hears that new calls can be opened, each time that a backend has greeted back.
+        self.on_ready: Callable[[], None] = _ignore_ready
         self.on_recorded: Callable[[str, record_pb2.Recorded], None] = _ignore_recorded
         self._target = target
         self._name = transceiver_name
@@ -130,10 +132,12 @@ class ModelLink:
         resume: Position | None = None,
         *,
         exact: bool = False,
+        restored: model_pb2.Restored | None = None,
     ) -> CallHandle:
         """Put a call on the link; `send_credit` is how many frames the backend may queue here,
         `page_may_set` what a page may set of the session (None: the caller is no page). `resume`
         is where another process left it, and `exact` says that it had stopped by itself.
+        `restored` is what is left of the conversation that a lost backend had.
 
         Raises CallUnknown when this backend cannot resume it, BackendAbsent when there is none
         or it has stopped reading, CallLimit when it holds all the calls it wants. Await
@@ -143,6 +147,7 @@ class ModelLink:
         handle.start(
             *(session_json, audio_format, send_credit, started_unix_ms, page_may_set),
             resume.resume(exact=exact) if resume is not None else None,
+            restored,
         )
         return handle
 
@@ -225,6 +230,7 @@ class ModelLink:
         self._greeted_s = time.monotonic()
         self._logged_reason = ""
         self._ready.set()
+        self.on_ready()
         log.info("backend_connected", backend=self.backend)
 
     def _turn_away(self) -> None:
@@ -241,6 +247,10 @@ class ModelLink:
         if reason != self._logged_reason:
             self._logged_reason = reason
             log.warning("backend_absent", reason=reason)
+
+
+def _ignore_ready() -> None:
+    pass
 
 
 def _ignore_answer(_error: LinkError | None) -> None:

@@ -107,7 +107,7 @@ class Incoming:
 
     def _resume(self, state: SessionState) -> None:
         try:
-            link = self._backends.resuming(state.link.name)
+            link = self._backends.resuming(state.link.name, state.link.instance)
             self._engine.between.prepare(state, link)
         except (TooManyCalls, Draining) as error:
             raise _no_room(str(error)) from None

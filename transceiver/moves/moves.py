@@ -73,7 +73,7 @@ class Moves:
         for node in await self._targets(wanted):
             name = node.name
             outcome = await self._outgoing.move(call_id, node)
-            if outcome is not Outcome.REFUSED_NO_ROOM and outcome is not Outcome.TIMED_OUT:
+            if not outcome.stays:
                 break
         return outcome, name
 

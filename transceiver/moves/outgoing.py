@@ -193,7 +193,7 @@ class Outgoing:
         state, between = move.state, self._engine.between
         reserve = reserve_for(time.time() - state.unix_s) if died else STOPPED_BEFORE
         try:
-            link = self._backends.resuming(state.link.name)
+            link = self._backends.resuming(state.link.name, state.link.instance)
             fenced = move.place.sender if died else NOBODY
             between.prepare(state, link, reserve, fenced=fenced, comes_back=True)
             between.go_live(state.call_id)

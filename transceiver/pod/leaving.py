@@ -35,7 +35,7 @@ async def leave(node: NodeKeeper, engine: Engine, deadline_s: float, stop: async
     left = engine.dismiss_all("drained")
     if left:
         await first_of(GOODBYE_S, engine.idle())
-    elif engine.calls_gone and not stop.is_set():
+    elif engine.between.gone and not stop.is_set():
         await first_of(LINGER_S, stop.wait())
     log.info("drain_ended", calls_dismissed=left)
 

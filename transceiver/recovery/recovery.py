@@ -47,7 +47,8 @@ class Recovery:
         engine, follower = self._engine, DirectoryFollower(store)
         taker = Taker(
             *(engine, self._store, self._checkpoints),
-            backend_of=lambda state: media.backends.resuming(state.link.name),
+            # Whichever process of the backend: one that does not hold the call restores it.
+            backend_of=lambda state: media.backends.resuming(state.link.name, ""),
         )
         self._cases = Cases(
             follower.directory,

@@ -158,13 +158,14 @@ class Intake:
         backends: Backends,
         tickets: CallTickets,
         accept_timeout_s: float = ACCEPT_TIMEOUT_S,
+        retries: RetryBudget | None = None,
     ) -> None:
         self.engine = engine
         self.relays = tuple(relays)
         self._backends = backends
         self._tickets = tickets
         self.unconnected = Unconnected(engine)
-        self._retries = RetryBudget()
+        self._retries = retries or RetryBudget()
         self._turns = LoopTurns()
         self._fingerprint = fingerprint
         self._accept_timeout_s = accept_timeout_s

@@ -31,6 +31,14 @@ class HeldEvents:
             name, arguments = self._events.popleft()
             getattr(sink, name)(*arguments)
 
+    def on_accepted(self) -> None:
+        """As of a sink."""
+        self._keep("on_accepted")
+
+    def on_remember(self, snapshot: bytes) -> None:
+        """As of a sink."""
+        self._keep("on_remember", snapshot)
+
     def on_encoder(self, encoder: model_pb2.OpusEncoder) -> None:
         """As of a sink."""
         self._keep("on_encoder", encoder)

@@ -269,13 +269,17 @@ class WaitingMessage:
 class LinkState:
     """Where the conversation is: which backend, what it was told, and the format of its sound.
 
-    The rest is `transceiver.link.position.Position`. A state without it is of a call that its
-    backend does not hold.
+    `remembered` is the newest snapshot of the conversation. `ear` is from where on the backend
+    counts frames (`transceiver.rtp.ear_since`): `first`, `cleared`, `given`. The rest is
+    `transceiver.link.position.Position`. A state without it is of a call that its backend does not
+    hold.
     """
 
     backend: str
     session_json: str = field(repr=False)
     audio_format: int
+    remembered: Octets = field(default=b"", repr=False)
+    ear: tuple[Count, Count, Count] = (0, 0, 0)
     token: Octets = field(default=b"", repr=False)
     taken_events: Count = 0
     sent_events: Count = 0

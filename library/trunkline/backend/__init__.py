@@ -23,6 +23,7 @@ from trunkline.backend.call import Call, CallOver
 from trunkline.backend.encoder import OpusEncoder
 from trunkline.backend.events import Audio, AudioFormat, Binary, Event, Network, Playout, Text
 from trunkline.backend.host import Host
+from trunkline.backend.restored import Restored
 from trunkline.backend.server import BackendServer
 from trunkline.backend.serving import serve
 from trunkline.backend.settings import Settings
@@ -44,6 +45,7 @@ __all__ = [
     "Network",
     "OpusEncoder",
     "Playout",
+    "Restored",
     "Settings",
     "StartupError",
     "Text",

@@ -18,6 +18,7 @@ from trunkline.backend.events import (
 )
 from trunkline.backend.inbox import Inbox
 from trunkline.backend.outbox import EVENT_BYTES, Outbox
+from trunkline.backend.restored import Restored, check_snapshot
 from trunkline.backend.sent_log import Again, SentLog
 from trunkline.v1 import model_pb2, record_pb2
 
@@ -36,7 +37,8 @@ class Call:
 
     `id` is the public call id, `session_json` the caller's session object as it came ("" if none),
     `page_may_set` what a page may set of it (docs/realtime.md; None: the caller is no page),
-    `audio_format` what audio is written in, both ways, `transceiver` who carries it. The handler is
+    `audio_format` what audio is written in, both ways, `transceiver` who carries it, `restored`
+    where another backend had the call before and is lost (None: the call is new). The handler is
     cancelled when the call ends, whoever ends it; a handler that returns hangs up.
     """
 
@@ -54,6 +56,7 @@ class Call:
         self.page_may_set = tuple(started.page.may_set) if started.HasField("page") else None
         self.audio_format = AudioFormat(started.format)
         self.started_unix_ms = started.started_unix_ms
+        self.restored = Restored.of(started)
         self.playout = Playout()  # the newest report
         self.network = Network()  # the newest report
         self.number = number
@@ -66,6 +69,8 @@ class Call:
         self._over = False
         self._arrival: asyncio.Future[None] | None = None
         self._queue_frames = started.send_credit
+        if self.restored is not None:  # the room of the others' frames comes back as credit, too
+            self._queue_frames += self.restored.playout.queued
         self._granted = started.send_credit  # frames that may have been sent, since the call began
         self._credit_came = asyncio.Event()
         self._clears = 0
@@ -161,6 +166,17 @@ class Call:
             input_tokens=input_tokens, output_tokens=output_tokens, seconds=seconds, price=price
         )
         self._say(model_pb2.BackendEvent(usage=usage))
+
+    def remember(self, snapshot: bytes) -> None:
+        """Keep what another backend needs to go on with the conversation, if this one is lost.
+
+        The newest snapshot replaces the one before; of those given in one turn of the event loop
+        only the last travels. Raises ValueError for more than MAX_SNAPSHOT_BYTES. Nothing once the
+        call is over.
+        """
+        check_snapshot(snapshot)
+        if not self._over:
+            self._outbox.remember(self.number, snapshot)
 
     def record(self, recorded: record_pb2.Recorded) -> None:
         """Add to the record of the call (record.proto); nothing once it is over.
@@ -271,13 +287,7 @@ class Call:
             self.hang_up("failed")
 
     def _hear_playout(self, report: model_pb2.Playout) -> None:
-        self.playout = Playout(
-            report.sent_frames,
-            report.acked_frames,
-            report.cleared_frames,
-            report.queued_frames,
-            report.clears,
-        )
+        self.playout = Playout.of(report)
         self._log.note_played(report.sent_frames + report.cleared_frames)
         self._inbox.put_playout(self.playout)
         self._arrived()

@@ -80,6 +80,17 @@ class Playout:
     queued: int = 0
     clears: int = 0
 
+    @classmethod
+    def of(cls, report: model_pb2.Playout) -> Playout:
+        """As it comes over the model link."""
+        return cls(
+            report.sent_frames,
+            report.acked_frames,
+            report.cleared_frames,
+            report.queued_frames,
+            report.clears,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Network:

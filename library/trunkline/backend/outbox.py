@@ -24,6 +24,7 @@ class Outbox:
         self._full: list[model_pb2.ToTransceiver] = []
         self._waker: asyncio.Future[None] | None = None
         self._taken: asyncio.Event | None = None
+        self._snapshots: dict[int, bytes] = {}  # by call, the newest
         self._start_batch()
 
     def add(self, call: int, payload_bytes: int = 0) -> model_pb2.BackendEvent:
@@ -38,6 +39,11 @@ class Outbox:
         event.call = call
         return event
 
+    def remember(self, call: int, snapshot: bytes) -> None:
+        """Send a snapshot of `call` at the end of the round, unless a newer one comes before it."""
+        self._snapshots[call] = snapshot
+        self._wake()
+
     def say_leaving(self) -> None:
         """Tell the transceiver, in the batch that fills now, that the backend is about to go."""
         self._batch.leaving = True
@@ -46,12 +52,15 @@ class Outbox:
 
     async def wait(self) -> None:
         """Return in the tick after something was added; one wake-up for all of a tick."""
-        while not self._batch_bytes:
+        while not self._batch_bytes and not self._snapshots:
             self._waker = asyncio.get_running_loop().create_future()
             await self._waker
 
     def take(self) -> list[model_pb2.ToTransceiver]:
         """What was added since the last `take`."""
+        snapshots, self._snapshots = self._snapshots, {}
+        for call, snapshot in snapshots.items():
+            self.add(call, len(snapshot)).remember.snapshot = snapshot
         self._close_batch()
         batches, self._full = self._full, []
         self.round += 1

@@ -70,6 +70,9 @@ class Roster:
 
     def begin(self, call: Call, carrier: Carrier) -> None:
         """Start the handler of a call."""
+        before = self._by_id.get(call.id)
+        if before is not None and call.restored is not None:
+            self.end(before)  # the transceiver has lost it, and begins again where it was
         self._carriers[call] = carrier
         if call.resume_token and self.hold_ms:
             self._by_id[call.id] = call

@@ -67,12 +67,22 @@ def ended_by(facts: Facts) -> Iterator[Finding]:
 def hung_up_in_the_middle(facts: Facts) -> Iterator[Finding]:
     """The caller ended the call while an answer was due, or was being heard."""
     ended = facts.last("ended")
-    if ended is None or ended.body.reason != pb.END_REASON_CLIENT_CLOSED:
+    if ended is None or not _by_caller(ended.body):
         return
     for fact, words in _unfinished(facts):
         evidence = (fact.says(words), ended.says("the caller ended the call"))
         sentence = "The caller hung up before the answer was over."
         yield Finding(Cause.CALLER_HUNG_UP, Strength.SAID, 0.5, sentence, evidence)
+
+
+def _by_caller(ended: pb.Ended) -> bool:
+    """The cause is more exact than the reason, where there is one."""
+    known = ended.cause != pb.CAUSE_UNSPECIFIED
+    return (
+        ended.cause == pb.CAUSE_CALLER_HUNG_UP
+        if known
+        else ended.reason == pb.END_REASON_CLIENT_CLOSED
+    )
 
 
 def _unfinished(facts: Facts) -> Iterator[tuple[Fact, str]]:

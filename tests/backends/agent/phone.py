@@ -33,7 +33,10 @@ class Phone:
     not answered at once is answered by the next `play`.
     """
 
-    def __init__(self, session: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, session: dict[str, Any] | None = None, restored: model_pb2.Restored | None = None
+    ) -> None:
+        self.snapshot = b""  # the newest that the agent remembered
         self.events: list[dict[str, Any]] = []
         self.frames: list[bytes] = []
         self.clears = 0
@@ -46,6 +49,7 @@ class Phone:
             format=PCM16_16000,
             send_credit=250,
             session_json=json.dumps(session) if session else "",
+            restored=restored,
         )
         self.hung_up = asyncio.Event()
         self.metrics = TurnMetrics()
@@ -126,6 +130,8 @@ class Phone:
                 self.play(1)
         elif event.HasField("data"):
             self.events.append(json.loads(event.data.text))
+        elif event.HasField("remember"):
+            self.snapshot = event.remember.snapshot
         elif event.HasField("clear"):
             self.clears += 1
             if self.answers_clears:
@@ -147,20 +153,22 @@ async def talking_to(
     profile: AgentProfile | None = None,
     session: dict[str, Any] | None = None,
     alone: bool = True,
+    restored: model_pb2.Restored | None = None,
 ) -> AsyncIterator[Phone]:
     """A call with an agent; at its end nothing of the agent is left, or the test fails.
 
     Not `alone`, others run in the same loop, and whoever runs them counts.
     """
     before = asyncio.all_tasks()
-    phone = Phone(session)
+    phone = Phone(session, restored)
     agent = Agent(
         phone.call, models, toolbox or Toolbox(), profile or AgentProfile(), phone.metrics
     )
     carrying = asyncio.create_task(phone.carry())
     running = asyncio.create_task(_run(agent))
     try:
-        await phone.heard("session.created")
+        if restored is None:
+            await phone.heard("session.created")
         yield phone
     finally:
         phone.call.end()

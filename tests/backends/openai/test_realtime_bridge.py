@@ -218,12 +218,13 @@ async def test_nobody_there() -> None:
         assert (await caller.until_told("error"))["error"]["code"] == "upstream_unreachable"
 
 
-async def test_an_upstream_that_is_cut_off(upstream: UpstreamStandIn) -> None:
+async def test_an_upstream_that_is_cut_off_and_gone(upstream: UpstreamStandIn) -> None:
     """In the middle of an answer too; the caller hears what came, is told, and the call ends."""
     async with calling(upstream.url) as caller:
         await caller.until_told("session.created")
         await upstream.speak(2)
         await caller.until(lambda: len(caller.audio) == 2)
+        upstream.refuse_with = 401
         await upstream.cut()
         assert (await caller.until_told("error"))["error"]["code"] == "upstream_lost"
         await caller.until(lambda: caller.hang_ups == ["failed"])

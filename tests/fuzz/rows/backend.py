@@ -139,6 +139,8 @@ def _backend_events() -> tuple[bytes, ...]:
             model_pb2.BackendEvent(call=number, accepted=model_pb2.Accepted()),
             model_pb2.BackendEvent(call=number, refused=model_pb2.Refused(reason="no")),
             model_pb2.BackendEvent(call=number, hang_up=model_pb2.HangUp(reason="hangup")),
+            model_pb2.BackendEvent(call=number, refused=model_pb2.Refused(unknown=True)),
+            model_pb2.BackendEvent(call=number, remember=model_pb2.Remember(snapshot=b"{}")),
             model_pb2.BackendEvent(call=number, usage=model_pb2.Usage(input_tokens=1, price=0.5)),
         ]  # fmt: skip
     return tuple(model_pb2.ToTransceiver(events=[event]).SerializeToString() for event in events)
@@ -154,6 +156,7 @@ def _call_events() -> tuple[bytes, ...]:
         events += [
             model_pb2.CallEvent(call=number, started=started),
             model_pb2.CallEvent(call=number, started=resumable),
+            model_pb2.CallEvent(call=number, started=_restored(resumable)),
             model_pb2.CallEvent(call=number + 2, started=_resumed(resumable)),
             model_pb2.CallEvent(call=number, kept=model_pb2.Kept(taken_events=1)),
             model_pb2.CallEvent(call=number, moving=model_pb2.Moving()),
@@ -171,6 +174,13 @@ def _resumable(call_id: str) -> model_pb2.CallStarted:
     return model_pb2.CallStarted(
         call_id=call_id, format=model_pb2.AUDIO_FORMAT_OPUS, send_credit=9, resume_token=bytes(16)
     )
+
+
+def _restored(started: model_pb2.CallStarted) -> model_pb2.CallStarted:
+    again = model_pb2.CallStarted()
+    again.CopyFrom(started)
+    again.restored.CopyFrom(model_pb2.Restored(snapshot=b"{}", losses=1, gap_ms=5))
+    return again
 
 
 def _resumed(started: model_pb2.CallStarted) -> model_pb2.CallStarted:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from backends.openai_realtime.translate import Translator
+from backends.openai_realtime.known import Known
+from backends.openai_realtime.translate import Translator, parsed
 from backends.realtime import RealtimeSession, ServerEvent, to_text
 from fleet.page_policy import DEFAULT
 from tests.fuzz.mutation import words
@@ -90,10 +91,14 @@ def _opened(data: bytes) -> None:
 
 
 def _translator() -> Reader:
-    translator = Translator()
+    translator, known = Translator(), Known()
 
     def read(data: bytes) -> None:
         text = data.decode("utf-8", "replace")
+        if (event := parsed(text)) is not None:
+            known.told(event)
+            known.heard(event)
+            known.openings()
         translator.from_upstream(text)
         translator.from_caller(text)
         translator.opening(text)

@@ -194,6 +194,20 @@ async def test_what_was_changed_is_found(store: Store, statement: str, wrong: in
     assert len(told["contents_wrong"]) == ("contents" in statement)
 
 
+async def test_a_hole_that_the_source_tells_of_is_no_tampering(store: Store) -> None:
+    """The event that says so is part of the chain."""
+    teller = Teller()
+    told = [teller.tell(placed=pb.Placed(tenant="acme"))]
+    teller.chain.leave_out()
+    told += [teller.tell(hole=pb.Hole(first=2, last=2)), teller.tell(ended=pb.Ended())]
+    store.write(told)
+    async with serving(store) as api:
+        _, found = await api.get(f"/v1/calls/{teller.call_id}/verify")
+    assert (found["whole"], found["chains"][0]["holes"], found["chains"][0]["missing"]) == (
+        *(True, 1, 0),
+    )
+
+
 async def test_clients_of_openai(store: Store) -> None:
     """Their objects: a call, and ordered items with roles, status and what was heard."""
     teller = Teller()

@@ -21,9 +21,9 @@ from tests.transceiver.caller import (
     make_offer,
 )
 from transceiver.call.offer import Offer
-from transceiver.call.session import CONNECT_TIMEOUT_S, FAREWELL_S, SEND_CREDIT, Session
+from transceiver.call.session import CONNECT_TIMEOUT_S, FAREWELL_S, Session
 from transceiver.call.states import FAREWELLS, TRANSITIONS, State, Step, follow
-from transceiver.call.voice import CREDIT_LOT
+from transceiver.call.voice import CREDIT_LOT, SEND_CREDIT
 from transceiver.call.waiting_messages import MAX_BYTES, MAX_MESSAGES, WaitingMessages
 from transceiver.engine.wheel import Wheel
 from transceiver.faults import Guard
@@ -52,6 +52,7 @@ class World:
         self.sent: list[tuple[bytes, bytes]] = []
         self.calls: list[str] = []
         self.minted = 0
+        self.restores = False
         self.wheel: Wheel[Session] = Wheel()
         self.address = HOME
         chosen = offer or make_offer()
@@ -100,6 +101,10 @@ class World:
 
     def connected(self, session: Session) -> None:
         """Nobody counts here."""
+
+    def backend_lost(self, session: Session) -> bool:
+        self.calls.append("backend lost")
+        return self.restores
 
     def ended(self, session: Session) -> None:
         self.calls.append("ended")

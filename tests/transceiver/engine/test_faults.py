@@ -81,7 +81,7 @@ class Scene:
         self.carrier = Carrier()
         carrier = cast(Any, self.carrier)
         self.handle = CallHandle(carrier, 7, self.victim.call_id, cast(CallSink, self.victim))
-        self.victim.handle = self.handle
+        self.victim.line.join(self.handle)
         return self
 
     def boom(self, *_: object, **__: object) -> Any:
@@ -156,7 +156,7 @@ async def message(scene: Scene) -> None:
 
 
 async def message_to_the_backend(scene: Scene) -> None:
-    scene.victim.handle = cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok))
+    scene.victim.line.join(cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok)))
     scene.caller.channels.send(EVENTS_LABEL, "x")  # type: ignore[union-attr]
 
 
@@ -178,7 +178,7 @@ async def opus_header(scene: Scene) -> None:
 
 
 async def sound_to_the_backend(scene: Scene) -> None:
-    scene.victim.handle = cast(CallHandle, SimpleNamespace(send_audio=scene.boom, close=ok))
+    scene.victim.line.join(cast(CallHandle, SimpleNamespace(send_audio=scene.boom, close=ok)))
     scene.caller.say()
 
 
@@ -284,6 +284,11 @@ async def backend_data(scene: Scene) -> None:
     scene.carrier.deliver(scene.handle, data=model_pb2.Data(label="l", text="t"))
 
 
+async def backend_resumed(scene: Scene) -> None:
+    scene.broken(scene.victim._voice, "carry_on")
+    scene.carrier.deliver(scene.handle, accepted=model_pb2.Accepted(resumed=True))
+
+
 async def backend_clear(scene: Scene) -> None:
     scene.broken(scene.victim._voice, "clear")
     scene.carrier.deliver(scene.handle, clear=model_pb2.Clear())
@@ -340,7 +345,7 @@ async def restart(scene: Scene) -> None:
 
 
 async def sideband_speaks(scene: Scene) -> None:
-    scene.victim.handle = cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok))
+    scene.victim.line.join(cast(CallHandle, SimpleNamespace(send_text=scene.boom, close=ok)))
     scene.victim.hear_sideband("{}", from_server=False)
 
 
@@ -400,6 +405,7 @@ PLACES: dict[str, tuple[Callable[[Scene], Any], int]] = {
                 *(sctp_t1, sctp_t2, sctp_t3, sctp_reconfig_timer, sctp_hole_timer),
                 *(sctp_task, sctp_transmission, sctp_reset, sctp_packet),
                 *(backend_audio, backend_data, backend_clear, backend_accepted, backend_encoder),
+                backend_resumed,
                 *(backend_usage, backend_hang_up, backend_lost, backend_lost_answer),
                 *(report_to_the_backend, overflow_told, restart, sideband_speaks, sideband_hears),
                 *(snapshot, snapshot_of_one, checkpoint, hand_over, dismissed),
@@ -564,6 +570,7 @@ COVERED = {
     "on_audio": "backend_audio",
     "on_data": "backend_data",
     "on_clear": "backend_clear",
+    "on_resumed": "backend_resumed",
     "on_encoder": "backend_encoder",
     "on_hang_up": "backend_hang_up",
     "on_backend_lost": "backend_lost",
@@ -581,6 +588,8 @@ ELSEWHERE_TESTED = {
     *("hold", "release"),  # takeover/test_between.py: a call between two owners that raises
     *("resumed", "carry_on"),  # whoever adopts a call gets the error, and nothing is left of it
     "accepted",  # waits for a future; raises LinkError to the request that waits
+    *("on_accepted", "on_remember"),  # keep a value each, in the handle's guard as all of `on_…`
+    *("ask", "give_up"),  # under the guard of `Restorer`: tests/transceiver/restore
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 from fleet.address import Address
 from fleet.directory.memory_store import MemoryStore
@@ -20,7 +21,7 @@ class Leaver:
         self._draining = False
         self.dismissed = 0
         self.max_calls = 10
-        self.calls_gone = 0
+        self.between = SimpleNamespace(gone=0)
         self.told = asyncio.Event()
         self._calls = calls
         self._idle = asyncio.Event()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.transceiver.caller import HOME, make_offer
+from transceiver.call.offer import Fingerprint
 from transceiver.takeover.session_state import (
     AudioState,
     ChannelState,
@@ -20,6 +23,7 @@ from transceiver.takeover.session_state import (
 )
 
 UFRAG = "2000018006NGW1YAF0AZE1R5"
+FINGERPRINT = Fingerprint("sha-256", ":".join(["AB"] * 32))
 
 
 def make_state(call_id: str = "rtc_one", unix_s: float = 0.0) -> SessionState:
@@ -29,7 +33,7 @@ def make_state(call_id: str = "rtc_one", unix_s: float = 0.0) -> SessionState:
         surface="whip",
         started_unix_ms=1_795_985_640_842,
         unix_s=unix_s,
-        offer=make_offer(),
+        offer=replace(make_offer(), fingerprints=(FINGERPRINT,)),
         ice=IceState(
             current=IceGeneration(UFRAG, "p" * 32, "caller", "c" * 24),
             pending=None,

@@ -6,6 +6,7 @@ import secrets
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from wire.keys import KeyRing
 
 OWNER = Owner(17, 3)
 NOW = 1_800_000_000.0
+VECTORS = Path(__file__).parents[2] / "vectors/checkpoints"
 SESSION = '{"instructions": "' + "be kind " * 500 + '"}'
 
 
@@ -98,6 +100,13 @@ def test_another_version_is_named(checkpoints: Checkpoints, state: SessionState)
     ):
         text = stored(checkpoints, state)._replace(state=checkpoints._seal.seal(name, content))
         assert refused(lambda: checkpoints.read(OWNER, text, NOW)) is reason  # noqa: B023
+
+
+def test_checkpoints_of_releases_before_are_read(checkpoints: Checkpoints) -> None:
+    """Each stays as it was written; a rolling upgrade takes calls over in both directions."""
+    for path in sorted(VECTORS.glob("v*.txt")):
+        text = Stored("rtc_one", *path.read_text().split())
+        assert checkpoints.read(OWNER, text, NOW) == make_state("rtc_one", NOW)
 
 
 def test_a_call_that_holds_too_much_is_not_kept(

@@ -315,3 +315,21 @@ async def test_an_engine_with_calls_says_that_it_lives(pair: Pair) -> None:
     assert pair.first._claiming._beat is not None
     pair.session.end("hangup")
     assert pair.first._claiming._beat is None
+
+
+async def test_what_waits_for_a_turn_goes_along(pair: Pair) -> None:
+    """A message that came before the call was held, and had no turn yet, is the new owner's."""
+    assert pair.caller.channels is not None
+    handle = pair.handle
+    pair.caller.channels.send(EVENTS, "in the queue")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    for packet in pair.caller.out:
+        pair.first._put_off(pair.session, HOME, packet, 12)
+    pair.caller.out.clear()
+    state = pair.prepare()
+    assert len(pair.first._handshakes) == 0
+    pair.first.between.hand_off(pair.session, pair.to)
+    pair.second.between.go_live(state.call_id)
+    await pair.until(lambda: (EVENTS, "in the queue") in pair.second_link.handles[-1].messages)
+    assert handle.messages == []

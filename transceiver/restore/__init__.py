@@ -1,0 +1,1 @@
+"""Another backend goes on with a call whose backend is lost."""
