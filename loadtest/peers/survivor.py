@@ -29,10 +29,11 @@ async def survive(call: Call) -> None:
 
 
 async def _answer(call: Call) -> None:
-    known = 0
+    known = int(call.restored.snapshot or b"0") if call.restored else 0
     async for event in call.events():
         if isinstance(event, Text):
             known += 1
+            call.remember(b"%d" % known)
             reply = {"number": json.loads(event.text)["number"], "known": known}
             await call.send_text(LABEL, json.dumps(reply))
 

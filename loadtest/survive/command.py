@@ -32,7 +32,7 @@ from loadtest.survive.verdict import histogram, judge
 
 def survive_command(
     calls: Annotated[int, typer.Option(min=1, max=100, help="Live callers.")] = 20,
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of each fault.")] = 20,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of each fault.")] = 25,
     only: Annotated[list[str] | None, typer.Option(help="A fault by name.")] = None,
     chaos: Annotated[
         float | None,

@@ -70,15 +70,16 @@ class Fault:
 
 
 async def move(stand: Stand) -> Blow:
-    """Ask the process with most calls to give them away."""
-    process = await fleet.busiest(stand)
-    calls = frozenset(await fleet.calls_of(stand, process.part, process.index))
+    """Ask the transceiver with most calls to give them away, all its processes at once."""
+    part = (await fleet.busiest(stand)).part
+    calls = stayed = await fleet.calls_of_part(stand, part)
     began_s = time.time()
-    await fleet.drain(stand, process.part, process.index, undo=False)
-    stayed = calls
+    await asyncio.gather(
+        *(fleet.drain(stand, part, one.index, undo=False) for one in fleet.processes(stand, part))
+    )
     while stayed and time.time() < began_s + MOVE_TIMEOUT_S:
         await asyncio.sleep(POLL_S)
-        stayed = calls & frozenset(await fleet.calls_of(stand, process.part, process.index))
+        stayed = calls & await fleet.calls_of_part(stand, part)
     return Blow(began_s, calls, stayed=stayed)
 
 
@@ -117,15 +118,11 @@ async def lose_host(stand: Stand) -> Blow:
 
     Its sockets stay and say nothing: a kernel that closed them would tell everybody.
     """
-    process = await fleet.busiest(stand)
-    calls = [
-        call
-        for one in fleet.processes(stand, process.part)
-        for call in await fleet.calls_of(stand, process.part, one.index)
-    ]
+    part = (await fleet.busiest(stand)).part
+    calls = await fleet.calls_of_part(stand, part)
     began_s = time.time()
-    _signal(family(stand.keepers[process.part].pid), signal.SIGSTOP)
-    return Blow(began_s, frozenset(calls))
+    _signal(family(stand.keepers[part].pid), signal.SIGSTOP)
+    return Blow(began_s, calls)
 
 
 async def bury_host(stand: Stand) -> None:
@@ -166,8 +163,7 @@ async def upgrade(stand: Stand) -> Blow:
     began_s = time.time()
     calls: set[str] = set()
     for part in stand.names("transceiver"):
-        for one in list(fleet.processes(stand, part)):
-            calls.update(await fleet.calls_of(stand, part, one.index))
+        calls |= await fleet.calls_of_part(stand, part)
         await _replaced(stand.keepers[part])
         await complete(stand)
     return Blow(began_s, frozenset(calls))
@@ -184,14 +180,11 @@ async def _replaced(keeper: Keeper) -> None:
 
 async def kill_relay_worker(stand: Stand) -> Blow:
     """Kill the process that moves every packet; a spare takes its place."""
-    calls: set[str] = set()
-    for part in stand.names("transceiver"):
-        for one in fleet.processes(stand, part):
-            calls.update(await fleet.calls_of(stand, part, one.index))
+    found = [await fleet.calls_of_part(stand, part) for part in stand.names("transceiver")]
     pid = await worker_pid(stand, "relay-1")
     began_s = time.time()
     _signal([pid], signal.SIGKILL)
-    return Blow(began_s, frozenset(calls))
+    return Blow(began_s, frozenset().union(*found))
 
 
 async def complete(stand: Stand) -> None:
@@ -232,7 +225,7 @@ def _is_stopped(pid: int) -> bool:
 FAULTS = {
     fault.name: fault
     for fault in (
-        Fault("move", "a process gives its calls away", move, undrain, 3.0, 60),
+        Fault("move", "a transceiver gives its calls away", move, undrain, 3.0, 60),
         Fault("kill", "kill -9 of a process whose supervisor lives", kill, complete, 5.0, 400),
         Fault("hang", "SIGSTOP for 5 s, then SIGCONT", hang, complete, 8.0, 1000),
         Fault("host", "a whole transceiver falls silent", lose_host, bury_host, 5.0, 1000),

@@ -60,6 +60,12 @@ async def calls_of(stand: Stand, part: str, index: int) -> list[str]:
     return [call.call_id for call in answer.calls]
 
 
+async def calls_of_part(stand: Stand, part: str) -> frozenset[str]:
+    """The calls of all processes of a transceiver."""
+    found = [await calls_of(stand, part, one.index) for one in processes(stand, part)]
+    return frozenset(call for calls in found for call in calls)
+
+
 async def calls_of_backend(stand: Stand, part: str) -> list[str]:
     """The calls of a backend; none when it does not answer."""
     try:

@@ -6,13 +6,16 @@ from typing import Any
 
 from records.store.database import Connection
 
+# Both stop at the first row that the index gives: a prompt may have a million calls.
 _FIRST_USE = """
-    SELECT MIN(first_us) AS first_us FROM calls
-    WHERE prompt_id = :prompt_id AND prompt_version = :version AND tenant = :tenant"""
+    SELECT first_us FROM calls
+    WHERE prompt_id = :prompt_id AND prompt_version = :version AND tenant = :tenant
+    ORDER BY first_us LIMIT 1"""
 _OTHER_BEFORE = """
     SELECT 1 AS yes FROM calls
-    WHERE prompt_id = :prompt_id AND prompt_version <> :version AND tenant = :tenant
+    WHERE prompt_id = :prompt_id AND prompt_version {order} :version AND tenant = :tenant
     AND first_us < :first_us LIMIT 1"""
+_OTHERS_BEFORE = tuple(_OTHER_BEFORE.format(order=order) for order in ("<", ">"))
 
 
 def prompt_changed_us(connection: Connection, call: dict[str, Any]) -> int | None:
@@ -27,9 +30,9 @@ def prompt_changed_us(connection: Connection, call: dict[str, Any]) -> int | Non
         "version": call["prompt_version"],
         "tenant": call["tenant"],
     }
-    (row,) = connection.rows(_FIRST_USE, wanted)
-    first_us: int | None = row["first_us"]
-    if first_us is None:
+    first = connection.rows(_FIRST_USE, wanted)
+    if not first:
         return None
-    before = connection.rows(_OTHER_BEFORE, {**wanted, "first_us": first_us})
-    return first_us if before else None
+    first_us: int = first[0]["first_us"]
+    earlier = {**wanted, "first_us": first_us}
+    return first_us if any(connection.rows(sql, earlier) for sql in _OTHERS_BEFORE) else None

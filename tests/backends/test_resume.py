@@ -451,3 +451,20 @@ async def test_a_call_is_resumed_at_the_process_that_holds_it() -> None:
         with pytest.raises(CallUnknown):
             link.open_call("call_1", "", Sink(), 50, 0, resume=elsewhere)
         await resume(link, position, exact=True)
+
+
+async def test_the_newest_snapshot_is_given_to_the_next_owner() -> None:
+    """What was remembered while nobody carried the call is not lost, and is not counted."""
+    agent = Agent()
+    async with serving(agent) as server, linked(server.port) as link:
+        async with linked(server.port) as dying:
+            handle, _ = await open_call(dying)
+            call = await soon(agent.calls.get())
+            call.remember(b"old")
+            position = handle.position
+            handle.moving()
+        call.remember(b"new")
+        handle, sink = await resume(link, position, exact=True)
+        await sink.until(lambda: sink.snapshots)
+        assert sink.snapshots[-1] == b"new"
+        assert handle.position.taken_events == position.taken_events

@@ -33,7 +33,8 @@ from trunkline.v1 import model_pb2, record_pb2
 
 STEADY_S = 10.0
 """A stream that lasted this long was well. One that greets and breaks was not, however often."""
-RECONNECT_PACE = Pace(first_s=0.1, longest_s=5.0)
+RECONNECT_PACE = Pace(first_s=0.1, longest_s=1.0)
+"""Live calls wait for a backend that restarts, so it is found again within a second."""
 MAX_MESSAGE_BYTES = 1024 * 1024  # reading more takes tens of milliseconds of a loop with live calls
 MAX_NAME_CHARS = 64  # of the backend's own name, which goes to logs and ListCalls
 

@@ -18,7 +18,7 @@ from transceiver.engine.engine import Engine
 from transceiver.moves.outgoing import Outcome, Outgoing
 from transceiver.moves.targets import candidates, in_order
 
-AT_ONCE = 4
+AT_ONCE = 2
 LOOK_S = 0.1  # how long after a drain began, or a call connected, it is seen
 RETRY_S = 1.0  # for calls that nobody took
 

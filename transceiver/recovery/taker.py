@@ -24,7 +24,7 @@ from transceiver.call.session import Session
 from transceiver.call.states import State
 from transceiver.counters import Counted, takeover_refused
 from transceiver.engine.refusals import EngineRefusal
-from transceiver.link.errors import LinkError
+from transceiver.link.errors import BackendRefused, CallUnknown, LinkError
 from transceiver.link.model_link import ModelLink
 from transceiver.recovery.checkpoint import Checkpoints, TooLarge
 from transceiver.recovery.refusal import Refusal, Refused
@@ -210,10 +210,12 @@ class Taker:
         """Hear whether the backend goes on with the call, as it was asked to."""
         try:
             await session.accepted(ANSWER_S)
-        except LinkError:
-            if session.state is not State.ENDED:
-                self._note(lost, session.call_id, Refusal.BACKEND_REFUSED)
-                session.on_backend_lost()
+        except LinkError as error:
+            if session.state is State.ENDED:
+                return
+            self._note(lost, session.call_id, Refusal.BACKEND_REFUSED)
+            if isinstance(error, BackendRefused) and not isinstance(error, CallUnknown):
+                session.on_backend_lost()  # of all else the session hears by itself
 
     async def _refuse(self, lost: Owner, me: Owner, refused: dict[str, Refusal]) -> None:
         if not refused:

@@ -62,6 +62,7 @@ class Call:
         self.number = number
         self.resume_token = started.resume_token  # empty: nobody can resume it
         self.heard_events = 0  # as model.proto counts them
+        self._snapshot = b""  # the newest; whoever resumes the call gets it again
         self._log = SentLog() if self.resume_token else SentLog(max_events=0)
         self._inbox = Inbox()
         self._outbox = outbox
@@ -176,6 +177,7 @@ class Call:
         """
         check_snapshot(snapshot)
         if not self._over:
+            self._snapshot = snapshot
             self._outbox.remember(self.number, snapshot)
 
     def record(self, recorded: record_pb2.Recorded) -> None:
@@ -254,6 +256,8 @@ class Call:
         for event, size_bytes in again.events:
             event.call = number
             outbox.add(number, size_bytes).MergeFrom(event)
+        if self._snapshot:
+            outbox.remember(number, self._snapshot)
         self._credit_came.set()
 
     async def next_event(self) -> Event | None:

@@ -35,9 +35,9 @@ class Failure:
 def model_faults(facts: Facts) -> Iterator[Failure]:
     """Each ModelFault."""
     for fact in facts.of("model_fault"):
-        body = fact.body
-        what = f"{_STAGES.get(body.stage, body.stage or 'the model')} {body.model}".strip()
-        yield Failure(fact, body.stage, body.kind, what, finite(body.after_ms) or 0.0)
+        stage, kind = _stage_and_kind(fact.body.stage, fact.body.kind)
+        what = f"{_STAGES.get(stage, stage or 'the model')} {fact.body.model}".strip()
+        yield Failure(fact, stage, kind, what, finite(fact.body.after_ms) or 0.0)
 
 
 def failed_turns(facts: Facts) -> Iterator[Failure]:
@@ -48,6 +48,12 @@ def failed_turns(facts: Facts) -> Iterator[Failure]:
             stage, kind = (stage.strip(), reason.strip()) if colon else ("", stage.strip())
             what = f"turn {fact.body.turn}: {_STAGES.get(stage, 'the model')}"
             yield Failure(fact, stage, kind, what)
+
+
+def _stage_and_kind(stage: str, kind: str) -> tuple[str, str]:
+    """A provider's own code, as `rate_limit_exceeded`, comes in two parts of its words."""
+    limited = f"{stage}_{kind}".startswith("rate_limit")
+    return ("upstream", "rate_limit") if limited else (stage, kind)
 
 
 _STAGES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from records.diagnosis.causes import Cause
-from records.diagnosis.facts import Fact, Facts
+from records.diagnosis.facts import Fact, Facts, finite, shown_ms
 from records.diagnosis.finding import Finding, Strength
 from trunkline.v1 import record_pb2 as pb
 
@@ -14,6 +14,8 @@ from trunkline.v1 import record_pb2 as pb
 POOR_SHARE = 0.03
 # Two seconds of sound: in less, one burst of a healthy network is several per cent.
 MIN_PACKETS = 100
+# As long as a short word: fifteen packets in a row, which nothing can make up.
+LOST_GAP_MS = 300
 
 _WAYS = {
     pb.DIRECTION_FROM_CALLER: (Cause.LOSS_IN, "from the caller"),
@@ -22,7 +24,10 @@ _WAYS = {
 
 
 def lost_packets(facts: Facts) -> Iterator[Finding]:
-    """Spans in which more was lost than one can listen to; the worst one names the figure."""
+    """Spans in which more was lost than one can listen to, and gaps that the network made.
+
+    The worst span names the figure.
+    """
     for direction, (cause, way) in _WAYS.items():
         poor = [one for one in facts.of("media") if _is_poor(one, direction)]
         if poor:
@@ -30,6 +35,17 @@ def lost_packets(facts: Facts) -> Iterator[Finding]:
             sentence = f"Up to {worst:.0%} of the packets {way} were lost."
             evidence = tuple(one.says(_words(one, way)) for one in poor)
             yield Finding(cause, Strength.MEASURED, min(1.0, 3 * worst), sentence, evidence)
+    yield from _lost_gaps(facts)
+
+
+def _lost_gaps(facts: Facts) -> Iterator[Finding]:
+    for fact in facts.of("gap"):
+        length_ms = finite(fact.body.length_ms) or 0.0
+        if fact.body.kind == pb.GAP_KIND_LOST and length_ms >= LOST_GAP_MS:
+            cause, way = _WAYS.get(fact.body.direction, _WAYS[pb.DIRECTION_FROM_CALLER])
+            words = f"packets {way} were lost for {shown_ms(length_ms)}"
+            sentence = f"{words[0].upper()}{words[1:]}."
+            yield Finding(cause, Strength.MEASURED, 0.2, sentence, (fact.says(words),))
 
 
 def share_lost(fact: Fact) -> float:

@@ -92,6 +92,11 @@ def _late_unstaged(call: Call) -> None:
     call.turn(20, 3, out_ms=9000.0, **nothing)
 
 
+def _network_gap(call: Call) -> None:
+    body = pb.Gap(direction=IN, length_ms=4000, over=True, kind=pb.GAP_KIND_LOST)
+    call.at(20, gap=body)
+
+
 def _gap(call: Call) -> None:
     call.at(20, gap=pb.Gap(direction=IN, length_ms=3000))
 
@@ -127,10 +132,11 @@ TROUBLES: list[tuple[Cause, Callable[[Call], Any]]] = [
     ),
     (Cause.STT_HEARD_NOTHING, _said_nothing),
     (Cause.LOSS_IN, lambda call: call.media(20, IN, packets=450, lost=50)),
+    (Cause.LOSS_IN, _network_gap),
     (Cause.LOSS_OUT, lambda call: call.media(20, OUT, packets=500, lost=60)),
     (Cause.PATH_CHANGED, _path),
     (Cause.BROWSER_STOPPED, _gap),
-    (Cause.BROWSER_STOPPED, lambda call: call.media(20, IN, longest_silence_ms=9000)),
+    (Cause.BROWSER_STOPPED, lambda call: call.media(20, IN, packets=0, longest_silence_ms=9000)),
     (Cause.BROWSER_STOPPED, _ended(pb.END_REASON_TIMEOUT, pb.CAUSE_CALLER_WENT_SILENT)),
     (Cause.BACKEND_KILLED, _killed),
     (Cause.BACKEND_KILLED, _ended(pb.END_REASON_FAILED, pb.CAUSE_BACKEND_LOST)),
@@ -148,6 +154,10 @@ TROUBLES: list[tuple[Cause, Callable[[Call], Any]]] = [
     (Cause.DTLS_FAILED, _dtls),
     (Cause.DTLS_FAILED, _ended(pb.END_REASON_FAILED, pb.CAUSE_DTLS_TIMEOUT)),
     (Cause.RATE_LIMITED, _rate),
+    (
+        Cause.RATE_LIMITED,
+        lambda call: call.at(20, model_fault=pb.ModelFault(stage="rate", kind="limit_exceeded")),
+    ),
     (Cause.OWN_FAULT, lambda call: call.at(20, fault=pb.Fault(kind="KeyError"))),
     (Cause.RECORD_HOLE, lambda call: call.at(20, hole=pb.Hole(first=9, last=12))),
     (Cause.RECORD_HOLE, _skips_numbers),
@@ -209,6 +219,16 @@ def _all_at_the_bounds() -> Call:
     return call
 
 
+def _never_sent() -> Call:
+    """Somebody who types, and has no microphone; packets of others that were held up."""
+    call = begun()
+    for second in (10, 20):
+        call.media(second, IN, packets=0, longest_silence_ms=10_000)
+    held_up = pb.Gap(direction=IN, length_ms=4000, over=True, kind=pb.GAP_KIND_DELAYED)
+    call.at(25, gap=held_up)
+    return call
+
+
 def _two_candidates() -> Call:
     call = healthy()
     path = pb.PathChanged(from_network="10.0.0.0/24", to_network="198.51.100.0/24")
@@ -226,7 +246,7 @@ def _operator() -> Call:
     "made",
     [
         *(healthy, begun, _never_spoke, _goodbye, _impatient, _all_at_the_bounds),
-        *(_two_candidates, _operator, Call),
+        *(_two_candidates, _never_sent, _operator, Call),
     ],
 )
 def test_nothing_is_named_where_nothing_is_wrong(made: Callable[[], Call]) -> None:

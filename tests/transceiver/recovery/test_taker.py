@@ -20,9 +20,10 @@ from tests.rings import token_ring
 from tests.transceiver.engine.test_engine import make_engine  # noqa: F401 - a fixture
 from tests.transceiver.recovery.states import make_state
 from tests.transceiver.takeover.test_planned_handover import Move, _close_relay  # noqa: F401
+from transceiver.call.session import Session
 from transceiver.counters import Counted, takeover_refused
 from transceiver.engine.engine import Engine
-from transceiver.link.errors import BackendAbsent
+from transceiver.link.errors import BackendAbsent, BackendRefused, CallUnknown, LinkError
 from transceiver.recovery.checkpoint import Checkpoints
 from transceiver.recovery.refusal import Refusal
 from transceiver.recovery.reserve import LEAST_RTP, advanced, reserve_for
@@ -251,6 +252,30 @@ async def test_an_answer_that_was_lost_is_asked_for_again(
     assert asked == 2
     await crash.live()
     await crash.move.talk(1)
+
+
+@pytest.mark.parametrize("error", [BackendRefused("no"), CallUnknown("who?"), BackendAbsent("-")])
+async def test_a_backend_that_does_not_go_on_is_counted(
+    crash: Crash, monkeypatch: pytest.MonkeyPatch, error: LinkError
+) -> None:
+    """A plain refusal is told to the session; of the others it hears by itself, once."""
+    lost: list[Session] = []
+
+    async def accepted(self: Session, timeout_s: float) -> None:
+        raise error
+
+    def on_backend_lost(self: Session) -> None:
+        lost.append(self)
+
+    monkeypatch.setattr(Session, "accepted", accepted)
+    monkeypatch.setattr(Session, "on_backend_lost", on_backend_lost)
+    await crash.keep()
+    await crash.die()
+    assert await crash.take()
+    await crash.live()
+    await asyncio.gather(*crash.taker._joining)
+    assert crash.refused(Refusal.BACKEND_REFUSED) == 1
+    assert len(lost) == (type(error) is BackendRefused)
 
 
 async def test_a_taker_that_is_late_lets_go(crash: Crash, monkeypatch: pytest.MonkeyPatch) -> None:
