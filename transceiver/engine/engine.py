@@ -400,7 +400,6 @@ class Engine(CallNews):
         self.counters[call_ended(session.end_reason)] += 1
         if not self._calls:
             self._idle.set()
-            self._claiming.stop()
         goes_on = session.end_reason in ("moved", "fenced")
         moved = self._away_listeners if goes_on else []
         for tell in (*moved, *self._ended_listeners):
