@@ -89,8 +89,10 @@ async def test_notes() -> None:
         for number, note in enumerate(("milk", "bread"), start=1):
             caller.channel.send(json.dumps({"note": note}))
             await caller.until(lambda number=number: len(caller.messages) == number)  # type: ignore[misc]
-        os.kill(stack.parts["backend"].pid, signal.SIGKILL)
-        await caller.until(lambda: not stack.parts["backend"].running)
+        backend = stack.parts["backend"]
+        killed = backend.pid
+        os.kill(killed, signal.SIGKILL)
+        await caller.until(lambda: backend.running and backend.pid != killed)  # its echo is heard
         caller.channel.send(json.dumps({"note": "tea"}))
         await caller.until(lambda: len(caller.messages) == 3)
         assert json.loads(caller.messages[2]) == {"notes": ["milk", "bread", "tea"]}

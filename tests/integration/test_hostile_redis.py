@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -275,7 +276,9 @@ def _check_secrets(stack: Stack, attacker: Attacker) -> None:
     for name in ("TRUNKLINE_TOKEN_KEYS", "TRUNKLINE_TRUNK_KEYS"):
         for key in KeyRing.parse(stack.variables[name]).keys.values():
             secrets += [key, key.hex().encode(), key[:8]]
-    secrets += [b"127.0.0.1", socket.gethostname().encode()]
+    secrets += [b"127.0.0.1"]
     mapped = V4_MAPPED_PREFIX + socket.inet_aton("127.0.0.1")
     secrets += [mapped, mapped.hex().encode(), socket.inet_aton("127.0.0.1")]
     assert [secret for secret in secrets if secret in seen] == []
+    # A host may be called "vm", which chance puts into sealed bytes; names of processes go on.
+    assert re.search(re.escape(socket.gethostname().encode()) + rb":\d{3}", seen) is None
