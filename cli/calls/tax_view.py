@@ -34,9 +34,8 @@ def tax_view(report: Json) -> RenderableType:
 def _parts(report: Json) -> Iterator[RenderableType]:
     bill = report["bill"]
     older = ", older ones left out" if report["more"] else ""
-    yield Text(
-        f"{report['calls']} calls{older}, {bill['minutes']:,.1f} minutes, {bill['currency']}"
-    )
+    calls = "1 call" if report["calls"] == 1 else f"{report['calls']:,} calls"
+    yield Text(f"{calls}{older}, {bill['minutes']:,.1f} minutes, {bill['currency']}")
     yield _layers(bill)
     yield _shares(report)
     yield _rented(report)
@@ -51,8 +50,8 @@ def _layers(bill: Json) -> Table:
         silence = ms(one["silence_ms"]) if one["silence_ms"] else ""
         made.add_row(
             LAYERS[one["layer"]],
-            money(one["list"]),
-            money(one["paid"]),
+            money(one["list"] if one["priced"] else None),
+            money(one["paid"] if one["priced"] else None),
             ms(one["ms_per_answer"]),
             silence,
         )

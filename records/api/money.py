@@ -10,7 +10,7 @@ from aiohttp import web
 
 from records.api.access import ASKER
 from records.api.answers import answer
-from records.api.filters import read_filter
+from records.api.filters import read_filter, time_us
 from records.api.problem import Problem
 from records.api.questions import Wanted, cost
 from records.api.reader import Reader
@@ -23,7 +23,7 @@ from records.store.database import Connection
 from records.store.reading import CallFilter
 
 TAX_FILTERS = ("from", "to", "key", "prompt", "tenant", "model", "call", "by")
-_AS_FILTER = {"from": "since", "to": "until"}
+_TIMES = ("from", "to")
 _DIRECT = {"call", "by"}
 
 
@@ -55,9 +55,7 @@ class MoneyCalls:
             raise Problem("not_for_keys", "What calls cost is for operators and viewers.")
         query = _query(request)
         by, call_id = _by(query.get("by", By.DAY.value)), query.get("call")
-        wanted = read_filter(
-            [(_AS_FILTER.get(n, n), value) for n, value in query.items() if n not in _DIRECT], None
-        )
+        wanted = _filter(query)
         return answer(
             await self._reader.ask(lambda connection: self._tax(connection, wanted, by, call_id))
         )
@@ -84,6 +82,12 @@ def _query(request: web.Request) -> Mapping[str, str]:
     if "call" in found and len(found) > len(_DIRECT & found.keys()):
         raise Problem("bad_filter", "call stands alone, or beside by.")
     return found
+
+
+def _filter(query: Mapping[str, str]) -> CallFilter:
+    others = [(n, v) for n, v in query.items() if n not in _DIRECT and n not in _TIMES]
+    since, until = (time_us(n, query[n]) if n in query else None for n in _TIMES)
+    return replace(read_filter(others, None), since_us=since, until_us=until)
 
 
 def _by(text: str) -> By:

@@ -17,7 +17,7 @@ ZERO = Decimal(0)
 
 
 def _plain(value: Decimal) -> str:
-    return format(value.normalize(), "f") if value else "0"
+    return format(EXACT.normalize(value), "f") if value else "0"
 
 
 Money = Annotated[Decimal, PlainSerializer(_plain, return_type=str)]

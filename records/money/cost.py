@@ -25,7 +25,8 @@ _UNKNOWN = {
 class LayerCost:
     """One layer: money by list and as paid, and ms of the mean answer (None: no answer).
 
-    `silence_ms` is what moves cut out of calls; only scaling has it.
+    `silence_ms` is what moves cut out of calls; only scaling has it. `priced` and `unknown` count
+    its lines with and without money: where nothing is priced, 0 means that it is not known.
     """
 
     layer: Layer
@@ -33,6 +34,8 @@ class LayerCost:
     paid: Money
     ms_per_answer: float | None
     silence_ms: float
+    priced: int
+    unknown: int
     says: str
 
 
@@ -100,12 +103,14 @@ def bill_of(cost: CallCost, currency: str) -> Bill:
 
 
 def _layer(layer: Layer, cost: CallCost) -> LayerCost:
-    listed, paid = bill(line for line in cost.lines if line.layer is layer)
+    lines = tuple(line for line in cost.lines if line.layer is layer)
+    listed, paid = bill(lines)
+    priced = sum(line.paid is not None for line in lines)
     time = cost.time
     spent = {Layer.TRANSPORT: time.transport, Layer.LATENCY: time.latency, Layer.MODEL: time.model}
     silence = time.silence / 1000 if layer is Layer.SCALING else 0.0
     ms = _mean_ms(spent.get(layer, 0), time)
-    return LayerCost(layer, listed, paid, ms, silence, SAYS[layer])
+    return LayerCost(layer, listed, paid, ms, silence, priced, len(lines) - priced, SAYS[layer])
 
 
 def _mean_ms(us: int, time: TimeSpent) -> float | None:

@@ -49,7 +49,7 @@ async def test_the_table(run: Run) -> None:
     """Five layers, the sum, the share of the key, the offers, and what is not known."""
     status, out, error = await run("tax", "--by", "key", "--prompt", "greeter@7")
     assert (status, error) == (0, "")
-    assert "1 calls, 1.0 minutes, USD" in out
+    assert "1 call, 1.0 minutes, USD" in out
     for word in ("transport", "latency engineering", "scaling", "observability", "model", "bill"):
         assert f"\n{word} " in out
     (bill,) = (line for line in out.splitlines() if line.startswith("bill "))

@@ -52,6 +52,8 @@ def test_each_figure_is_in_its_layer() -> None:
     assert (model.list, model.paid) == (Decimal("0.01"), Decimal("0.008"))
     assert (bill.list, bill.paid) == (Decimal("0.132"), Decimal("0.08"))
     assert by_layer[Layer.SCALING].silence_ms == 35
+    assert (transport.priced, transport.unknown) == (3, 1)
+    assert (by_layer[Layer.SCALING].priced, by_layer[Layer.LATENCY].unknown) == (0, 0)
 
 
 def test_the_time_of_an_answer_is_divided() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -9,6 +10,7 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from records.api.answers import adapter
 from records.money.amounts import GRAIN
 from records.money.book import Book, Offer, Price
 from records.money.call_use import Answer, CallUse, Report
@@ -78,7 +80,11 @@ def test_every_way_of_adding_up_gives_the_bill(uses: list[CallUse], book: Book) 
             assert whole == exact([getattr(share, name) for share in report.shares])
             alone = [bill_of(cost_of(use, book), "USD") for use in uses]
             assert whole == exact([getattr(one, name) for one in alone])
-        assert Fraction(bill.paid) == exact([s.plumbing + s.model for s in report.shares])
+        halves = [half for share in report.shares for half in (share.plumbing, share.model)]
+        assert Fraction(bill.paid) == exact(halves)
+        told = json.loads(adapter(type(report)).dump_json(report))["bill"]
+        layers = sum((Fraction(one["paid"]) for one in told["layers"]), Fraction(0))
+        assert layers == Fraction(told["paid"]) == Fraction(bill.paid)
         assert sum(share.calls for share in report.shares) == len(uses)
 
 
