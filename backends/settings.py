@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, PlainValidator
 
-from fleet.address import Address, shown
 from fleet.fields import within
 from fleet.settings import AdminSettings
 from fleet.usage import variable
 from trunkline.backend.encoder import LARGEST_BPS, MAX_COMPLEXITY, SMALLEST_BPS, OpusEncoder
 from trunkline.backend.events import AudioFormat
 from trunkline.backend.settings import LONGEST_DRAIN_S, LONGEST_HOLD_MS, Settings
+from trunkline.process.address import Address, shown
 
 
 def _formats(value: Any) -> tuple[AudioFormat, ...]:

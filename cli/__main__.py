@@ -19,7 +19,7 @@ from cli.calls import tax
 from cli.doctor import command as doctor
 from cli.options import Options
 from cli.reach import Reach
-from fleet.address import Address
+from trunkline.process.address import Address
 
 DEFAULT_TRANSCEIVER = "127.0.0.1:9201"
 DEFAULT_RELAYS = "127.0.0.1:9101"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from cli.reach import CliError, Process, Reach
-from fleet.address import Address
+from trunkline.process.address import Address
 from trunkline.v1 import admin_pb2
 
 Found = TypeVar("Found")

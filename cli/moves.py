@@ -12,7 +12,7 @@ from cli.balance import Share, Step
 from cli.fleet_view import ask_nodes, nodes
 from cli.options import Options, Why, options, reason, run, warn
 from cli.reach import CliError
-from fleet.address import Address
+from trunkline.process.address import Address
 from trunkline.v1 import admin_pb2
 
 DEFAULT_RATE = 2.0

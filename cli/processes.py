@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from cli.fleet_view import Heard, ask_backends, ask_nodes, ask_relays
 from cli.reach import CliError, Process, Reach
-from fleet.address import Address
+from trunkline.process.address import Address
 
 Found = TypeVar("Found")
 

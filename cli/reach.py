@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from fleet.address import Address
+from trunkline.process.address import Address
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 ANSWER_TIMEOUT_S = 5.0

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.fleet_view import Heard
+from cli.journeys import Journey
 from cli.reach import BackendView
 from trunkline.v1 import admin_pb2
 
@@ -46,6 +47,14 @@ def calls_table(found: Sequence[tuple[str, admin_pb2.Call]]) -> Table:
             str(call.packets_sent), str(call.packets_lost), f"{call.jitter_ms:.1f}",
             f"{call.round_trip_ms:.1f}",
         )  # fmt: skip
+    return made
+
+
+def journeys_table(journeys: Sequence[Journey]) -> Table:
+    """Calls that move, or have moved a moment ago."""
+    made = table("Calls that move", "call", "from", "to")
+    for one in journeys:
+        made.add_row(escape(one.call_id), escape(one.left), escape(one.at) or "…")
     return made
 
 

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, SecretStr
 
-from fleet.address import Address, shown
 from fleet.admin.access import AdminToken
 from fleet.api_key import ApiKey
 from fleet.redis_url import is_sentinel, parse_sentinel
+from trunkline.process.address import Address, shown
 from wire.keys import KeyRing
 from wire.token import MAX_CLUSTER
 

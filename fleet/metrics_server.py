@@ -15,9 +15,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 import prometheus_client
 from prometheus_client.registry import Collector
 
-from fleet.address import Address
 from fleet.errors import AddressInUse
 from fleet.metrics import registry_of
+from trunkline.process.address import Address
 
 MAX_CONNECTIONS = 16
 CONNECTION_TIMEOUT_S = 5.0  # for what a scraper must send, or take

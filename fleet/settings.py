@@ -23,7 +23,6 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fleet import unknown_variables
-from fleet.address import Address
 from fleet.fields import (
     AddressList,
     AdminTokens,
@@ -37,6 +36,7 @@ from fleet.fields import (
     within,
 )
 from fleet.usage import complaints, help_text, variable
+from trunkline.process.address import Address
 from wire.trunk import DEFAULT_MTU, LARGEST_MTU, SMALLEST_MTU
 
 __all__ = [

@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from fleet.address import shown
+from trunkline.process.address import shown
 
 PREFIX = "TRUNKLINE_"
 FAMILIES = ("RELAY_", "TRANSCEIVER_", "BACKEND_", "RECORDS_API_", "RECORDS_", "LOADTEST_", "FUZZ_")

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from fleet.address import shown
+from trunkline.process.address import shown
 
 
 def help_text(settings_class: type[BaseSettings], program: str) -> str:

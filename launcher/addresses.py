@@ -8,8 +8,8 @@ import socket
 from dataclasses import dataclass
 from typing import Literal
 
-from fleet.address import Address
 from launcher.errors import StartupError
+from trunkline.process.address import Address
 
 LOOPBACK = "127.0.0.1"
 LAST_PORT = 65_535

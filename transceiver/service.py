@@ -20,7 +20,6 @@ import grpc.aio
 import structlog
 from aiohttp import web
 
-from fleet.address import Address
 from fleet.admin import process_admin
 from fleet.admin import server as admin
 from fleet.await_master import after_failover
@@ -54,6 +53,7 @@ from transceiver.signaling.app import Status, make_app
 from transceiver.signaling.console_page import ConsolePage, console_files
 from transceiver.signaling.http_listener import listen
 from transceiver.signaling.intake import Intake
+from trunkline.process.address import Address
 from trunkline.process.listen import check_free
 from trunkline.v1.admin_pb2_grpc import (
     add_ProcessAdminServicer_to_server,

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
-from fleet.address import Address, shown
 from fleet.limits.rules import LimitRules
 from fleet.page_policy import PageRules
 from fleet.settings import AddressList, AnyCase, ApiKeyList, FleetSettings, within
 from transceiver.call.call_id import MAX_PROCESSES
 from transceiver.link.backend_list import BackendAddress, BackendList
+from trunkline.process.address import Address, shown
 
 MAX_ORIGINS = 32
 LARGEST_PORT = 65535

@@ -12,9 +12,9 @@ from backends.agent.agent import Agent, AgentProfile
 from backends.agent.metrics import TurnMetrics
 from backends.agent.models import Models
 from backends.agent.tools import Toolbox
-from fleet.address import Address
 from fleet.errors import AddressInUse
 from trunkline.backend import Call
+from trunkline.process.address import Address
 
 
 class HasRegistry(Protocol):

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, PlainValidator, SecretStr
 
 from backends.agent.settings import AgentSettings
-from fleet.address import shown
 from fleet.settings import within
+from trunkline.process.address import shown
 
 OPENAI_URL = "https://api.openai.com/v1"
 

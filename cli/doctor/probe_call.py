@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from fleet.address import Address
+from trunkline.process.address import Address
 from wire import stun
 from wire.errors import WireError
 from wire.stun import Attribute, MessageClass, Method

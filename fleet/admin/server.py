@@ -15,12 +15,12 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from fleet.address import Address
 from fleet.admin.access import AdminAccess, AdminToken
 from fleet.admin.guard import AdminGuard
 from fleet.admin.tls import AdminTls
 from fleet.errors import AddressInUse
 from fleet.settings import AdminSettings
+from trunkline.process.address import Address
 from trunkline.process.health import LIVE
 from trunkline.process.listen import check_free
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from fleet.address import Address
+from trunkline.process.address import Address
 from wire.epoch import is_older, next_epoch
 from wire.token import MAX_EPOCH, MAX_NODE
 

@@ -8,13 +8,13 @@ from contextlib import suppress
 
 import structlog
 
-from fleet.address import Address
 from fleet.backoff import STORE_PACE
 from fleet.directory.directory import Load
 from fleet.directory.store import RENEW_INTERVAL_S, Lease, Store
 from fleet.directory.tenancy import Tenancy
 from fleet.errors import DirectoryFull, Fenced, LeaseLost, StoreUnavailable
 from fleet.outages import OutageCounter
+from trunkline.process.address import Address
 
 MAX_STEPS_A_BEAT = 4  # lost, claimed, told: more in a row is no heartbeat any more
 

@@ -10,10 +10,10 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from fleet.address import Address
 from fleet.directory.directory import Load, Node, Snapshot, check_claim, fenced
 from fleet.directory.store import LEASE_S, SNAPSHOT_INTERVAL_S, TOKEN_BYTES, Lease
 from fleet.errors import DirectoryFull, Fenced, LeaseLost
+from trunkline.process.address import Address
 from wire.epoch import next_epoch
 from wire.token import MAX_NODE
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fleet.address import Address
 from fleet.directory.directory import Load, Node
 from fleet.seal import BrokenSeal, Seal, fresh
+from trunkline.process.address import Address
 
 PURPOSE = "directory"
 

@@ -22,7 +22,6 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from fleet import redis_link
-from fleet.address import Address
 from fleet.directory import scripts as redis_scripts
 from fleet.directory.directory import Load, Node, Snapshot, check_claim, fenced, is_fence_of
 from fleet.directory.node_record import PURPOSE, UnreadableRecord, open_node, seal_node
@@ -30,6 +29,7 @@ from fleet.directory.store import LEASE_S, SNAPSHOT_INTERVAL_S, TOKEN_BYTES, Lea
 from fleet.errors import DirectoryFull, Fenced, LeaseLost, StoreUnavailable
 from fleet.redis_link import ANSWER_TIMEOUT_S, RedisLink
 from fleet.seal import MAX_AGE_MS, Keys, Seal
+from trunkline.process.address import Address
 from wire.token import MAX_EPOCH, MAX_NODE
 
 MAX_CLAIM_TRIES = 3

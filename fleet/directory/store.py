@@ -18,8 +18,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fleet.address import Address
 from fleet.directory.directory import Load, Node, Snapshot
+from trunkline.process.address import Address
 
 LEASE_S = 10.0
 RENEW_INTERVAL_S = 3.0  # three chances before a lease expires

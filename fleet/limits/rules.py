@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from fleet.address import shown
+from trunkline.process.address import shown
 
 LARGEST = 1_000_000_000
 MAX_RULES = 256

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from fleet.address import Address
 from launcher import Stack, StackSettings
 from launcher.addresses import LOOPBACK, Binding, free_ports
 from launcher.part import Part, Probe
 from launcher.probes import grpc_serving
 from launcher.variables import without
 from loadtest.target import Target
+from trunkline.process.address import Address
 
 ENGINE = "aiortc"
 HELD = 16

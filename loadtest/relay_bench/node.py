@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from fleet.address import Address
 from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import RENEW_INTERVAL_S, Lease
 from fleet.errors import StoreUnavailable
 from loadtest.relay_bench.sockets import LOOPBACK, udp
+from trunkline.process.address import Address
 from wire.keys import KEY_BYTES, KeyRing
 from wire.token import Route
 from wire.trunk import Tagger

@@ -8,10 +8,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Self
 
-from fleet.address import Address as Place
 from loadtest.callers.dtls import Identity
 from loadtest.stand import Stand
 from loadtest.target import Target
+from trunkline.process.address import Address as Place
 
 Address = tuple[str, int]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fleet.address import Address
 from launcher.addresses import LOOPBACK, free_ports, free_run
 from launcher.backend_choice import BackendChoice
 from launcher.part import Part
@@ -14,6 +13,7 @@ from launcher.variables import Ports, fill
 from loadtest.stand.redis import PORTS as REDIS_PORTS
 from loadtest.stand.redis import RedisParts
 from loadtest.stand.shape import Shape
+from trunkline.process.address import Address
 
 TALKER = "talker-1"
 PORTS_EACH = len(Ports.__dataclass_fields__)

@@ -10,10 +10,10 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from fleet.address import Address
 from launcher.addresses import LOOPBACK, Binding
 from launcher.part import Part, Probe
 from launcher.redis_server import binary, configuration, redis_part
+from trunkline.process.address import Address
 
 SERVICE = "trunkline"
 SERVERS = 3

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from fleet.address import Address
 from launcher import Stack, StackSettings, StartupError
 from launcher.keeper import Keeper
 from launcher.log import Log
@@ -19,6 +18,7 @@ from loadtest.stand import redis
 from loadtest.stand.parts import Plan, plan_fleet, take_ports
 from loadtest.stand.shape import Shape
 from loadtest.target import Target
+from trunkline.process.address import Address
 
 READY_TIMEOUT_S = 90.0
 """Many processes start at once on few cores."""

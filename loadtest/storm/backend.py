@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from backends.echo import echo
-from fleet.address import Address
 from launcher.addresses import LOOPBACK
 from trunkline.backend import Backend, BackendServer, Call
+from trunkline.process.address import Address
 
 
 class CountedBackend:

@@ -18,7 +18,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fleet.address import Address
 from launcher import StartupError
 from launcher.addresses import LOOPBACK
 from loadtest.benchmark import Result
@@ -29,6 +28,7 @@ from loadtest.scenario_runs.generators import GeneratorProcess, generators
 from loadtest.stand import Shape, Stand
 from loadtest.storm.backend import CountedBackend, counted_backend
 from loadtest.storm.verdict import Seen, Storm, judge
+from trunkline.process.address import Address
 
 FILL_S = 6
 CALM_S = 12

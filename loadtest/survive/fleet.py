@@ -9,9 +9,9 @@ from pathlib import Path
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from fleet.address import Address
 from launcher import NotRunningError
 from loadtest.stand import Stand
+from trunkline.process.address import Address
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 PROCESSES = 2  # of each transceiver

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from fleet.address import Address
 from fleet.fields import ApiKeyList
 from fleet.settings import AdminSettings
 from fleet.usage import variable
 from records.money.book_file import load_book
 from records.settings import RecordsSettings, StoreUrl
+from trunkline.process.address import Address
 
 
 def _readable(path: Path) -> Path:

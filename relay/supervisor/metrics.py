@@ -12,12 +12,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from fleet.address import Address
 from fleet.directory.directory import Directory
 from fleet.metrics_server import MetricsServer, serve_metrics
 from fleet.process_counts import process_counts
 from relay.shared.counters import GAUGES, Counter, named
 from relay.supervisor.crew import Crew
+from trunkline.process.address import Address
 
 _DROP = "drop_"
 

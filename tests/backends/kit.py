@@ -9,10 +9,10 @@ from typing import Any
 
 import grpc.aio
 
-from fleet.address import Address
 from transceiver.link.call_handle import CallHandle
 from transceiver.link.model_link import ModelLink
 from trunkline.backend import Backend, BackendServer, Handler, Settings
+from trunkline.process.address import Address
 from trunkline.v1 import model_pb2, model_pb2_grpc
 
 ANY_PORT = Address("127.0.0.1", 0)

@@ -20,11 +20,11 @@ from backends.agent.models import (
     ToolCall,
 )
 from backends.agent.tools import Toolbox
-from fleet.address import Address
 from launcher.stack import Stack, StackSettings
 from tests.backends.agent import stand_ins
 from tests.conftest import free_port
 from trunkline.backend import AudioFormat, Backend, BackendServer
+from trunkline.process.address import Address
 
 QUESTION = "What is the weather like in Berlin today?"
 SHORT = "It is ten o'clock."

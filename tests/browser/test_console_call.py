@@ -163,10 +163,10 @@ def decode(text: str) -> Samples:
     return np.frombuffer(base64.b64decode(text), "<i2")
 
 
-def keep(report: object, received: Samples) -> None:
+def keep(report: object, received: Samples, name: str = "console") -> None:
     """Leave what the browser saw and heard where a person can look at it."""
     ARTIFACTS.mkdir(exist_ok=True)
-    (ARTIFACTS / "console-getstats.json").write_text(json.dumps(report, indent=1))
-    with wave.open(str(ARTIFACTS / "console-received.wav"), "wb") as file:
+    (ARTIFACTS / f"{name}-getstats.json").write_text(json.dumps(report, indent=1))
+    with wave.open(str(ARTIFACTS / f"{name}-received.wav"), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
         file.writeframes(received.tobytes())

@@ -14,8 +14,8 @@ from cli.doctor.command import examine
 from cli.doctor.finding import Finding
 from cli.doctor.surroundings import Surroundings
 from cli.reach import Reach
-from fleet.address import Address
 from launcher import Stack, StackSettings
+from trunkline.process.address import Address
 
 
 @dataclass

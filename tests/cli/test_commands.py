@@ -9,13 +9,13 @@ from pathlib import Path
 from cli.doctor import probe_call
 from cli.doctor.surroundings import Surroundings
 from cli.reach import Reach
-from fleet.address import Address
 from fleet.admin.server import AdminSecurity
 from fleet.admin.tls import AdminTls
 from tests.cli.kit import Patient, fleet, trunkline
 from tests.conftest import free_port
 from tests.fleet.admin.test_admin_access import served
 from tests.fleet.certificates import Authority
+from trunkline.process.address import Address
 
 
 async def test_the_command_line(patient: Patient, tmp_path: Path) -> None:

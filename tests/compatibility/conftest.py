@@ -13,10 +13,10 @@ from backends.agent.hosting import AgentHost
 from backends.agent.tools import Toolbox
 from backends.openai_pipeline.__main__ import pipeline, profile
 from backends.openai_pipeline.settings import PipelineSettings
-from fleet.address import Address
 from launcher.stack import Stack, StackSettings
 from tests.backends.openai.stand_in import StandIn, stand_in
 from trunkline.backend import AudioFormat, Backend, BackendServer
+from trunkline.process.address import Address
 
 
 @dataclass

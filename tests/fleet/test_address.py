@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.address import Address, shown
+from trunkline.process.address import Address, shown
 
 hosts = st.one_of(
     st.ip_addresses(v=4).map(str),

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from fleet.address import Address
 from fleet.await_master import FAILOVER_S, after_failover
 from fleet.directory.directory import Snapshot
 from fleet.directory.redis_store import RedisStore
@@ -16,6 +15,7 @@ from tests.conftest import RedisServer
 from tests.failover import service
 from tests.rings import token_ring
 from tests.virtual_time import Run
+from trunkline.process.address import Address
 
 TRUNK = Address("127.0.0.1", 5000)
 

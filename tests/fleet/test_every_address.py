@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from fleet.address import Address
 from fleet.admin.server import serve
 from fleet.directory.directory import Directory
 from relay.supervisor import metrics
 from relay.supervisor.sockets import open_public, open_trunk
 from transceiver.engine.trunk_socket import TrunkSocket
 from transceiver.signaling.http_listener import listen
+from trunkline.process.address import Address
 from trunkline.process.errors import AddressInUse
 from trunkline.process.listen import bind_tcp, check_free
 

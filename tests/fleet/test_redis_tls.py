@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from fleet.address import Address
 from fleet.directory.directory import Snapshot
 from fleet.directory.redis_store import RedisStore
 from fleet.errors import StoreUnavailable
@@ -30,6 +29,7 @@ from relay.shared.nodes import FlowOwner
 from relay.supervisor.flow_store import RedisFlowStore
 from tests.conftest import RedisServer
 from tests.rings import token_ring
+from trunkline.process.address import Address
 from wire.address import pack_address
 
 ONE = pack_address("192.0.2.1", 4000)

@@ -7,11 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from fleet.address import Address
 from tests.transceiver.caller import HOME, OUR_CERTIFICATE, Caller, FakeHandle, FakeLink, make_offer
 from tests.transceiver.engine.test_engine import ROUTE, TOKEN_KEYS, TRUNK_KEYS
 from transceiver.call.session import Session
 from transceiver.engine.engine import Engine
+from trunkline.process.address import Address
 from trunkline.v1 import model_pb2
 from wire import trunk
 from wire.address import pack_address

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleet.address import Address
 from relay.shared import control, memory
 from relay.shared.assignment import Assignment
 from relay.shared.control import BadMessage
@@ -33,6 +32,7 @@ from relay.worker.loop import Worker
 from relay.worker.siblings import Siblings
 from tests.relay.kit import beside, client
 from transceiver.engine.trunk_socket import TrunkSocket
+from trunkline.process.address import Address
 
 KEYS = "1:" + "74" * 32
 NUMBERS = st.integers(-(2**70), 2**70) | st.sampled_from([0, 1, 2, 100, 65_535, 65_536])

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 import aiohttp
 import pytest
 
-from fleet.address import Address
 from loadtest.sound import silence
 from loadtest.target import Target
 from tests.integration.libwebrtc_caller import EVENTS, LibwebrtcCaller
@@ -22,6 +21,7 @@ from transceiver.engine.engine import Engine
 from transceiver.signaling.answer import LocalIdentity, write_answer
 from transceiver.signaling.offer_policy import read_offer
 from transceiver.takeover.session_state import SECOND_OLD, STOPPED_BEFORE, read, write
+from trunkline.process.address import Address
 from wire import trunk
 from wire.address import pack_address, unpack_address
 

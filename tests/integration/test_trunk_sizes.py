@@ -11,7 +11,6 @@ from contextlib import ExitStack
 import pytest
 
 from datagram.mmsg import ReceiveBatch
-from fleet.address import Address
 from tests.relay.kit import (
     EPOCH,
     NODE,
@@ -27,6 +26,7 @@ from tests.relay.kit import (
 )
 from transceiver.engine.trunk_port import TrunkPort
 from transceiver.engine.trunk_socket import TrunkSocket
+from trunkline.process.address import Address
 from wire.address import pack_address
 from wire.token import Route
 from wire.trunk import LARGEST_MTU, SMALLEST_MTU, longest_packet, max_payload

@@ -14,13 +14,13 @@ import pytest
 from backends.agent.agent import AgentProfile
 from backends.agent.hosting import AgentHost
 from backends.agent.tools import Toolbox
-from fleet.address import Address
 from launcher.stack import Stack, StackSettings
 from loadtest.sound import silence, tone
 from loadtest.target import Target
 from tests.backends.agent.instant import instant_models
 from tests.integration.libwebrtc_caller import LibwebrtcCaller
 from trunkline.backend import AudioFormat, Backend, BackendServer
+from trunkline.process.address import Address
 
 MOST_TURNS = 8  # until the caller has sent a report on what it heard
 GREETING = "Hello there, how can I help you?"

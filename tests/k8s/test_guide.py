@@ -9,6 +9,7 @@ import pytest
 
 from backends.settings import BackendSettings
 from fleet.usage import variable
+from records.settings import RecordsSettings
 from relay.settings import RelaySettings
 from tests.k8s.manifests import ROOT
 from tests.k8s.test_monitoring import label_values
@@ -33,7 +34,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_variables_exist(page: Path) -> None:
     """Advice to set something names a setting; `…_*` stands for several."""
-    kinds = (RelaySettings, TransceiverSettings, BackendSettings)
+    kinds = (RelaySettings, TransceiverSettings, BackendSettings, RecordsSettings)
     known = {variable(kind, name) for kind in kinds for name in kind.model_fields}
     known |= _options_of_the_command_line()
     for name, family in re.findall(r"(TRUNKLINE_[A-Z0-9_]*[A-Z0-9])(_\*)?", page.read_text()):

@@ -12,7 +12,8 @@ import promql_parser
 import pytest
 
 from fleet.limits.rules import Reason
-from k8s.dashboards import DASHBOARDS, FOLDER, written
+from k8s.dashboards import DASHBOARDS, FOLDER
+from k8s.panels import written
 from relay.shared.counters import Counter
 from tests.k8s.manifests import ROOT, Manifests
 from transceiver.counters import Counted

@@ -12,12 +12,12 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from fleet.address import Address
 from fleet.directory.redis_store import RedisStore
 from launcher import Stack
 from tests.k8s.loopback_cluster import LoopbackCluster
 from tests.k8s.manifests import Manifests
 from tests.k8s.test_stack import SLOW_MACHINE, place_call
+from trunkline.process.address import Address
 from wire.keys import KeyRing
 
 ONE_EACH = {"relay": 1, "transceiver": 1, "backend": 1}

@@ -47,6 +47,7 @@ COMMANDS = {
     "backend": ["python", "-m", "backends.echo"],
 }
 POD_IPS = {"overlays/ipv6": "2001:db8::7"}
+HPA_TOLERANCE = 1.1  # the autoscaler of Kubernetes does nothing within a tenth of its target
 # What ending takes beside waiting for calls: gRPC and HTTP goodbyes, Redis, the interpreter.
 ENDING_S = 5
 
@@ -260,15 +261,15 @@ def peers(manifests: Manifests, peer: Object) -> Iterator[str]:
 
 @pytest.mark.parametrize("overlay", overlays())
 def test_who_may_reach_whom(overlay: str, tmp_path: Path) -> None:
-    """The trunk is for relays and for transceivers that pass packets on, the model port for
-    transceivers, Redis for both, HTTP for ingress and for transceivers that pass requests on; and
-    the ports are those of the settings."""
+    """The trunk is for relays and for transceivers that pass on what comes for a call that moved,
+    the model port for transceivers, Redis for both, HTTP for ingress and for transceivers that
+    pass requests on and move calls; and the ports are those of the settings."""
     manifests = Manifests(overlay)
     ports = {c.name: listening(s) for c, s in started(overlay, tmp_path)}
     host = overlay == "overlays/hostnetwork"
     relays = {"10.0.16.0/20"} if host else {"relay"}
-    trunk_port = ports["transceiver"]["trunk"][0]
-    assert allowed(manifests, "transceiver", "UDP") == {trunk_port: {*relays, "transceiver"}}
+    trunks = {ports["transceiver"]["trunk"][0]: relays | {"transceiver"}}
+    assert allowed(manifests, "transceiver", "UDP") == trunks
     assert allowed(manifests, "transceiver", "TCP") == {
         ports["transceiver"]["http"][0]: {"[ingress]", "[monitoring]", "transceiver"}
     }
@@ -312,7 +313,8 @@ def leaves(manifests: Manifests, source: str, target: str, port: int, protocol: 
 
 
 def test_autoscaling_is_below_the_bound(tmp_path: Path) -> None:
-    """More Pods are asked for well before calls are refused or callers hear that it is late."""
+    """More Pods are asked for well before calls are refused or callers hear that it is late, and
+    before the calls of one Pod would find no room at the others. None is asked for too early."""
     manifests = Manifests("overlays/production")
     settings = {c.name: s for c, s in started("overlays/production", tmp_path)}
     transceiver = settings["transceiver"]
@@ -320,7 +322,9 @@ def test_autoscaling_is_below_the_bound(tmp_path: Path) -> None:
     wanted = pod_metrics(manifests)
     prefix = "trunkline_transceiver_"
     assert wanted.keys() == {prefix + "calls", prefix + "loop_lateness_seconds"}
-    assert int(wanted[prefix + "calls"]) == 0.7 * transceiver.transceiver_max_calls
+    fewest = manifests.find("HorizontalPodAutoscaler", "transceiver")["spec"]["minReplicas"]
+    held = transceiver.transceiver_max_calls * (fewest - 1) / fewest
+    assert 0.8 * held < int(wanted[prefix + "calls"]) * HPA_TOLERANCE <= held
     assert wanted[prefix + "loop_lateness_seconds"] == f"{LATE_S * 1000 / 2:g}m"
     assert {name.removeprefix(prefix) for name in wanted} <= GAUGES.keys()
 

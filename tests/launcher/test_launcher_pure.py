@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.address import Address
 from launcher import redis_server
 from launcher.addresses import Binding, free_ports, is_free, outward_host, require_free
 from launcher.backend_choice import BACKENDS
@@ -20,6 +19,7 @@ from launcher.log import Log
 from launcher.plan import plan
 from launcher.redis_server import binary, configuration
 from launcher.variables import Ports, fill, given_in, of_part, without
+from trunkline.process.address import Address
 from wire.keys import KeyRing
 
 

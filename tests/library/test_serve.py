@@ -13,10 +13,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from backends.echo import echo
 from backends.operated import OperatedHost
 from backends.settings import BackendSettings
-from fleet.address import Address
 from fleet.errors import AddressInUse
 from tests.backends.kit import audio, raw_transceiver, serving, soon, text
 from trunkline.backend import AudioFormat, BackendServer, Call, Text
+from trunkline.process.address import Address
 from trunkline.v1 import model_pb2
 
 

@@ -16,7 +16,6 @@ import grpc.aio
 import pytest
 import redis.asyncio
 
-from fleet.address import Address
 from fleet.directory.redis_store import RedisStore
 from fleet.suspicion import Cause, Suspicion, SuspicionChannel
 from tests.conftest import free_port
@@ -31,6 +30,7 @@ from tests.relay.test_relay_process import (
     until_serving,
 )
 from tests.rings import token_ring
+from trunkline.process.address import Address
 from wire import claim, trunk
 from wire.address import pack_address
 from wire.claim import ALIVE, NOBODY, Claim, sender

@@ -15,7 +15,6 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from fleet.address import Address
 from fleet.directory.redis_store import RedisStore
 from tests.conftest import RedisServer, free_port
 from tests.relay.kit import check, media
@@ -28,6 +27,7 @@ from tests.relay.test_relay_process import (
     until_serving,
 )
 from tests.rings import token_ring
+from trunkline.process.address import Address
 from wire.address import pack_address
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from fleet.address import Address
 from fleet.directory.directory import Snapshot
 from fleet.directory.follower import DirectoryFollower
 from fleet.directory.redis_store import RedisStore
@@ -26,6 +25,7 @@ from tests.relay.test_recovery_process import (
 )
 from tests.relay.test_relay_process import bound
 from tests.rings import token_ring
+from trunkline.process.address import Address
 from wire.address import pack_address
 
 ONE, TWO = pack_address("192.0.2.1", 4000), pack_address("192.0.2.2", 4000)

@@ -18,12 +18,12 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from datagram.fresh import WORTH_S
-from fleet.address import Address
 from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import Lease
 from tests.conftest import RedisServer, free_port
 from tests.relay.kit import check, media
 from tests.rings import token_ring
+from trunkline.process.address import Address
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 from wire import token, trunk
 from wire.address import pack_address

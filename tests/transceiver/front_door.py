@@ -11,7 +11,6 @@ from typing import Any
 
 from aiohttp import ClientResponse, ClientSession, ClientWebSocketResponse
 
-from fleet.address import Address
 from fleet.api_key import ApiKey
 from fleet.ending import end
 from fleet.limits.call_limits import CallLimits
@@ -34,6 +33,7 @@ from transceiver.signaling.console_page import ConsolePage
 from transceiver.signaling.http_listener import HttpListener, listen
 from transceiver.signaling.intake import Intake
 from transceiver.takeover.session_state import Places
+from trunkline.process.address import Address
 from wire.keys import KeyRing
 
 KEY = "key-one"

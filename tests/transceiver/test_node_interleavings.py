@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from fleet.address import Address
 from fleet.directory.store import Lease
 from fleet.errors import LeaseLost, StoreUnavailable
 from transceiver.node import NodeKeeper
+from trunkline.process.address import Address
 from wire.token import Route
 
 TRUNK = Address("127.0.0.1", 4000)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.address import Address
 from fleet.settings import load
 from transceiver.settings import TransceiverSettings
+from trunkline.process.address import Address
 
 REQUIRED = {
     "TRUNKLINE_TOKEN_KEYS": "1:" + "11" * 32,

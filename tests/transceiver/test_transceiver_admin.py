@@ -11,7 +11,6 @@ import grpc.aio
 import pytest
 from structlog.testing import capture_logs
 
-from fleet.address import Address
 from fleet.admin.server import serve
 from fleet.errors import StoreUnavailable
 from fleet.limits.call_limits import CallLimits, Ticket
@@ -24,6 +23,7 @@ from transceiver.admin import SERVICE_NAME, TransceiverAdmin
 from transceiver.moves.moves import NoTarget
 from transceiver.moves.outgoing import Outcome
 from transceiver.signaling.offer_policy import read_offer
+from trunkline.process.address import Address
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 OFFER = read_offer(real_offer()).offer

@@ -1,14 +1,15 @@
 """Says in time what is due to relay workers: claims of calls that moved here, and that we live.
 
-A beat every BEAT_S, while there are calls, tells the workers of live calls that their transceiver
-lives; a relay that hears neither sound nor beats of a node suspects it. Claims that are due between
+A beat every BEAT_S tells the workers of live calls that their transceiver lives, and goes on for
+LINGER_S after their last call: a relay that hears neither sound nor beats of a node that carried
+something a moment ago suspects it. Claims that are due between
 two beats have a timer of their own (`transceiver.takeover.claims`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from transceiver.engine.trunk_port import Frames, TrunkPort
@@ -19,6 +20,8 @@ from wire.token import Route
 from wire.trunk import FrameType
 
 BEAT_S = 0.1
+LINGER_S = 6.0
+"""Longer than a relay remembers that a node carried something (5 s, `relay.supervisor.silence`)."""
 CLAIM_PATIENCE_S = 0.2
 """How long a call that was taken over waits for its relay workers before it speaks. They answer in
 a millisecond; by then they have been asked four times, and who has not answered is gone, or is
@@ -33,6 +36,9 @@ class Speaker(Protocol):
     def workers(self) -> Collection[bytes]:
         """The relay workers that live calls use."""
 
+    def calls(self) -> Sequence[object]:
+        """Live calls."""
+
     def count(self, reason: str, amount: int = 1) -> None:
         """Add to a counter."""
 
@@ -46,6 +52,7 @@ class Claiming:
         self._claims = port.claims
         port.on_claimed = self._on_claimed
         self._engine = engine
+        self._used_s: dict[bytes, float] = {}  # when a live call last used the worker
         self._beat: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: dict[str, tuple[Callable[[], None], asyncio.TimerHandle]] = {}
@@ -56,7 +63,7 @@ class Claiming:
             self._on_beat()
 
     def stop(self) -> None:
-        """There are none."""
+        """The port is about to close."""
         for timer in (self._beat, self._timer):
             if timer is not None:
                 timer.cancel()
@@ -103,10 +110,14 @@ class Claiming:
             then()
 
     def _on_beat(self) -> None:
-        self._beat = self._loop.call_later(BEAT_S, self._on_beat)
-        alive = dict.fromkeys(self._engine.workers(), (claims.ALIVE,))
+        now = self._loop.time()
+        used = self._used_s | dict.fromkeys(self._engine.workers(), now)
+        self._used_s = {worker: at_s for worker, at_s in used.items() if at_s > now - LINGER_S}
+        rests = not self._used_s and not self._engine.calls()
+        self._beat = None if rests else self._loop.call_later(BEAT_S, self._on_beat)
+        alive = dict.fromkeys(self._used_s, (claims.ALIVE,))
         self._port.tell(self._engine.route, FrameType.ALIVE, alive)
-        self._claims.beat(self._loop.time())
+        self._claims.beat(now)
         self._on_timer()
 
     def _on_timer(self) -> None:

@@ -24,7 +24,6 @@ from functools import partial
 
 import structlog
 
-from fleet.address import Address
 from fleet.calls.owner import Owner
 from transceiver.call.call_id import new_call_id
 from transceiver.call.offer import Offer
@@ -52,6 +51,7 @@ from transceiver.link.errors import LinkError
 from transceiver.link.model_link import ModelLink
 from transceiver.takeover.session_state import STOPPED_BEFORE, Reserve, SessionState
 from transceiver.transport.certificate import LocalCertificate
+from trunkline.process.address import Address
 from wire import stun, token, trunk
 from wire.errors import WireError
 from wire.keys import KeyRing
@@ -400,7 +400,6 @@ class Engine(CallNews):
         self.counters[call_ended(session.end_reason)] += 1
         if not self._calls:
             self._idle.set()
-            self._claiming.stop()
         goes_on = session.end_reason in ("moved", "fenced")
         moved = self._away_listeners if goes_on else []
         for tell in (*moved, *self._ended_listeners):

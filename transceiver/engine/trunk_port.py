@@ -13,10 +13,10 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from fleet.address import Address
 from transceiver.counters import Counted
 from transceiver.engine.trunk_socket import TrunkSocket
 from transceiver.takeover.claims import Claims
+from trunkline.process.address import Address
 from wire import trunk
 from wire.errors import WireError
 from wire.keys import KeyRing

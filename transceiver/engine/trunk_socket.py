@@ -14,8 +14,8 @@ import numpy as np
 
 from datagram.fresh import FreshQueue
 from datagram.mmsg import NAME_WORDS, ReceiveBatch, SendBatch, name_row
-from fleet.address import Address
 from fleet.errors import AddressInUse, AddressUnusable
+from trunkline.process.address import Address
 from wire.trunk import DEFAULT_MTU, SLOT_BYTES
 
 BATCH = 64  # datagrams of one system call

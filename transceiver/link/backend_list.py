@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator
 
-from fleet.address import Address, shown
+from trunkline.process.address import Address, shown
 
 MAX_BACKENDS = 16
 LARGEST_WEIGHT = 1000

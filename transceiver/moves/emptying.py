@@ -8,6 +8,7 @@ yet, is tried again; whoever ends the process has a deadline for what is left.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
@@ -21,6 +22,7 @@ from transceiver.moves.targets import candidates, in_order
 AT_ONCE = 2
 LOOK_S = 0.1  # how long after a drain began, or a call connected, it is seen
 RETRY_S = 1.0  # for calls that nobody took
+KNOW_S = 5.0  # how often the nodes are asked for, so that a drain without the store knows some
 
 Nodes = Callable[[], Awaitable[Iterable[Node]]]
 
@@ -47,7 +49,10 @@ class Emptying:
 
     async def run(self) -> None:
         """Empty the process whenever it drains, until cancelled."""
+        looks = itertools.count()
         while True:
+            if next(looks) % round(KNOW_S / LOOK_S) == 0:
+                await self._ask()
             await asyncio.sleep(LOOK_S)
             if self._drains() and self._engine.calls():
                 moved = await self.round()
@@ -83,8 +88,13 @@ class Emptying:
 
     async def _directory(self) -> list[Node]:
         """As it is, or as it was when the store last answered: a drain needs no store."""
+        if not await self._ask():
+            log.warning("drain_without_store", nodes=len(self._known))
+        return self._known
+
+    async def _ask(self) -> bool:
         try:
             self._known = list(await self._nodes())
         except StoreUnavailable:
-            log.warning("drain_without_store", nodes=len(self._known))
-        return self._known
+            return False
+        return True

@@ -7,7 +7,6 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from fleet.address import Address
 from fleet.directory.directory import Node
 from fleet.seal import Keys
 from transceiver.engine.engine import Engine
@@ -21,6 +20,7 @@ from transceiver.pod.neighbours import Neighbours
 from transceiver.pod.posts import Place, Posts
 from transceiver.pod.whereabouts import path_of
 from transceiver.signaling.problem import Problem
+from trunkline.process.address import Address
 
 
 class NoTarget(Exception):  # noqa: N818 - a state of the fleet

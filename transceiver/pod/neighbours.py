@@ -24,7 +24,6 @@ import aiohttp
 from aiohttp import ClientWebSocketResponse, WSCloseCode, hdrs, web
 from aiohttp.typedefs import Handler
 
-from fleet.address import Address
 from fleet.backoff import Pace
 from fleet.metrics import CONTENT_TYPE
 from fleet.seal import Keys, Seal
@@ -44,6 +43,7 @@ from transceiver.signaling.media_type import MAX_CHARS
 from transceiver.signaling.offer_policy import MAX_OFFER_BYTES
 from transceiver.signaling.problem import Problem
 from transceiver.signaling.sideband import AGAIN, GREETING, SIDEBAND_PATH, sideband_socket
+from trunkline.process.address import Address
 
 BODY_TIMEOUT_S = 10.0
 POD_TIMEOUT_S = 1.0  # for what is asked of all: who is well answers in a few ms

@@ -10,11 +10,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
-from fleet.address import Address
 from fleet.directory.directory import Node
 from fleet.errors import StoreUnavailable
 from transceiver.call.call_id import Origin, origin_of
 from transceiver.pod.pod_place import PodPlace
+from trunkline.process.address import Address
 
 FRESH_S = 1.0
 

@@ -9,9 +9,9 @@ from http import HTTPStatus
 import aiohttp
 from aiohttp import hdrs, web
 
-from fleet.address import Address
 from transceiver.pod.proof import ANSWERED, PROOF, NotProven, Passed, Proofs
 from transceiver.signaling.sideband import SUBPROTOCOL
+from trunkline.process.address import Address
 
 ANSWER_TIMEOUT_S = 5.0
 MAX_ANSWER_BYTES = 1024 * 1024  # a page of metrics is the largest

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.address import Address
 from fleet.calls.owner import Owner
 from transceiver.settings import TransceiverSettings
+from trunkline.process.address import Address
 
 
 def _nothing() -> None:

@@ -19,13 +19,13 @@ from http import HTTPStatus
 import aiohttp
 from aiohttp import hdrs
 
-from fleet.address import Address
 from transceiver.call.call_id import origin_of
 from transceiver.call.principal import NOBODY
 from transceiver.pod.owners import Owner
 from transceiver.pod.peer import Peer
 from transceiver.pod.proof import NotProven, Passed
 from transceiver.signaling.pace import Pace
+from trunkline.process.address import Address
 
 MAX_KNOWN = 4096
 MAX_PODS = 64  # asked for one call, the first of the directory

@@ -15,13 +15,13 @@ from typing import Protocol
 
 import structlog
 
-from fleet.address import Address
 from fleet.calls.owner import Owner
 from fleet.directory.directory import Directory, Node
 from fleet.errors import StoreUnavailable
 from fleet.suspicion import Cause, Suspicion
 from transceiver.counters import Counted
 from transceiver.recovery.rank import waits_s
+from trunkline.process.address import Address
 from wire.epoch import is_older
 
 MAX_CASES = 64

@@ -11,12 +11,12 @@ import asyncio
 import aiohttp
 from aiohttp import hdrs, web
 
-from fleet.address import Address
 from fleet.calls.owner import Owner
 from transceiver.call.principal import NOBODY
 from transceiver.pod.peer import pod
 from transceiver.pod.proof import NotProven, Passed, Proofs
 from transceiver.pod.signs_of_life import path_of
+from trunkline.process.address import Address
 
 ANSWER_S = 0.2
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from fleet.address import Address
 from transceiver.call.offer import AudioOffer, Offer
 from transceiver.signaling.offer_policy import CheckedOffer
 from transceiver.signaling.sdp_sections import MediaLine
+from trunkline.process.address import Address
 
 SCTP_PORT = 5000
 MAX_MESSAGE_BYTES = 262_144

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fleet.address import Address
 from transceiver.signaling.answer import candidates
 from transceiver.signaling.offer_policy import MAX_SECTIONS, are_ice_credentials
 from transceiver.signaling.sdp_sections import Section
+from trunkline.process.address import Address
 
 MAX_FRAGMENT_BYTES = 16 * 1024
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from fleet.address import Address
 from fleet.ending import end
 from transceiver.signaling.http_connection import Connections
+from trunkline.process.address import Address
 from trunkline.process.listen import bind_tcp
 
 IDLE_TIMEOUT_S = 20.0

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fleet.address import Address
 from fleet.limits.call_limits import Ticket
 from fleet.limits.rules import LimitReached
 from transceiver.call.offer import Offer
@@ -33,6 +32,7 @@ from transceiver.signaling.loop_turns import LoopTurns
 from transceiver.signaling.offer_policy import CheckedOffer, OfferRefused, read_offer
 from transceiver.signaling.problem import Problem
 from transceiver.signaling.unconnected import Unconnected
+from trunkline.process.address import Address
 
 ACCEPT_TIMEOUT_S = 5.0  # for the backend to say yes or no to one call
 # Full: others were faster, between the choice and the call.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 MAX_PORT = 65535
 # RFC 1123 §2.1 with the underscore that Kubernetes and Docker names carry in practice.
@@ -58,6 +58,17 @@ class Address:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        """Let a settings field take an Address or its text. Only pydantic calls it, so only
+        processes that have pydantic import it."""
+        from pydantic_core import core_schema  # noqa: PLC0415 - the library works without it
+
+        return core_schema.no_info_plain_validator_function(
+            lambda value: value if isinstance(value, cls) else cls.parse(str(value)),
+            serialization=core_schema.to_string_ser_schema(),
+        )
 
 
 def is_numeric(host: str) -> bool:

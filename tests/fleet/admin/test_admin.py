@@ -14,11 +14,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
-from fleet.address import Address
 from fleet.admin.access import AdminToken
 from fleet.admin.guard import counts
 from fleet.admin.server import AdminSecurity, AdminServer, serve
 from fleet.errors import AddressInUse, AddressUnusable
+from trunkline.process.address import Address
 from trunkline.process.health import LIVE
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 

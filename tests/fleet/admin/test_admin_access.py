@@ -19,7 +19,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
 from fleet import logs
-from fleet.address import Address
 from fleet.admin import process_admin
 from fleet.admin.access import AdminAccess, AdminToken, Caller, Denied, Operator, Role, bearer
 from fleet.admin.guard import may, needs_operator
@@ -32,6 +31,7 @@ from fleet.event_tap import MAX_WAITING, MAX_WATCHERS, EventTap, TooManyWatchers
 from fleet.settings import FleetSettings
 from tests.conftest import free_port
 from tests.fleet.certificates import Authority
+from trunkline.process.address import Address
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 
 VIEWER, OPERATOR = "v" * 16, "o" * 16

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio
 
-from fleet.address import Address
 from fleet.calls.owner import Owner
 from fleet.calls.redis_checkpoints import LARGEST_TEXT, RedisCheckpoints, Stored
 from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import Lease
 from tests.rings import token_ring
+from trunkline.process.address import Address
 
 CLUSTER = 9
 TRUNK = Address("127.0.0.1", 5000)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.address import Address
 from fleet.directory.directory import Directory, Node, Snapshot
+from trunkline.process.address import Address
 from wire.epoch import is_older, next_epoch
 
 

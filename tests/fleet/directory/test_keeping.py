@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from fleet.address import Address
 from fleet.backoff import STORE_PACE
 from fleet.directory.directory import Load, Node, Snapshot
 from fleet.directory.follower import DirectoryFollower
@@ -23,6 +22,7 @@ from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import RENEW_INTERVAL_S, Lease
 from fleet.errors import StoreUnavailable
 from tests.rings import token_ring
+from trunkline.process.address import Address
 
 TRUNK = Address("127.0.0.1", 5000)
 

@@ -13,7 +13,6 @@ import redis.asyncio
 from redis.asyncio.client import PubSub
 from redis.exceptions import ResponseError
 
-from fleet.address import Address
 from fleet.directory.directory import Node, Snapshot
 from fleet.directory.node_record import PURPOSE, seal_node
 from fleet.directory.redis_store import RedisStore
@@ -21,6 +20,7 @@ from fleet.directory.store import Lease
 from fleet.errors import LeaseLost, StoreUnavailable
 from fleet.seal import Seal
 from tests.rings import token_ring
+from trunkline.process.address import Address
 from wire.keys import KeyRing
 
 TRUNK = Address("127.0.0.1", 5000)

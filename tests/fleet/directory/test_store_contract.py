@@ -11,7 +11,6 @@ from typing import Protocol
 import pytest
 import redis.asyncio
 
-from fleet.address import Address
 from fleet.directory.directory import (
     Directory,
     Load,
@@ -25,6 +24,7 @@ from fleet.directory.redis_store import RedisStore
 from fleet.directory.store import Lease, Store
 from fleet.errors import DirectoryFull, Fenced, LeaseLost
 from tests.rings import token_ring
+from trunkline.process.address import Address
 from wire.epoch import next_epoch
 
 TRUNK = Address("127.0.0.1", 5000)

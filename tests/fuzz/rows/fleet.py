@@ -11,7 +11,6 @@ import json
 import zlib
 from collections.abc import Iterable
 
-from fleet.address import Address
 from fleet.calls.owner import Owner
 from fleet.calls.redis_checkpoints import Stored
 from fleet.directory.directory import Node
@@ -27,6 +26,7 @@ from tests.transceiver.recovery.states import make_state
 from transceiver.recovery.checkpoint import Checkpoints
 from transceiver.recovery.refusal import Refused
 from transceiver.takeover.session_state import write
+from trunkline.process.address import Address
 from wire.address import pack_address
 from wire.keys import KeyRing
 

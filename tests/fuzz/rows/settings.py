@@ -11,7 +11,6 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from backends.settings import BackendSettings
-from fleet.address import Address
 from fleet.admin.access import AdminAccess, AdminToken, Caller, Denied, bearer
 from fleet.admin.call_pages import BadPage, page_of
 from fleet.admin.operator import BadDeadline, BadKeys, BadWhy, deadline, host_of, key_ring, why
@@ -23,6 +22,7 @@ from relay.settings import RelaySettings
 from tests.fuzz.mutation import words
 from tests.fuzz.row import Row, plain, repeated, text_of
 from transceiver.settings import TransceiverSettings
+from trunkline.process.address import Address
 from trunkline.v1 import admin_pb2
 
 VARIABLE_BYTES = 8 * 1024

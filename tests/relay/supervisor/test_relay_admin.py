@@ -15,7 +15,6 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from fleet.address import Address
 from fleet.directory.redis_store import RedisStore
 from relay.shared.latency import BUCKETS
 from relay.supervisor.admin import MAX_WATCHERS
@@ -31,6 +30,7 @@ from tests.relay.test_relay_process import (
     until_serving,
 )
 from tests.rings import token_ring
+from trunkline.process.address import Address
 from trunkline.v1 import admin_pb2
 from wire import stun, token, trunk
 from wire.address import pack_address

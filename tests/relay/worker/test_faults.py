@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from fleet.address import Address
 from relay.shared import control
 from relay.shared.counters import Counter
 from relay.shared.fault_message import read_fault
@@ -33,6 +32,7 @@ from tests.relay.kit import (
     ufrag,
 )
 from transceiver.engine.trunk_socket import TrunkSocket
+from trunkline.process.address import Address
 from wire import stun, trunk
 from wire.address import pack_address
 from wire.trunk import Tagger

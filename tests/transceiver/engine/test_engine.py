@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from fleet.address import Address
 from fleet.errors import AddressInUse, AddressUnusable
 from tests.transceiver.caller import AWAY, HOME, OUR_CERTIFICATE, Caller, FakeLink, make_offer
 from transceiver.call.session import Session
@@ -22,6 +21,7 @@ from transceiver.engine.handshakes import MAX_DATAGRAMS_PER_TURN, MAX_WAITING_OF
 from transceiver.engine.refusals import Draining, TooManyCalls
 from transceiver.engine.trunk_socket import TrunkSocket
 from transceiver.link.errors import BackendAbsent
+from trunkline.process.address import Address
 from wire import claim, token, trunk
 from wire.address import pack_address
 from wire.keys import KeyRing

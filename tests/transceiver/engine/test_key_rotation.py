@@ -12,13 +12,13 @@ import grpc.aio
 import pytest
 from structlog.testing import capture_logs
 
-from fleet.address import Address
 from fleet.admin.server import serve
 from fleet.limits.call_limits import CallLimits
 from tests.transceiver.caller import HOME, Caller
 from tests.transceiver.engine import test_engine as kit
 from transceiver.admin import SERVICE_NAME, AdminMoves, AdminNode, TransceiverAdmin
 from transceiver.engine.engine import Engine
+from trunkline.process.address import Address
 from trunkline.v1 import admin_pb2, admin_pb2_grpc
 from wire import token, trunk
 from wire.errors import WireError

@@ -10,7 +10,6 @@ import grpc.aio
 import pytest
 
 from backends.echo import echo
-from fleet.address import Address
 from tests.backends.kit import linked, open_call, serving, soon
 from tests.transceiver.links import as_link, backend
 from transceiver.link.backend_list import BackendAddress
@@ -18,6 +17,7 @@ from transceiver.link.backends import Backend, Backends, ShownBackend, UnknownBa
 from transceiver.link.breaker import ENOUGH_FAILURES, FIRST_PAUSE_S
 from transceiver.link.errors import BackendAbsent, CallLimit
 from trunkline.backend import BackendServer
+from trunkline.process.address import Address
 from trunkline.v1 import model_pb2, model_pb2_grpc
 
 

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from fleet.address import Address
 from fleet.api_key import ApiKey
 from fleet.directory.directory import Load, Node
 from fleet.ending import end
@@ -43,6 +42,7 @@ from transceiver.signaling.app import Status, make_app
 from transceiver.signaling.http_listener import HttpListener, listen
 from transceiver.signaling.intake import Intake
 from transceiver.takeover.held_events import HeldEvents
+from trunkline.process.address import Address
 from wire.token import Route
 
 LOOPBACK = Address("127.0.0.1", 0)

@@ -6,9 +6,9 @@ import random
 from collections import Counter
 from dataclasses import replace
 
-from fleet.address import Address
 from fleet.directory.directory import Load, Node
 from transceiver.moves.targets import MAX_TRIES, candidates, in_order
+from trunkline.process.address import Address
 
 TRUNK, HTTP = Address("127.0.0.1", 9), Address("127.0.0.1", 8)
 

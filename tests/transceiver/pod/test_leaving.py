@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from types import SimpleNamespace
 
-from fleet.address import Address
 from fleet.directory.memory_store import MemoryStore
 from fleet.errors import StoreUnavailable
 from transceiver.node import NodeKeeper
 from transceiver.pod.leaving import leave
+from trunkline.process.address import Address
 from wire.token import Route
 
 

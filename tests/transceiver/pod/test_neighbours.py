@@ -18,7 +18,6 @@ from aiohttp import (
 )
 from multidict import CIMultiDictProxy
 
-from fleet.address import Address
 from fleet.api_key import key_id
 from fleet.directory.directory import Node
 from fleet.errors import StoreUnavailable
@@ -39,6 +38,7 @@ from transceiver.pod.neighbours import Neighbours
 from transceiver.pod.owners import FRESH_S, Owners
 from transceiver.pod.pod_place import ALONE, PodPlace
 from transceiver.pod.proof import ANSWERED, PROOF, PURPOSE, Passed, Proofs
+from trunkline.process.address import Address
 
 TRUNK = Address("127.0.0.1", 9202)
 HERE, THERE = Address("10.0.0.1", 8080), Address("10.0.0.2", 8080)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fleet.address import Address
 from fleet.calls.owner import Owner
 from fleet.directory.directory import Directory, Node, fenced
 from fleet.errors import StoreUnavailable
@@ -17,6 +16,7 @@ from transceiver.counters import Counted
 from transceiver.recovery import cases as module
 from transceiver.recovery.cases import MAX_CASES, Cases
 from transceiver.recovery.rank import LATER_S, WITNESSES, waits_s
+from trunkline.process.address import Address
 
 ME = Owner(1, 1)
 LOST = Node(17, 3, Address("127.0.0.1", 5000), "lost", http=Address("127.0.0.1", 8080))

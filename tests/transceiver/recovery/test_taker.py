@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from fleet.address import Address
 from fleet.calls.owner import Owner
 from fleet.calls.redis_checkpoints import RedisCheckpoints
 from fleet.directory.redis_store import RedisStore
@@ -29,6 +28,7 @@ from transceiver.recovery.refusal import Refusal
 from transceiver.recovery.reserve import LEAST_RTP, advanced, reserve_for
 from transceiver.recovery.taker import Taker
 from transceiver.takeover.session_state import SessionState
+from trunkline.process.address import Address
 from wire.rtcp import Goodbye
 from wire.token import Route
 

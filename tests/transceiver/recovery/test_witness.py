@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
-from fleet.address import Address
 from fleet.calls.owner import Owner
 from fleet.seal import Seal
 from tests.rings import token_ring
@@ -22,6 +21,7 @@ from transceiver.pod.proof import PURPOSE, Proofs
 from transceiver.pod.signs_of_life import SignsOfLife, path_of
 from transceiver.recovery.witness import Witness
 from transceiver.signaling.refusals import answer_problems
+from trunkline.process.address import Address
 from wire.keys import KeyRing
 
 FIRST, SECOND, NOBODY = Owner(17, 3), Owner(18, 4), Owner(17, 2)

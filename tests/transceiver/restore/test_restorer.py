@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from fleet.address import Address
 from fleet.ending import end
 from fleet.limits.call_limits import CallLimits
 from fleet.limits.memory_ledger import MemoryLedger
@@ -29,6 +28,7 @@ from transceiver.restore.policy import MOST_LOSSES
 from transceiver.restore.restorer import Restorer
 from trunkline.backend import Backend as Served
 from trunkline.backend import BackendServer, Call, Text
+from trunkline.process.address import Address
 from trunkline.v1 import model_pb2
 
 LABEL = "oai-events"

@@ -7,10 +7,10 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 from aiortc.sdp import SessionDescription
 
-from fleet.address import Address
 from tests.transceiver.offers import NAMES, real_offer, replaced, without
 from transceiver.signaling.answer import LocalIdentity, write_answer
 from transceiver.signaling.offer_policy import read_offer
+from trunkline.process.address import Address
 
 RELAYS = (Address("203.0.113.10", 3478), Address("2001:db8::1", 3479))
 LOCAL = LocalIdentity("U" * 24, "P" * 32, ":".join(["AB"] * 32), 4242, "cname-1", 77)
