@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fleet.settings import load
+from records.api.settings import RecordsApiSettings
 from records.money import reading
 from records.money.tax import By
 from records.store.reading import CallFilter
@@ -153,3 +155,18 @@ def test_the_command_knows_what_a_report_is_divided_by() -> None:
     from cli.calls import tax
 
     assert [one.value for one in tax.By] == [one.value for one in By]
+
+
+def test_a_mistake_in_the_prices_stops_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message names the variable, the line and the key."""
+    path = tmp_path / "prices.yaml"
+    path.write_text("plumbing:\n  core_hour: cheap")
+    monkeypatch.setenv("TRUNKLINE_RECORDS_STORE", f"sqlite:///{tmp_path}/records.db")
+    monkeypatch.setenv("TRUNKLINE_RECORDS_PRICES", str(path))
+    with pytest.raises(SystemExit):
+        load(RecordsApiSettings, "records.api", [])
+    said = capsys.readouterr().err
+    assert "TRUNKLINE_RECORDS_PRICES" in said
+    assert "line 2, plumbing.core_hour: this is a number" in said
