@@ -51,21 +51,24 @@ class Book:
     measured: Mapping[str, Decimal] = field(default_factory=dict)
     rented: tuple[Offer, ...] = ()
     fixed_month: Decimal | None = None
+    _by_name: dict[str, Mapping[str, Price] | None] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        for (_, name), prices in self.models.items():
+            self._by_name[name] = None if name in self._by_name else prices
 
     def prices_of(self, provider: str, model: str) -> Mapping[str, Price]:
         """By kind of usage; empty for a model that is not in the book.
 
-        A dated name such as `gpt-realtime-2025-08-28` is looked for without its date, too.
+        A dated name such as `gpt-realtime-2025-08-28` is looked for without its date, too. Without
+        a provider a model is found if only one provider of the book has it.
         """
-        for name in (model, _DATED.sub("", model)):
-            for by in (provider.lower(), ""):
-                found = self.models.get((by, name.lower()))
-                if found is not None:
-                    return found
-            if not provider:
-                found = next(
-                    (p for (_, one), p in self.models.items() if one == name.lower()), None
-                )
-                if found is not None:
-                    return found
+        for name in dict.fromkeys((model.lower(), _DATED.sub("", model.lower()))):
+            found = self.models.get((provider.lower(), name)) or self.models.get(("", name))
+            if found is None and not provider:
+                found = self._by_name.get(name)
+            if found is not None:
+                return found
         return {}

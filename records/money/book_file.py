@@ -21,7 +21,10 @@ _OFFER = ("name", "per_minute", "with_model", "as_of", "source", "note")
 @cache
 def default_book() -> Book:
     """The dated prices that come with Trunkline."""
-    return parse((resources.files("records.money") / "default.yaml").read_text(), Book(""))
+    book = Book("")
+    for name in ("genai_prices.yaml", "default.yaml"):
+        book = parse((resources.files("records.money") / name).read_text(), book)
+    return book
 
 
 def load_book(path: Path | None) -> Book:

@@ -10,6 +10,7 @@ import yaml
 
 MAX_CHARS = 1_000_000
 _NULLS = ("", "null", "~", "Null", "NULL")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
 _HUGE = Decimal(10**9)
 
 
@@ -64,7 +65,7 @@ class Place:
     def is_null(self) -> bool:
         """Whether nothing stands here."""
         node = self.node
-        return isinstance(node, yaml.ScalarNode) and node.style is None and node.value in _NULLS
+        return isinstance(node, yaml.ScalarNode) and not node.style and node.value in _NULLS
 
     def is_mapping(self) -> bool:
         """Whether keys follow."""
@@ -92,7 +93,7 @@ def read(text: str) -> Place:
     if len(text) > MAX_CHARS:
         raise BookError(f"a price book has at most {MAX_CHARS:,} characters")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f"line {mark.line + 1}: " if mark else ""

@@ -27,6 +27,9 @@ def test_the_default_has_sources_and_dates() -> None:
         assert offer.as_of.startswith("2026-")
     audio = book.prices_of("openai", "gpt-realtime-2.1")["audio_input_tokens"]
     assert audio.list == Decimal(32) / 10**6
+    assert book.prices_of("openai", "gpt-4o-mini-2024-07-18")["text_input_tokens"].paid == Decimal(
+        "0.00000015"
+    )
 
 
 def test_a_book_goes_over_the_default(tmp_path: Path) -> None:
@@ -45,6 +48,15 @@ def test_a_book_goes_over_the_default(tmp_path: Path) -> None:
     assert (book.fixed_month, book.currency) == (900, "USD")
     assert book.prices_of("openai", "gpt-realtime-2.1")
     assert not book.prices_of("openai", "no-such-model")
+    assert book.prices_of("", "gpt-realtime-2.1") == book.prices_of("OpenAI", "GPT-Realtime-2.1")
+
+
+def test_a_model_of_two_providers_is_not_guessed() -> None:
+    """Without the name of a provider nobody knows whose price it is."""
+    one = "- {provider: %s, model: m, prices: {text_input_tokens: %d}}\n"
+    book = parse(f"currency: USD\nmodels:\n{one % ('a', 1)}{one % ('b', 2)}", Book(""))
+    assert book.prices_of("b", "m")["text_input_tokens"].list == Decimal("0.000002")
+    assert book.prices_of("", "m") == {}
 
 
 def test_another_currency_leaves_the_default_behind() -> None:
@@ -69,7 +81,7 @@ def test_another_currency_leaves_the_default_behind() -> None:
         ("currency: USD\nmodels:\n- model: m\n  prices: {text_input_tokens: {paid: 1}}", "line 4, models[1].prices.text_input_tokens: a price has the key list"),
         ("currency: USD\nrented:\n- name: x\n  as_of: now", "line 3, rented[1]: an offer has the key source"),
         ("currency: USD\nrented: [{name: x, as_of: a, source: s, with_model: maybe}]", "line 2, rented[1].with_model: this is true or false"),
-        ("currency: [", "line 1: this is no YAML: "),
+        ("currency: USD\na: b: c", "line 2: this is no YAML: mapping values"),
         ("x" * (MAX_CHARS + 1), "a price book has at most 1,000,000 characters"),
     ],
 )  # fmt: skip
