@@ -22,7 +22,10 @@ PRIVATE = {
 }
 # Of these types, a value says nothing by itself, or hides it as well.
 HARMLESS = {"SrtpPart", "SrtpKeys", "DataOffer | None", "Address"}
-ROOMS = ("call", "transport", "data", "rtp", "opus", "link", "engine", "takeover")
+ROOMS = (
+    *("call", "transport", "data", "rtp", "opus", "link", "engine", "takeover"),
+    *("moves", "record", "recovery", "restore"),
+)
 
 
 def dataclasses_of(room: str) -> Iterator[type[Any]]:

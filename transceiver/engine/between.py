@@ -126,7 +126,7 @@ class Between:
             claims = claims_of(waiting.state, to.sender)
             self._tombstones.add(session.call_id, to.trunk, claims, self._engine.now())
             for frame in waiting.frames:
-                self.take(*frame)
+                self.take(frame.relay, frame.address, frame.packet)
 
     # The new owner.
 
@@ -293,7 +293,7 @@ class Between:
 
     def _take_in(self, frames: Iterable[HeldFrame]) -> None:
         for frame in frames:
-            self._engine.take_in(*frame)
+            self._engine.take_in(frame.relay, frame.address, frame.packet)
 
 
 def _position(link: LinkState) -> Position:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 MAX_FRAMES = 512  # two seconds of speech with reports and some messages
 
 
-class HeldFrame(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HeldFrame:
     """A packet, from where it came, and the relay worker that sent it (b"": an owner before)."""
 
-    relay: bytes
-    address: bytes
-    packet: bytes
+    relay: bytes = field(repr=False)
+    address: bytes = field(repr=False)
+    packet: bytes = field(repr=False)
 
 
 class HeldFrames:
