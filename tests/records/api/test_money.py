@@ -22,14 +22,6 @@ DAY_US = 86_400_000_000
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    made = Store(f"sqlite:///{tmp_path}/records.db")
-    made.migrate()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 async def api(store: Store) -> AsyncIterator[Served]:
     store.write(Teller("rtc_one").whole_call())
     later = Teller("rtc_two", now_us=NOON_US + DAY_US)
