@@ -15,6 +15,7 @@ import typer
 
 from cli import act, key_commands, limits, look, moves, top
 from cli.calls import commands as call_commands
+from cli.calls import tax
 from cli.doctor import command as doctor
 from cli.options import Options
 from cli.reach import Reach
@@ -41,6 +42,7 @@ app.command("events")(look.events)
 app.command("call")(act.call)
 app.command("rebalance")(moves.rebalance)
 app.command("drain")(act.drain)
+app.command("tax")(tax.tax)
 app.command("log-level")(act.log_level)
 app.add_typer(call_commands.app, name="calls")
 app.add_typer(limits.app, name="limits")

@@ -78,9 +78,10 @@ ROOMS: dict[str, dict[str, str]] = {
     "records": {
         "": "evidence store",
         "evidence": "store",
-        "api": ". diagnosis evidence export store",
+        "api": ". diagnosis evidence export money store",
         "diagnosis": "",
         "export": "diagnosis",
+        "money": "store",
         "pages": "",
         "store": "",
     },

@@ -69,6 +69,10 @@ class Record:
             cursor = [("cursor", page["next_cursor"])]
         return found
 
+    async def tax(self, query: Query) -> Json:
+        """What calls cost by layer."""
+        return await self._json("/v1/tax", query)
+
     async def verify(self, call_id: str) -> Json:
         """Whether the record of a call is whole."""
         return await self._json(_path(call_id, "/verify"))

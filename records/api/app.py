@@ -16,6 +16,7 @@ from records.api import questions, realtime
 from records.api.access import Access
 from records.api.filters import FILTERS
 from records.api.handlers import Calls
+from records.api.money import TAX_FILTERS, MoneyCalls
 from records.api.openapi import Operation, document
 from records.api.pages import PageFiles
 from records.api.reader import Reader
@@ -31,10 +32,21 @@ from records.api.views import (
     TurnList,
 )
 from records.evidence.chains import Verification
+from records.money.book import Book
+from records.money.book_file import default_book
+from records.money.tax import TaxReport
 
 DOCUMENT_PATH = "/v1/openapi.json"
 _ONE = "/v1/calls/{call_id}"
 _REALTIME = "/v1/realtime/calls/{call_id}"
+
+
+class Handlers(Calls):
+    """Every handler of the API: those of calls, and those of money."""
+
+    def __init__(self, reader: Reader, book: Book) -> None:
+        super().__init__(reader)
+        self.money = MoneyCalls(reader, book)
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class Route:
     """One operation, and what makes its handler."""
 
     operation: Operation
-    handler: Callable[[Calls], Handler]
+    handler: Callable[[Handlers], Handler]
 
 
 def _one(path: str, summary: str, answers: type[Any], question: Any) -> Route:
@@ -73,7 +85,14 @@ ROUTES = (
     _one(f"{_ONE}/transcript", "What was said", Transcript, questions.transcript),
     _one(f"{_ONE}/turns", "Turns with their stages", TurnList, questions.turns),
     _one(f"{_ONE}/media", "Media by direction and span", MediaView, questions.media),
-    _one(f"{_ONE}/cost", "What the call used", Cost, questions.cost),
+    Route(
+        Operation(hdrs.METH_GET, f"{_ONE}/cost", "What the call used, and what it cost", Cost),
+        lambda calls: calls.money.cost,
+    ),
+    Route(
+        Operation(hdrs.METH_GET, "/v1/tax", "What calls cost by layer", TaxReport, TAX_FILTERS),
+        lambda calls: calls.money.tax,
+    ),
     _one(f"{_ONE}/verify", "Whether the record is whole", Verification, questions.verification),
     Route(
         Operation(
@@ -92,10 +111,19 @@ ROUTES = (
 )
 
 
-def make_app(reader: Reader, access: Access, version: str, pages: PageFiles) -> web.Application:
-    """The application, without a socket. A handler's errors become answers."""
+def make_app(
+    reader: Reader,
+    access: Access,
+    version: str,
+    pages: PageFiles,
+    book: Book | None = None,
+) -> web.Application:
+    """The application, without a socket. A handler's errors become answers.
+
+    `book` has the prices; None: those that come with Trunkline.
+    """
     app = web.Application(middlewares=[answer_problems])
-    calls = Calls(reader)
+    calls = Handlers(reader, book or default_book())
     for route in ROUTES:
         operation = route.operation
         app.router.add_route(operation.method, operation.path, access.check(route.handler(calls)))

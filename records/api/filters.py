@@ -62,10 +62,11 @@ def _number(name: str, text: str) -> float:
 
 
 def _time(name: str) -> Callable[[str], Members]:
-    return lambda value: {f"{name}_us": _time_us(name, value)}
+    return lambda value: {f"{name}_us": time_us(name, value)}
 
 
-def _time_us(name: str, value: str) -> int:
+def time_us(name: str, value: str) -> int:
+    """A time of a query as Unix µs; without a zone it is UTC. Raises Problem bad_filter."""
     try:
         moment = datetime.fromisoformat(value)
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -44,7 +44,8 @@ class PageFiles:
     def routes(self) -> list[web.RouteDef]:
         """None without files."""
         named = [web.get(f"/records/{name}", self.serve) for name in self._files]
-        pages = [web.get("/", self.serve), web.get("/calls/{call_id}", self.index)]
+        pages = [web.get("/", self.serve), web.get("/tax", self.index)]
+        pages.append(web.get("/calls/{call_id}", self.index))
         return [*named, *(pages if INDEX in self._files else [])]
 
     async def serve(self, request: web.Request) -> web.Response:

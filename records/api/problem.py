@@ -11,6 +11,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "bad_cursor": (400, "The cursor is none of this list"),
     "denied": (401, "A token or an API key is needed"),
     "not_for_viewers": (403, "A viewer may not do this"),
+    "not_for_keys": (403, "An API key does not open this"),
     "forbidden_host": (403, "The record is not served under this host name"),
     "not_found": (404, "There is nothing here"),
     "no_such_call": (404, "There is no such call"),

@@ -15,6 +15,7 @@ from records.api.app import make_app
 from records.api.pages import PageFiles, page_files
 from records.api.reader import Reader
 from records.api.settings import RecordsApiSettings
+from records.money.book_file import load_book
 from records.store.store import Store
 from trunkline.process.listen import bind_tcp
 
@@ -33,7 +34,8 @@ async def run(settings: RecordsApiSettings, stop: asyncio.Event) -> None:
         reader = Reader(store)
         stack.push_async_callback(asyncio.to_thread, reader.close)
         access = Access(AdminAccess(settings.admin_tokens), settings.records_api_keys)
-        app = make_app(reader, access, build_version(), PageFiles(page_files()))
+        book = load_book(settings.records_prices)
+        app = make_app(reader, access, build_version(), PageFiles(page_files()), book)
         port = await _listen(app, settings, stack)
         _log.info("records_api_started", store=store.place, http=port)
         await stop.wait()

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from fleet.fields import ApiKeyList
 from fleet.settings import AdminSettings
 from fleet.usage import variable
+from records.money.book_file import load_book
 from records.settings import RecordsSettings, StoreUrl
 from trunkline.process.address import Address
+
+
+def _readable(path: Path) -> Path:
+    load_book(path)
+    return path
+
+
+BookPath = Annotated[Path, AfterValidator(_readable)]
+"""A price book that can be read: a mistake in it stops the process before it serves figures."""
 
 
 class RecordsApiSettings(AdminSettings):
@@ -26,6 +39,11 @@ class RecordsApiSettings(AdminSettings):
         description="API keys whose holders may read the record of their own calls, KEY or "
         "TENANT:KEY separated by commas, as the transceivers have them",
         json_schema_extra={"default": "none"},
+    )
+    records_prices: BookPath | None = Field(
+        None,
+        description="YAML file of your prices, over those that come with Trunkline",
+        json_schema_extra={"default": "the prices that come with Trunkline"},
     )
 
     @classmethod

@@ -13,6 +13,7 @@ from records.diagnosis.media_lines import MediaLine
 from records.diagnosis.story import Story
 from records.diagnosis.turn_table import TurnLine
 from records.diagnosis.usage import ModelUsage
+from records.money.cost import Bill
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +171,15 @@ class Plumbing:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a call used. `price` is what backends said by themselves, None when none said one."""
+    """What a call used. `price` is what backends said by themselves, None when none said one.
+
+    `bill` is what it cost by the price book of the operator, who alone sees it.
+    """
 
     usage: tuple[ModelUsage, ...]
     price: float | None
     plumbing: Plumbing
+    bill: Bill | None = None
 
 
 @dataclass(frozen=True, slots=True)

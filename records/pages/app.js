@@ -1,19 +1,22 @@
-// The pages of the record: a list of calls at /, one call at /calls/ID. Which one is shown stands in the address.
+// The pages of the record: a list of calls at /, one call at /calls/ID, what calls cost at /tax. Which one is shown stands
+// in the address.
 //
-// For tests, `document.body.dataset.shown` is "list", "call", "sign-in" or "fault" once something is shown.
+// For tests, `document.body.dataset.shown` is "list", "call", "tax", "sign-in" or "fault" once something is shown.
 
 import { get, getCall, hasToken, setToken } from "./api.js";
 import { CallPage } from "./call.js";
 import { CallList } from "./list.js";
 import { byId, setText } from "./page.js";
+import { TaxPage } from "./tax.js";
 
 const LIVE_EVERY_MS = 2_000;
 const LIST_EVERY_MS = 5_000;
-const VIEWS = ["sign-in", "fault", "list", "call"];
+const VIEWS = ["sign-in", "fault", "list", "call", "tax"];
 const DENIED = 401;
 
 const list = new CallList(openPath, onFault);
 const page = new CallPage();
+const tax = new TaxPage(openPath);
 let turn = 0; // counts openings, so that a late answer does not show over a newer one
 let timer = null;
 
@@ -33,7 +36,8 @@ async function open() {
   try {
     await tellMe();
     const callId = callIdHere();
-    if (callId === null) await openList(mine);
+    if (location.pathname === "/tax") await openTax(mine);
+    else if (callId === null) await openList(mine);
     else await openCall(callId, mine);
   } catch (fault) {
     if (mine === turn) onFault(fault);
@@ -46,6 +50,14 @@ async function openList(mine) {
   document.title = "Trunkline calls";
   show("list");
   again(mine, LIST_EVERY_MS, () => list.refresh());
+}
+
+async function openTax(mine) {
+  const showIt = await tax.read();
+  if (mine !== turn) return;
+  document.title = "Plumbing Tax";
+  showIt();
+  show("tax");
 }
 
 async function openCall(callId, mine) {
