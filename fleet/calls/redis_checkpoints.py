@@ -62,11 +62,12 @@ class RedisCheckpoints:
     ) -> list[str]:
         """Replace the checkpoints of these calls, remove those of calls that ended.
 
-        Returns the calls whose session is not there, and has to be put.
+        Returns the calls whose session is not there, and has to be put. Nothing is put for an owner
+        that was fenced.
         """
-        arguments: list[str | int] = [self._ttl_ms, len(ended), *ended, *_flat(calls)]
+        arguments: list[str | int] = [*owner, self._ttl_ms, len(ended), *ended, *_flat(calls)]
         with self._link.failures_named():
-            missing = await self._put(keys=[self._calls(owner)], args=arguments)
+            missing = await self._put(keys=[self._calls(owner), self._epochs], args=arguments)
             return [str(call) for call in missing]
 
     async def take(self, lost: Owner, taker: Owner, most: int) -> list[Stored]:

@@ -1,7 +1,8 @@
 """Scripts for checkpoints of calls. Each runs alone in Redis, so what one does is done at once.
 
-Keys of PUT: the calls of the owner. Of TAKE and GIVE_BACK: the calls of a lost owner, who has taken
-which of them, and the directory's epochs. Of KEEP: the first two, and the calls of the taker.
+Keys of PUT: the calls of the owner, and the directory's epochs. Of TAKE and GIVE_BACK: the calls of
+a lost owner, who has taken which of them, and the directory's epochs. Of KEEP: the first two, and
+the calls of the taker.
 
     calls   hash: call → what changes of it, call/session → what does not; sealed texts
     taken   hash: call → "TAKER UNTIL_MS"
@@ -21,15 +22,18 @@ local function session_of(call) return call .. '/session' end
 local function forget(key, call) redis.call('HDEL', key, call, session_of(call)) end
 """
 
-# ARGV: ttl_ms, how many calls have ended, those, then for each live call: id, state, session or ''.
-# Returns the calls whose session is not there.
+# ARGV: node, epoch, ttl_ms, how many calls have ended, those, then for each live call: id, state,
+# session or ''. Returns the calls whose session is not there. Nothing is written for an owner that
+# was fenced: its calls are of others by now, and old counters must not come back as new ones.
 PUT = (
     _BEGIN
     + """
-local ended = tonumber(ARGV[2])
-for i = 3, 2 + ended do forget(KEYS[1], ARGV[i]) end
+local last = redis.call('HGET', KEYS[2], ARGV[1])
+if last and last ~= ARGV[2] then return {} end
+local ended = tonumber(ARGV[4])
+for i = 5, 4 + ended do forget(KEYS[1], ARGV[i]) end
 local missing = {}
-for i = 3 + ended, #ARGV, 3 do
+for i = 5 + ended, #ARGV, 3 do
   local call, session = ARGV[i], ARGV[i + 2]
   redis.call('HSET', KEYS[1], call, ARGV[i + 1])
   if session ~= '' then
@@ -38,7 +42,7 @@ for i = 3 + ended, #ARGV, 3 do
     missing[#missing + 1] = call
   end
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return missing
 """
 )

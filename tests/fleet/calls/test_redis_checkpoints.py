@@ -83,6 +83,16 @@ async def test_a_call_that_ended_leaves_nothing(fleet: Fleet) -> None:
     assert not await fleet.raw.exists(key(owner))
 
 
+async def test_who_was_fenced_puts_nothing_any_more(fleet: Fleet) -> None:
+    """A process that stood still goes on in the middle of a batch: its calls are others' now."""
+    lost, (_, taker) = await fleet.lost(1), await fleet.lease()
+    assert len(await fleet.checkpoints.take(lost, taker, 5)) == 1
+    assert await fleet.checkpoints.keep(lost, taker, [Stored("rtc_0", "kept", "of 0")]) == ["rtc_0"]
+    late = Stored("rtc_0", "of a second that is long over", "of 0")
+    assert await fleet.checkpoints.put(lost, [late]) == []
+    assert await fleet.checkpoints.take(lost, taker, 5) == []
+
+
 async def test_nothing_is_taken_from_the_living(fleet: Fleet) -> None:
     """Before its owner was fenced nobody gets a call, and neither from an owner nobody knows."""
     lease, owner = await fleet.lease()
