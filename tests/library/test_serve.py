@@ -103,6 +103,7 @@ async def test_an_ended_call_makes_room_once_its_handler_is_done() -> None:
         await transceiver.start(2)
         assert await transceiver.hear_kinds(1) == [(2, "refused")]
         cleaned.set()
+        await soon(server.idle())
         await transceiver.start(3)
         assert await transceiver.hear_kinds(1) == [(3, "accepted")]
 
